@@ -1,0 +1,60 @@
+# Every target sets up what it needs: python3 and make are enough on a fresh machine.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := mesh services gateway sandbox cli tools tests benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint format generate bench lock clean setup
+
+help:  ## Show what can be done
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+run: $(READY)  ## Start everything on this machine and print where it listens
+	@$(BIN)/vivesphere up
+
+demo: $(READY)  ## Start a mesh of its own, publish posts through it, show the proof, stop
+	@$(BIN)/vivesphere demo
+
+test: $(READY)  ## Run every test, on the real engines
+	@$(BIN)/pytest
+
+lint: $(READY)  ## Check style, types, layers, contracts and generated code
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m tools.contracts
+	@$(BIN)/python -m tools.generate --check
+	@$(BIN)/hadolint Dockerfile
+
+format: $(READY)  ## Put code and contracts into their form
+	@$(BIN)/ruff check --fix $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/buf format -w proto
+
+generate: $(READY)  ## Write generated/ from proto/
+	@$(BIN)/python -m tools.generate
+
+bench: $(READY)  ## Measure, and print figures with machine and command
+	@$(BIN)/python -m benchmarks
+
+lock: $(READY)  ## Pin the newest allowed versions with hashes
+	@$(BIN)/python -m tools.lock
+
+clean:  ## Remove the environment and caches; data in .vivesphere/ stays
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup: $(READY)
+
+# Installed only from the hashed locks; the editable install builds without fetching anything.
+$(READY): requirements/uv.txt requirements/dev.txt pyproject.toml
+	@echo "Preparing $(VENV) (first time: about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements/dev.txt requirements/uv.txt
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --no-index -e .
+	@touch $(READY)

@@ -1,0 +1,171 @@
+"""Faults on demand: what can go wrong between a client and X, made to happen.
+
+A fault waits until a `POST /2/tweets` it applies to arrives. Faults are taken in the order they were asked for, one per
+request; each hits `count` requests and, when it has a probability, each request only with that chance. A fault that
+acts after the post was stored is given back when the rules refused the post.
+
+`hidden_for_seconds` is different: it accompanies any outcome, and keeps each stored post out of its author's timeline
+for a while, as X's read side may lag behind its write side. Look-up by id is not affected.
+
+Faults live in memory: a restart and `clear` end them, and end what they still hide.
+"""
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import cast
+
+from sandbox import body
+from sandbox.clock import Clock
+from sandbox.problems import Invalid
+
+MAX_FAULTS = 100
+MAX_COUNT = 1_000_000
+MAX_SECONDS = 86_400
+DEFAULT_SLOW_SECONDS = 2.0
+
+
+class Kind(StrEnum):
+    """What happens. `before` and `after` tell whether the post was stored."""
+
+    TIMEOUT_BEFORE = "timeout_before"  # no answer, the connection stays open
+    TIMEOUT_AFTER = "timeout_after"
+    RESET_BEFORE = "reset_before"  # the connection is reset
+    RESET_AFTER = "reset_after"
+    ERROR_500_BEFORE = "error_500_before"
+    ERROR_500_AFTER = "error_500_after"
+    HTML_502 = "html_502"  # a proxy's HTML page; not stored
+    NO_ID = "no_id"  # stored, 201, but the answer lacks the id
+    SLOW = "slow"  # stored, right answer, late by `seconds`
+    RATE_LIMITED = "rate_limited"  # 429; not stored; resets after `seconds` or at the end of the window
+    CREDITS_DEPLETED = "credits_depleted"  # 402; not stored
+    DUPLICATE = "duplicate"  # 403 duplicate content; not stored
+    HIDDEN_FOR_SECONDS = "hidden_for_seconds"
+
+
+AFTER_STORING = frozenset({Kind.TIMEOUT_AFTER, Kind.RESET_AFTER, Kind.ERROR_500_AFTER, Kind.NO_ID, Kind.SLOW})
+
+_SHAPE = body.record(
+    {
+        "kind": body.choice(*Kind),
+        "count": body.whole(1, MAX_COUNT),
+        "probability": body.number(0, 1),
+        "seconds": body.number(0, MAX_SECONDS),
+        "user_id": body.identifier,
+    },
+    required=("kind",),
+)
+_WITH_SECONDS = {Kind.SLOW, Kind.RATE_LIMITED, Kind.HIDDEN_FOR_SECONDS}
+
+
+@dataclass(slots=True, eq=False)
+class Fault:
+    """A fault that waits; two of the same kind are two faults. `remaining` None: no limit. `user_id` None: everybody."""
+
+    kind: Kind
+    remaining: int | None
+    probability: float = 1.0
+    seconds: float | None = None
+    user_id: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """As the control paths show it."""
+        return {
+            "kind": self.kind.value,
+            "count": self.remaining,
+            "probability": self.probability,
+            "seconds": self.seconds,
+            "user_id": self.user_id,
+        }
+
+
+def fault_of(raw: bytes) -> Fault:
+    """Read the body of `POST /sandbox/faults`.
+
+    `count` defaults to 1, or to no limit when a probability is given. For `hidden_for_seconds` the duration is
+    `seconds`; without it `count` is the duration and every post is hidden until faults are cleared.
+
+    Raises:
+        Invalid: names the field.
+    """
+    given = body.parse_object(raw)
+    _SHAPE(given, "$")
+    kind = Kind(cast("str", given["kind"]))
+    count = cast("int | None", given.get("count"))
+    seconds = cast("float | None", given.get("seconds"))
+    if seconds is not None and kind not in _WITH_SECONDS:
+        raise Invalid("seconds", f"does not apply to {kind.value}", seconds)
+    if kind is Kind.HIDDEN_FOR_SECONDS:
+        if seconds is None and count is None:
+            raise Invalid("seconds", "is missing but it is required")
+        if seconds is None:
+            count, seconds = None, min(cast("int", count), MAX_SECONDS)
+    elif count is None and "probability" not in given:
+        count = 1
+    return Fault(
+        kind,
+        count,
+        cast("float", given.get("probability", 1.0)),
+        seconds,
+        cast("str | None", given.get("user_id")),
+    )
+
+
+class Faults:
+    """The faults that wait, and the posts that are hidden."""
+
+    def __init__(self, clock: Clock, chance: random.Random) -> None:
+        self._clock = clock
+        self._chance = chance
+        self._waiting: list[Fault] = []
+        self._hidden_until: dict[str, float] = {}
+
+    def add(self, fault: Fault) -> None:
+        """Let a fault wait. Raises Invalid beyond MAX_FAULTS."""
+        if len(self._waiting) >= MAX_FAULTS:
+            raise Invalid("kind", f"more than {MAX_FAULTS} faults wait already")
+        self._waiting.append(fault)
+
+    def clear(self) -> int:
+        """Forget every fault and show every hidden post; how many faults waited."""
+        cleared = len(self._waiting)
+        self._waiting.clear()
+        self._hidden_until.clear()
+        return cleared
+
+    def waiting(self) -> list[Fault]:
+        """The faults that wait, in order."""
+        return list(self._waiting)
+
+    def draw(self, user_id: str) -> Fault | None:
+        """The fault that hits this user's request, used up by one."""
+        return self._take(user_id, hiding=False)
+
+    def give_back(self, fault: Fault) -> None:
+        """Undo a draw: the fault waits again, in front."""
+        if fault.remaining is not None:
+            fault.remaining += 1
+        if fault not in self._waiting:
+            self._waiting.insert(0, fault)
+
+    def stored(self, user_id: str, post_id: str) -> None:
+        """A post was stored: hide it if a fault says so."""
+        if fault := self._take(user_id, hiding=True):
+            now = self._clock()
+            self._hidden_until = {known: until for known, until in self._hidden_until.items() if until > now}
+            self._hidden_until[post_id] = now + (fault.seconds or 0)
+
+    def hides(self, post_id: str) -> bool:
+        """Whether timelines leave this post out right now."""
+        return self._hidden_until.get(post_id, 0) > self._clock()
+
+    def _take(self, user_id: str, *, hiding: bool) -> Fault | None:
+        for fault in self._waiting:
+            applies = (fault.kind is Kind.HIDDEN_FOR_SECONDS) == hiding and fault.user_id in {None, user_id}
+            if applies and self._chance.random() < fault.probability:
+                if fault.remaining is not None:
+                    fault.remaining -= 1
+                    if fault.remaining == 0:
+                        self._waiting.remove(fault)
+                return fault
+        return None
