@@ -189,7 +189,9 @@ class Bot(_message.Message):
     """Optional. BCP 47 tag of the language the bot writes in, for example "de-CH"; used by templates and by the policy checks."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. Free labels to find bots by, at most 64: keys 1 to 63 of letters, digits, ".", "_", "-" and "/", values up to 255 code points."""
+        """Optional. Free labels to find bots by, at most 64: keys 1 to 63 of letters, digits, ".", "_", "-" and "/", values up to 255 code
+        points.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -356,7 +358,9 @@ class PostingPolicy(_message.Message):
 
     @_builtins.property
     def repeat_cool_down(self) -> _duration_pb2.Duration:
-        """Optional. Time in which the bot does not repeat a text, 0 s to 365 days; absent means the setting `bot_manager.policy.repeat_cool_down`."""
+        """Optional. Time in which the bot does not repeat a text, 0 s to 365 days; absent means the setting
+        `bot_manager.policy.repeat_cool_down`.
+        """
 
     def __init__(
         self,

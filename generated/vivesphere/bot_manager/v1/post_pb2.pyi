@@ -217,8 +217,9 @@ Global___PostOrigin: _TypeAlias = PostOrigin  # noqa: Y015
 class Post(_message.Message):
     """What a bot publishes, or is to publish, exactly once.
 
-    A post is a thread of one or more parts. `text` and `media_ids` are the short form of a post of one part: on input give either them
-    or `parts`; on output `parts` always holds every part, and `text` and `media_ids` repeat the first.
+    A post is a thread of one or more parts. `text` and `media_ids` are the short form of the first: on input give either them or `parts`
+    (both only where they agree, so that a post that was read can be sent back); on output `parts` always holds every part, and `text`
+    and `media_ids` repeat the first.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -21,8 +21,8 @@ class PostServiceStub:
 
     Idempotent by `request_id`: a repeat within 24 hours answers the first result; the same id with another post answers
     INVALID_ARGUMENT (IDEMPOTENCY_KEY_REUSED). Errors: NOT_FOUND (BOT_NOT_FOUND, MEDIA_NOT_FOUND), INVALID_ARGUMENT (TIME_IN_PAST;
-    CONFLICTING_FIELD for more than one answer to when, or `text` beside `parts`; INVALID_FIELD for a post without content),
-    FAILED_PRECONDITION (BOT_ARCHIVED; CREDENTIALS_MISSING or INVALID_STATE for a post now from a bot that is not ACTIVE;
+    CONFLICTING_FIELD for more than one answer to when, or `text` that is not that of the first part; INVALID_FIELD for a post without
+    content), FAILED_PRECONDITION (BOT_ARCHIVED; CREDENTIALS_MISSING or INVALID_STATE for a post now from a bot that is not ACTIVE;
     POLICY_VIOLATION, unless it is a draft; NO_FREE_SLOT).
     """
     GetPost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.GetPostRequest, _post_service_pb2.GetPostResponse]
@@ -47,7 +47,7 @@ class PostServiceStub:
     """Lets a post in PENDING_APPROVAL go out at its time, or at once if its time has come and it is not too late.
 
     Idempotent: a repeat by the same person answers the post unchanged. Errors: NOT_FOUND (POST_NOT_FOUND), PERMISSION_DENIED
-    (SELF_APPROVAL) for who made or last edited it, FAILED_PRECONDITION (INVALID_STATE, POLICY_VIOLATION), ABORTED (ETAG_MISMATCH).
+    (SELF_APPROVAL_REFUSED) for who made or last edited it, FAILED_PRECONDITION (INVALID_STATE, POLICY_VIOLATION), ABORTED (ETAG_MISMATCH).
     """
     RejectPost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.RejectPostRequest, _post_service_pb2.RejectPostResponse]
     """Sends a post in PENDING_APPROVAL back to its author as a DRAFT.
@@ -109,8 +109,8 @@ class PostServiceServicer:
 
         Idempotent by `request_id`: a repeat within 24 hours answers the first result; the same id with another post answers
         INVALID_ARGUMENT (IDEMPOTENCY_KEY_REUSED). Errors: NOT_FOUND (BOT_NOT_FOUND, MEDIA_NOT_FOUND), INVALID_ARGUMENT (TIME_IN_PAST;
-        CONFLICTING_FIELD for more than one answer to when, or `text` beside `parts`; INVALID_FIELD for a post without content),
-        FAILED_PRECONDITION (BOT_ARCHIVED; CREDENTIALS_MISSING or INVALID_STATE for a post now from a bot that is not ACTIVE;
+        CONFLICTING_FIELD for more than one answer to when, or `text` that is not that of the first part; INVALID_FIELD for a post without
+        content), FAILED_PRECONDITION (BOT_ARCHIVED; CREDENTIALS_MISSING or INVALID_STATE for a post now from a bot that is not ACTIVE;
         POLICY_VIOLATION, unless it is a draft; NO_FREE_SLOT).
         """
 
@@ -160,7 +160,7 @@ class PostServiceServicer:
         """Lets a post in PENDING_APPROVAL go out at its time, or at once if its time has come and it is not too late.
 
         Idempotent: a repeat by the same person answers the post unchanged. Errors: NOT_FOUND (POST_NOT_FOUND), PERMISSION_DENIED
-        (SELF_APPROVAL) for who made or last edited it, FAILED_PRECONDITION (INVALID_STATE, POLICY_VIOLATION), ABORTED (ETAG_MISMATCH).
+        (SELF_APPROVAL_REFUSED) for who made or last edited it, FAILED_PRECONDITION (INVALID_STATE, POLICY_VIOLATION), ABORTED (ETAG_MISMATCH).
         """
 
     def RejectPost(

@@ -44,6 +44,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """OUT_OF_RANGE. The chain has no event with this sequence number."""
     ERROR_REASON_DECRYPTION_FAILED: _ErrorReason.ValueType  # 12
     """INVALID_ARGUMENT. The ciphertext is not one of this service, context and key."""
+    ERROR_REASON_CONNECT_STATE_INVALID: _ErrorReason.ValueType  # 13
+    """INVALID_ARGUMENT. The state of the connect flow is unknown, used up or too old; start it again."""
+    ERROR_REASON_MEDIA_UNSUPPORTED: _ErrorReason.ValueType  # 14
+    """INVALID_ARGUMENT. X does not take media of this kind, size or shape; the message names the limit."""
+    ERROR_REASON_RESUME_TOKEN_EXPIRED: _ErrorReason.ValueType  # 15
+    """OUT_OF_RANGE. Events after the resume token are no longer kept; read the lists and watch anew."""
     ERROR_REASON_INVALID_FILTER: _ErrorReason.ValueType  # 8
     """INVALID_ARGUMENT. `filter` is not of the grammar or names a field that cannot be filtered."""
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 9
@@ -138,6 +144,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The secret has passed its expiry."""
     ERROR_REASON_SECRET_KIND_MISMATCH: _ErrorReason.ValueType  # 109
     """FAILED_PRECONDITION. The secret exists with another kind."""
+    ERROR_REASON_APP_IN_USE: _ErrorReason.ValueType  # 110
+    """FAILED_PRECONDITION. Bots still use the app."""
+    ERROR_REASON_APP_CREDENTIALS_MISSING: _ErrorReason.ValueType  # 111
+    """FAILED_PRECONDITION. The app has no client id and secret yet."""
+    ERROR_REASON_POLICY_VIOLATION: _ErrorReason.ValueType  # 112
+    """FAILED_PRECONDITION. A policy check found an error; metadata names the rule."""
+    ERROR_REASON_NO_FREE_SLOT: _ErrorReason.ValueType  # 113
+    """FAILED_PRECONDITION. The bot has no free slot within the time that is looked ahead."""
+    ERROR_REASON_CONNECT_REFUSED: _ErrorReason.ValueType  # 114
+    """FAILED_PRECONDITION. The person, or X, refused to connect the account; metadata holds X's own words."""
+    ERROR_REASON_X_ACCOUNT_MISMATCH: _ErrorReason.ValueType  # 115
+    """FAILED_PRECONDITION. The credentials belong to another account than the bot's."""
+    ERROR_REASON_DEADLINE_MISSED: _ErrorReason.ValueType  # 116
+    """FAILED_PRECONDITION. The post's time passed while it could not go out."""
+    ERROR_REASON_MEDIA_FAILED: _ErrorReason.ValueType  # 117
+    """FAILED_PRECONDITION. X could not process the media; metadata holds its words."""
+    ERROR_REASON_CONTENT_UNAVAILABLE: _ErrorReason.ValueType  # 118
+    """FAILED_PRECONDITION. The feed or queue of a schedule had nothing to post, or did not answer."""
+    ERROR_REASON_TEMPLATE_FAILED: _ErrorReason.ValueType  # 119
+    """FAILED_PRECONDITION. The template could not be rendered; the message says where."""
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 120
     """UNAVAILABLE. The database does not answer; nothing was written."""
     ERROR_REASON_MESSAGING_UNAVAILABLE: _ErrorReason.ValueType  # 121
@@ -186,6 +212,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. The developer app has no credits left (402)."""
     ERROR_REASON_X_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 165
     """UNKNOWN. X may or may not have taken the post; it is not sent again until reading the account has settled it."""
+    ERROR_REASON_X_ACCOUNT_SUSPENDED: _ErrorReason.ValueType  # 166
+    """FAILED_PRECONDITION. X has suspended or locked the account."""
+    ERROR_REASON_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 167
+    """RESOURCE_EXHAUSTED. The budget of the bot or its app would be exceeded; QuotaFailure names it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused or failed. Carried as `google.rpc.ErrorInfo.reason` (the name without its prefix) with domain "vivesphere".
@@ -216,6 +246,12 @@ ERROR_REASON_SEQUENCE_OUT_OF_RANGE: ErrorReason.ValueType  # 11
 """OUT_OF_RANGE. The chain has no event with this sequence number."""
 ERROR_REASON_DECRYPTION_FAILED: ErrorReason.ValueType  # 12
 """INVALID_ARGUMENT. The ciphertext is not one of this service, context and key."""
+ERROR_REASON_CONNECT_STATE_INVALID: ErrorReason.ValueType  # 13
+"""INVALID_ARGUMENT. The state of the connect flow is unknown, used up or too old; start it again."""
+ERROR_REASON_MEDIA_UNSUPPORTED: ErrorReason.ValueType  # 14
+"""INVALID_ARGUMENT. X does not take media of this kind, size or shape; the message names the limit."""
+ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 15
+"""OUT_OF_RANGE. Events after the resume token are no longer kept; read the lists and watch anew."""
 ERROR_REASON_INVALID_FILTER: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT. `filter` is not of the grammar or names a field that cannot be filtered."""
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 9
@@ -310,6 +346,26 @@ ERROR_REASON_SECRET_EXPIRED: ErrorReason.ValueType  # 108
 """FAILED_PRECONDITION. The secret has passed its expiry."""
 ERROR_REASON_SECRET_KIND_MISMATCH: ErrorReason.ValueType  # 109
 """FAILED_PRECONDITION. The secret exists with another kind."""
+ERROR_REASON_APP_IN_USE: ErrorReason.ValueType  # 110
+"""FAILED_PRECONDITION. Bots still use the app."""
+ERROR_REASON_APP_CREDENTIALS_MISSING: ErrorReason.ValueType  # 111
+"""FAILED_PRECONDITION. The app has no client id and secret yet."""
+ERROR_REASON_POLICY_VIOLATION: ErrorReason.ValueType  # 112
+"""FAILED_PRECONDITION. A policy check found an error; metadata names the rule."""
+ERROR_REASON_NO_FREE_SLOT: ErrorReason.ValueType  # 113
+"""FAILED_PRECONDITION. The bot has no free slot within the time that is looked ahead."""
+ERROR_REASON_CONNECT_REFUSED: ErrorReason.ValueType  # 114
+"""FAILED_PRECONDITION. The person, or X, refused to connect the account; metadata holds X's own words."""
+ERROR_REASON_X_ACCOUNT_MISMATCH: ErrorReason.ValueType  # 115
+"""FAILED_PRECONDITION. The credentials belong to another account than the bot's."""
+ERROR_REASON_DEADLINE_MISSED: ErrorReason.ValueType  # 116
+"""FAILED_PRECONDITION. The post's time passed while it could not go out."""
+ERROR_REASON_MEDIA_FAILED: ErrorReason.ValueType  # 117
+"""FAILED_PRECONDITION. X could not process the media; metadata holds its words."""
+ERROR_REASON_CONTENT_UNAVAILABLE: ErrorReason.ValueType  # 118
+"""FAILED_PRECONDITION. The feed or queue of a schedule had nothing to post, or did not answer."""
+ERROR_REASON_TEMPLATE_FAILED: ErrorReason.ValueType  # 119
+"""FAILED_PRECONDITION. The template could not be rendered; the message says where."""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 120
 """UNAVAILABLE. The database does not answer; nothing was written."""
 ERROR_REASON_MESSAGING_UNAVAILABLE: ErrorReason.ValueType  # 121
@@ -358,4 +414,8 @@ ERROR_REASON_X_CREDITS_DEPLETED: ErrorReason.ValueType  # 164
 """RESOURCE_EXHAUSTED. The developer app has no credits left (402)."""
 ERROR_REASON_X_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 165
 """UNKNOWN. X may or may not have taken the post; it is not sent again until reading the account has settled it."""
+ERROR_REASON_X_ACCOUNT_SUSPENDED: ErrorReason.ValueType  # 166
+"""FAILED_PRECONDITION. X has suspended or locked the account."""
+ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 167
+"""RESOURCE_EXHAUSTED. The budget of the bot or its app would be exceeded; QuotaFailure names it."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,110 @@
+"""Puts every audited call on the trail: the record and the action commit together, or neither does.
+
+`AuditTrail.join` is a hook of the database: it runs inside the first transaction of an audited call and writes the record to the
+outbox there. A call that ends without a transaction of its own, or fails, or is refused, gets its record when it leaves the chain.
+If a call succeeded but its record cannot be written, the call fails: what is not on the trail was not done.
+
+The record travels on `audit.<service>`; logging chains and keeps it.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from loguru import logger
+from sqlalchemy.ext.asyncio import AsyncConnection
+from vivesphere.logging.v1 import log_record_pb2
+
+from mesh.clock import Clock
+from mesh.context import Call, current_call
+from mesh.database import Database
+from mesh.errors import MeshError
+from mesh.ids import is_uuid, new_id
+from mesh.interceptors.chain import ServicerContext
+from mesh.outbox import Outbox
+from mesh.redaction import redact_message
+
+MAX_PEER_CHARS = 64
+
+
+class AuditTrail:
+    """The audit stage of a service's chain, and its hook into transactions."""
+
+    name = "audit"
+
+    def __init__(self, service: str, instance: str, database: Database, outbox: Outbox, clock: Clock) -> None:
+        self._service = service
+        self._instance = instance
+        self._database = database
+        self._outbox = outbox
+        self._clock = clock
+        database.before_commit(self.join)
+
+    async def join(self, connection: AsyncConnection) -> Callable[[], None] | None:
+        """Write the record of the call being served into its transaction, once."""
+        call = current_call()
+        if call is None or call.policy is None or not call.policy.audit or call.audited or call.outcome:
+            return None
+        await self._write(connection, call, "OK")
+        return lambda: setattr(call, "audited", True)
+
+    async def enter(self, call: Call, request: Any, context: ServicerContext) -> None:
+        if call.policy is not None and call.policy.audit:
+            call.request = request
+
+    async def leave(self, call: Call) -> None:
+        if call.policy is None or not call.policy.audit or (call.audited and call.outcome == "OK"):
+            return
+        try:
+            async with self._database.transaction(concludes=False) as connection:
+                await self._write(connection, call, call.outcome)
+        except MeshError as error:
+            logger.bind(rpc_method=call.path, rpc_code=call.outcome, reason=error.reason).error(
+                "audit record not written"
+            )
+            if call.outcome == "OK":
+                raise
+        else:
+            call.audited = True
+
+    async def _write(self, connection: AsyncConnection, call: Call, outcome: str) -> None:
+        record = self._record(call, outcome)
+        await self._outbox.add(
+            connection, f"audit.{self._service}", record.SerializeToString(), message_id=record.id
+        )
+
+    def _record(self, call: Call, outcome: str) -> log_record_pb2.LogRecord:
+        succeeded = outcome == "OK"
+        record = log_record_pb2.LogRecord(
+            id=new_id(),
+            category=log_record_pb2.LOG_CATEGORY_USER_ACTIVITY,
+            severity=log_record_pb2.SEVERITY_INFO if succeeded else log_record_pb2.SEVERITY_WARN,
+            severity_text="INFO" if succeeded else "WARN",
+            body=f"{call.path.rpartition('/')[2]} {outcome}",
+            service=self._service,
+            instance=self._instance,
+            actor=call.actor,
+            bot_id=call.bot_id if is_uuid(call.bot_id) else "",
+            request_id=call.request_id,
+            trace_id=call.trace_id,
+            span_id=call.span_id,
+            audit=log_record_pb2.AuditDetails(
+                action=call.path,
+                resource=call.resource,
+                outcome=outcome,
+                reason=call.reason,
+                peer=call.address[:MAX_PEER_CHARS],
+                peer_identity=f"spiffe://vivesphere/{call.peer}" if call.peer else "",
+                user_agent=call.user_agent,
+                session_id=call.principal.session_id if call.principal else "",
+            ),
+        )
+        now = self._clock.now()
+        record.time.FromDatetime(now)
+        record.observed_time.FromDatetime(now)
+        record.audit.duration.FromTimedelta(
+            timedelta(seconds=max(0.0, self._clock.monotonic() - call.started))
+        )
+        if call.request is not None:
+            record.audit.request.update(redact_message(call.request))
+        return record

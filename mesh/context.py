@@ -1,0 +1,95 @@
+"""What is known of the call that is being served: carried in a context variable, so that logs, audit and outgoing calls see it.
+
+Set by the interceptor for each RPC; code that runs outside an RPC (workers, loops) sees None, or sets a `Call` of its own with
+`background_call` so that what it does can be traced just the same.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from mesh.contract import MethodPolicy
+from mesh.ids import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A signed-in user, as its access token says. `roles` are role ids valid for the whole fleet."""
+
+    user_id: str
+    session_id: str
+    token_id: str
+    roles: tuple[str, ...]
+    expire_time: datetime
+
+
+@dataclass(slots=True)
+class Call:
+    """One RPC being served, or one piece of background work."""
+
+    path: str
+    request_id: str
+    peer: str = ""
+    """Service name out of the peer's SPIFFE ID."""
+    address: str = ""
+    """Client address as the gateway saw it; empty where unknown."""
+    user_agent: str = ""
+    trace_id: str = ""
+    span_id: str = ""
+    policy: MethodPolicy | None = None
+    principal: Principal | None = None
+    authorization: str = field(default="", repr=False)
+    """The caller's own `authorization` header, passed on to services that are called for it."""
+    bot_id: str = ""
+    resource: str = ""
+    """What the call is about, as a path such as `bots/0190…`; a handler may set it for the trail."""
+    started: float = 0.0
+    """Monotonic seconds."""
+    deadline: float | None = None
+    """Monotonic seconds; None where there is none."""
+    outcome: str = ""
+    """gRPC status name once known."""
+    reason: str = ""
+    """ErrorReason of a failed call."""
+    request: Any = field(default=None, repr=False)
+    """The request message, kept for the audit trail of methods that are audited; None for streams."""
+    entered: int = 0
+    """How many stages of the chain the call has passed on its way in."""
+    audited: bool = False
+    """True once a record of this call is committed."""
+
+    @property
+    def actor(self) -> str:
+        """Who acts, as the trail names it: the user's id, the SPIFFE ID of a service that acts by itself, or "anonymous"."""
+        if self.principal is not None:
+            return self.principal.user_id
+        if self.peer and self.peer != "gateway":
+            return f"spiffe://vivesphere/{self.peer}"
+        return "anonymous"
+
+
+_current: ContextVar[Call | None] = ContextVar("vivesphere_call", default=None)
+
+
+def current_call() -> Call | None:
+    """The call being served in this task, or None."""
+    return _current.get()
+
+
+def set_call(call: Call) -> None:
+    """Make `call` the current one for the rest of this task; gRPC gives every RPC a task of its own."""
+    _current.set(call)
+
+
+@contextmanager
+def background_call(path: str, *, bot_id: str = "") -> Iterator[Call]:
+    """A call for work that no RPC started: `path` names the loop or consumer, for example `bot_manager/publish`."""
+    call = Call(path=path, request_id=new_id(), bot_id=bot_id)
+    token = _current.set(call)
+    try:
+        yield call
+    finally:
+        _current.reset(token)

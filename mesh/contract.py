@@ -1,0 +1,140 @@
+"""Reads the law of each method out of its descriptor: who may call, what is audited, what is idempotent.
+
+There is no other list of permissions or routes. `policies_of` is called at start for every service that is about to be served and
+raises `ContractError` naming each method that carries no access rule, so such a server does not start.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from typing import Any
+
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+from vivesphere.mesh.v1 import access_pb2
+
+ANY_SERVICE = "*"
+
+
+class ContractError(Exception):
+    """The contract cannot be served as it is. This is a bug in a `.proto` file."""
+
+
+class Who(Enum):
+    """Kinds of callers an access rule can name."""
+
+    PUBLIC = "public"
+    AUTHENTICATED = "authenticated"
+    PERMISSION = "permission"
+    SERVICES = "services"
+
+
+@dataclass(frozen=True, slots=True)
+class MethodPolicy:
+    """What the contract says of one method. `path` is gRPC's `/package.Service/Method`."""
+
+    path: str
+    who: Who
+    permission: str
+    services: frozenset[str]
+    bot_field: tuple[str, ...]
+    audit: bool
+    step_up: bool
+    high_risk: bool
+    idempotent: bool
+    request_streaming: bool
+    response_streaming: bool
+
+    def bot_id(self, request: Any) -> str:
+        """The bot the call is about, or "" if the rule names no field."""
+        value = request
+        for name in self.bot_field:
+            value = getattr(value, name)
+        return value if isinstance(value, str) else ""
+
+
+@cache
+def services_of(service: str) -> tuple[str, ...]:
+    """Full names of the proto services in `vivesphere.<service>.v1`, sorted. Imports their generated code."""
+    package = importlib.import_module(f"vivesphere.{service}.v1")
+    modules = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return tuple(
+        sorted(
+            descriptor.full_name
+            for name in modules
+            if name.endswith("_service_pb2")
+            for descriptor in importlib.import_module(
+                f"{package.__name__}.{name}"
+            ).DESCRIPTOR.services_by_name.values()
+        )
+    )
+
+
+def read_policy(method: MethodDescriptor) -> MethodPolicy | None:
+    """The policy in the method's options, or None where there is no access rule."""
+    options = method.GetOptions()
+    if not options.HasExtension(access_pb2.access):
+        return None
+    rule = options.Extensions[access_pb2.access]
+    kind = rule.WhichOneof("caller")
+    if kind is None:
+        return None
+    return MethodPolicy(
+        path=f"/{method.containing_service.full_name}/{method.name}",
+        who=Who(kind),
+        permission=rule.permission,
+        services=frozenset(rule.services.names),
+        bot_field=tuple(rule.bot_field.split(".")) if rule.bot_field else (),
+        audit=rule.audit,
+        step_up=rule.step_up,
+        high_risk=rule.high_risk,
+        idempotent=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
+        request_streaming=method.client_streaming,
+        response_streaming=method.server_streaming,
+    )
+
+
+def policies_of(services: Iterable[str]) -> dict[str, MethodPolicy]:
+    """Policies by gRPC path of every method of the named services, for example `vivesphere.logging.v1.LogService`.
+
+    Raises ContractError if a method has no access rule, or a rule that cannot hold.
+    """
+    pool = descriptor_pool.Default()
+    policies: dict[str, MethodPolicy] = {}
+    faults: list[str] = []
+    for name in services:
+        for method in pool.FindServiceByName(name).methods:
+            policy = read_policy(method)
+            fault = "carries no access rule" if policy is None else _fault(policy, method)
+            if fault or policy is None:
+                faults.append(f"{method.full_name} {fault}")
+            else:
+                policies[policy.path] = policy
+    if faults:
+        raise ContractError("this is a bug in the contract: " + "; ".join(faults))
+    return policies
+
+
+def _fault(policy: MethodPolicy, method: MethodDescriptor) -> str:
+    if policy.who is Who.PERMISSION and not policy.permission:
+        return "names an empty permission"
+    if policy.who is Who.SERVICES and not policy.services:
+        return "names no service"
+    message: Descriptor | None = method.input_type
+    for part in policy.bot_field:
+        field = message.fields_by_name.get(part) if message is not None else None
+        if field is None:
+            return f"has a bot_field that its request lacks: {'.'.join(policy.bot_field)}"
+        message = field.message_type
+    return ""
+
+
+def is_idempotent(path: str) -> bool:
+    """Whether the contract lets a client repeat the method at `/package.Service/Method`."""
+    service, _, name = path.removeprefix("/").partition("/")
+    method = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+    return bool(method.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN)

@@ -1,0 +1,172 @@
+"""Checks access tokens the strict way (RFC 7519, RFC 8725, RFC 9068).
+
+PyJWT checks the signature; around it stands a canonical-form check, because PyJWT alone accepts padded segments, duplicate member
+names, foreign byte order marks, any `typ` and fractional times. The order is fixed: length → three base64url parts that re-encode
+to themselves → JSON objects without duplicates → exactly our header → key known here and meant for this algorithm → signature →
+claims of exact types and within bounds. Whatever fails, the caller learns one thing: the token is not valid.
+
+Issuing is the business of authentication; this module only reads.
+"""
+
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+ALGORITHM = "EdDSA"
+TYPE = "at+jwt"
+ISSUER = "vivesphere"
+AUDIENCE = "vivesphere"
+CLIENT_ID = "vivesphere"
+
+MAX_TOKEN_CHARS = 8192
+MAX_LIFETIME_SECONDS = 900
+CLOCK_SKEW_SECONDS = 5
+MAX_ROLES = 64
+EARLIEST_TIME = 1_600_000_000
+LATEST_TIME = 4_102_444_800
+
+_SEGMENT = r"[A-Za-z0-9_-]+"
+_COMPACT = re.compile(rf"({_SEGMENT})\.({_SEGMENT})\.({_SEGMENT})", re.ASCII)
+_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}", re.ASCII)
+_CLAIMS = frozenset({"iss", "aud", "sub", "exp", "nbf", "iat", "jti", "sid", "client_id", "roles"})
+_HEADER = frozenset({"alg", "kid", "typ"})
+
+
+class TokenInvalid(Exception):
+    """The token does not hold. The text says why for tests and logs, never for the caller."""
+
+
+class UnknownKey(TokenInvalid):
+    """Well-formed, but signed with a key this process has not seen; the keys may have to be read again."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__("unknown kid")
+        self.key_id = key_id
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """The claims of a token that holds. Times are Unix seconds."""
+
+    subject: str
+    session_id: str
+    token_id: str
+    roles: tuple[str, ...]
+    issued_at: int
+    expires_at: int
+
+    @property
+    def expire_time(self) -> datetime:
+        return datetime.fromtimestamp(self.expires_at, UTC)
+
+
+def verify(token: str, keys: dict[str, Ed25519PublicKey], now: float) -> AccessToken:
+    """The claims of `token` if it holds at `now` (Unix seconds).
+
+    Raises UnknownKey if its `kid` is not in `keys`, TokenInvalid for everything else.
+    """
+    header, claims = _decode_canonical(token)
+    if header.keys() != _HEADER or header["alg"] != ALGORITHM or header["typ"] != TYPE:
+        raise TokenInvalid("header")
+    key_id = header["kid"]
+    if not isinstance(key_id, str) or not _ID.fullmatch(key_id):
+        raise TokenInvalid("kid")
+    key = keys.get(key_id)
+    if key is None:
+        raise UnknownKey(key_id)
+    try:
+        jwt.api_jws.decode(token, key=key, algorithms=[ALGORITHM])
+    except jwt.PyJWTError:
+        raise TokenInvalid("signature") from None
+    return _check_claims(claims, now)
+
+
+def _decode_canonical(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    if len(token) > MAX_TOKEN_CHARS:
+        raise TokenInvalid("length")
+    match = _COMPACT.fullmatch(token)
+    if match is None:
+        raise TokenInvalid("form")
+    header, payload, _ = (_decode_segment(part) for part in match.groups())
+    return _decode_object(header), _decode_object(payload)
+
+
+def _decode_segment(segment: str) -> bytes:
+    try:
+        raw = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except binascii.Error:
+        raise TokenInvalid("base64url") from None
+    if base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") != segment:
+        raise TokenInvalid("base64url not canonical")
+    return raw
+
+
+def _decode_object(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_refuse_number,
+            parse_float=_refuse_number,
+        )
+    except (UnicodeDecodeError, ValueError, RecursionError):
+        raise TokenInvalid("json") from None
+    if not isinstance(value, dict):
+        raise TokenInvalid("not an object")
+    return value
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate member")
+    return members
+
+
+def _refuse_number(text: str) -> Any:
+    raise ValueError("not an integer")
+
+
+def _check_claims(claims: dict[str, Any], now: float) -> AccessToken:
+    if claims.keys() != _CLAIMS:
+        raise TokenInvalid("claims")
+    if claims["iss"] != ISSUER or claims["aud"] != AUDIENCE or claims["client_id"] != CLIENT_ID:
+        raise TokenInvalid("issuer, audience or client")
+    expires, not_before, issued = (_time(claims[name]) for name in ("exp", "nbf", "iat"))
+    if expires - issued > MAX_LIFETIME_SECONDS or not issued <= not_before < expires:
+        raise TokenInvalid("lifetime")
+    if now >= expires or not_before > now + CLOCK_SKEW_SECONDS:
+        raise TokenInvalid("expired or not yet valid")
+    return AccessToken(
+        subject=_identifier(claims["sub"]),
+        session_id=_identifier(claims["sid"]),
+        token_id=_identifier(claims["jti"]),
+        roles=_roles(claims["roles"]),
+        issued_at=issued,
+        expires_at=expires,
+    )
+
+
+def _time(value: object) -> int:
+    if type(value) is not int or not EARLIEST_TIME <= value <= LATEST_TIME:
+        raise TokenInvalid("time")
+    return value
+
+
+def _identifier(value: object) -> str:
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise TokenInvalid("identifier")
+    return value
+
+
+def _roles(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > MAX_ROLES:
+        raise TokenInvalid("roles")
+    return tuple(_identifier(role) for role in value)

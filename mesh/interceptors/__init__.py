@@ -1,0 +1,1 @@
+"""What happens around every call: one adapter that knows gRPC's four arities, one chain of stages in `chain.py`."""

@@ -1,0 +1,150 @@
+"""The stages but for audit and access: observe, overload, deadline, validation."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import protovalidate
+from google.protobuf.message import Message
+from loguru import logger
+
+from mesh.clock import Clock
+from mesh.context import Call
+from mesh.errors import DeadlineExceeded, FieldViolation, InvalidArgument, ResourceExhausted
+from mesh.interceptors.chain import ServicerContext
+from mesh.telemetry.metrics import RpcMetrics
+
+LEAST_USEFUL_SECONDS = 0.005
+"""With less time than this left, no call of ours can answer; it is refused instead of begun."""
+
+
+class Observe:
+    """Counts and times every call and writes its one canonical line."""
+
+    name = "observe"
+
+    def __init__(self, metrics: RpcMetrics, clock: Clock) -> None:
+        self._metrics = metrics
+        self._clock = clock
+
+    async def enter(self, call: Call, request: Any, context: ServicerContext) -> None:
+        self._metrics.started(call.path)
+
+    async def leave(self, call: Call) -> None:
+        seconds = self._clock.monotonic() - call.started
+        self._metrics.finished(call.path, call.outcome, seconds)
+        logger.bind(
+            rpc_method=call.path,
+            rpc_code=call.outcome,
+            reason=call.reason,
+            duration_ms=round(seconds * 1000, 2),
+            peer=call.peer,
+            address=call.address,
+        ).log("INFO" if call.outcome in _EXPECTED else "ERROR", "call finished")
+
+
+_EXPECTED = frozenset(
+    {
+        "OK",
+        "CANCELLED",
+        "INVALID_ARGUMENT",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "RESOURCE_EXHAUSTED",
+    }
+)
+
+
+class Overload:
+    """Bounds the calls and the streams in flight. What is over the bound is refused at once, with a hint when to come back."""
+
+    name = "overload"
+
+    def __init__(self, max_calls: int, max_streams: int) -> None:
+        self._bounds = {False: max_calls, True: max_streams}
+        self._in_flight = {False: 0, True: 0}
+
+    async def enter(self, call: Call, request: Any, context: ServicerContext) -> None:
+        streaming = _is_stream(call)
+        self._in_flight[streaming] += 1
+        if self._in_flight[streaming] > self._bounds[streaming]:
+            raise ResourceExhausted(
+                "OVERLOADED", "too many calls in flight", retry_after=timedelta(milliseconds=500)
+            )
+
+    async def leave(self, call: Call) -> None:
+        self._in_flight[_is_stream(call)] -= 1
+
+
+def _is_stream(call: Call) -> bool:
+    policy = call.policy
+    return policy is not None and (policy.response_streaming or policy.request_streaming)
+
+
+class Deadline:
+    """Refuses what cannot finish in the time that is left."""
+
+    name = "deadline"
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def enter(self, call: Call, request: Any, context: ServicerContext) -> None:
+        if call.deadline is not None and call.deadline - self._clock.monotonic() < LEAST_USEFUL_SECONDS:
+            raise DeadlineExceeded("DEADLINE_TOO_SHORT", "too little of the deadline is left to begin")
+
+    async def leave(self, call: Call) -> None:
+        return
+
+
+class Validation:
+    """Holds the request against the rules in its contract."""
+
+    name = "validation"
+
+    async def enter(self, call: Call, request: Any, context: ServicerContext) -> None:
+        if request is not None:
+            validate(request)
+
+    async def leave(self, call: Call) -> None:
+        return
+
+
+def validate(message: Message) -> None:
+    """Raises InvalidArgument with one violation per broken rule of the message's contract."""
+    try:
+        protovalidate.validate(message)
+    except protovalidate.ValidationError as error:
+        violations = [
+            FieldViolation(_path(violation), violation.proto.message) for violation in error.violations
+        ]
+        first = violations[0]
+        where = f"{first.field}: " if first.field else ""
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        raise InvalidArgument(
+            "INVALID_FIELD", f"{where}{first.description}{more}", violations=violations
+        ) from None
+
+
+def _path(violation: Any) -> str:
+    """`post.parts[0].text` out of protovalidate's FieldPath."""
+    path = ""
+    for element in violation.proto.field.elements:
+        path += f".{element.field_name}" if path else element.field_name
+        kind = element.WhichOneof("subscript") if hasattr(element, "WhichOneof") else None
+        if kind:
+            path += f"[{getattr(element, kind)!r}]" if kind == "string_key" else f"[{getattr(element, kind)}]"
+    return path
+
+
+async def validated(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    """The messages of a client stream, each held against its contract before the handler sees it."""
+    async for request in requests:
+        validate(request)
+        yield request

@@ -1,0 +1,117 @@
+"""nats-py's client, held to what this product promises. Everything that leans on the inside of nats-py 2.16 is in this file.
+
+- It does not reconnect by itself. `mesh.messaging.connection` makes a new client instead: first connect and reconnect are one path,
+  certificates are read anew, and the states in which nats-py gives up for good (any `-ERR`, a dead read loop) need no special care.
+- A `tls://` address means TLS: nats-py goes on in clear text when the server's INFO does not ask for it.
+- `send` gives back the cancellation that nats-py swallows while it waits to flush (`Client._flush_pending`).
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from nats import errors
+from nats.aio.client import Client
+
+CONNECT_TIMEOUT_SECONDS = 5
+PING_INTERVAL_SECONDS = 10
+MAX_SILENT_PINGS = 2
+PENDING_BYTES = 4 * 1024 * 1024
+FLUSH_TIMEOUT_SECONDS = 2.0
+DRAIN_TIMEOUT_SECONDS = 2
+
+
+class TlsFiles(Protocol):
+    """Where the mesh identity of this process lies: PEM files."""
+
+    @property
+    def cert_file(self) -> Path: ...
+    @property
+    def key_file(self) -> Path: ...
+    @property
+    def ca_file(self) -> Path: ...
+
+
+def tls_context(files: TlsFiles) -> ssl.SSLContext:
+    """Mutual TLS 1.3 that trusts the mesh's authorities alone and checks names. Raises OSError if a file is missing or no PEM."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(files.ca_file)
+    context.load_cert_chain(files.cert_file, files.key_file)
+    return context
+
+
+class StrictClient(Client):
+    """A client for one connection."""
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection and "tls" in self.options and not info.get("tls_required"):
+            raise errors.SecureConnWantedError
+        await super()._process_info(info, initial_connection)
+
+
+async def open_client(
+    servers: list[str],
+    name: str,
+    inbox_prefix: str,
+    tls: ssl.SSLContext | None,
+    server_name: str,
+    on_error: Callable[[Exception], Awaitable[None]],
+    on_lost: Callable[[], Awaitable[None]],
+) -> StrictClient:
+    """Connect once. Raises OSError, nats.errors.Error or TimeoutError; a failed client leaves nothing behind."""
+    client = StrictClient()
+    try:
+        async with asyncio.timeout(2 * CONNECT_TIMEOUT_SECONDS):
+            await client.connect(
+                servers,
+                name=name,
+                inbox_prefix=inbox_prefix.encode(),
+                tls=tls,
+                tls_hostname=server_name if tls else None,
+                allow_reconnect=False,
+                max_reconnect_attempts=1,  # 0 would mean for ever
+                reconnect_time_wait=0,
+                connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                ping_interval=PING_INTERVAL_SECONDS,
+                max_outstanding_pings=MAX_SILENT_PINGS,
+                pending_size=PENDING_BYTES,
+                flush_timeout=FLUSH_TIMEOUT_SECONDS,
+                drain_timeout=DRAIN_TIMEOUT_SECONDS,
+                error_cb=on_error,
+                disconnected_cb=on_lost,
+                closed_cb=on_lost,
+            )
+    except BaseException as error:
+        cause = client.last_error
+        await close_client(client)
+        if isinstance(error, errors.NoServersError) and cause is not None:
+            raise cause from None
+        raise
+    return client
+
+
+async def close_client(client: Client) -> None:
+    """Flush what is pending if the server still listens, then close. Never raises, never takes longer than a few seconds."""
+    try:
+        async with asyncio.timeout(2 * DRAIN_TIMEOUT_SECONDS):
+            if client.is_connected:
+                await client.drain()
+            else:
+                await client.close()
+    except (OSError, errors.Error, TimeoutError, AttributeError):
+        # AttributeError: nats-py closes a client whose transport was never made.
+        return
+
+
+async def send(
+    client: Client, subject: str, payload: bytes, reply: str = "", headers: dict[str, str] | None = None
+) -> None:
+    """Publish without waiting for an answer. Raises nats.errors.Error, OSError."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    await client.publish(subject, payload, reply=reply, headers=headers)
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError

@@ -1,0 +1,177 @@
+"""One service process from its first line to its last: what `services/<name>/assembly.py` assembles its parts on.
+
+    settings → telemetry → messaging, database, outbox, audit, channels → the service's own parts → server → serve → drain → close
+
+`run(name, assemble)` owns the event loop. `assemble` gets a `Process`, makes the service's concrete objects with what the process
+offers, and registers its servicers; it is the only place of a service where concrete classes meet. Nothing here waits for another
+part of the mesh to be up: a process starts alone, says in its health what it misses, and finds it when it comes.
+"""
+
+import asyncio
+import hashlib
+import resource
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import grpc.aio
+import uvloop
+from loguru import logger
+from vivesphere.authentication.v1 import authentication_service_pb2, authentication_service_pb2_grpc
+
+from mesh.audit import AuditTrail
+from mesh.channels import invoke, open_channel
+from mesh.clock import Clock, SystemClock
+from mesh.configuration import ConfigurationWatch, SettingDefinition
+from mesh.contract import policies_of, services_of
+from mesh.database import Database, open_database
+from mesh.health import Health
+from mesh.identity.keys import KeySource
+from mesh.interceptors.access import Access, Authenticator
+from mesh.interceptors.adapter import MeshInterceptor
+from mesh.interceptors.chain import Chain
+from mesh.interceptors.stages import Deadline, Observe, Overload, Validation
+from mesh.messaging import Messaging
+from mesh.outbox import Outbox
+from mesh.server import DRAIN, Registrar, build_server
+from mesh.settings import ProcessSettings
+from mesh.tasks import TaskSet
+from mesh.telemetry import configure
+from mesh.telemetry.metrics import RpcMetrics
+from mesh.vault import VaultClient
+
+Assemble = Callable[["Process"], Awaitable[None]]
+
+
+class Process:
+    """What a service is assembled on. Attributes are ready when `assemble` is called."""
+
+    def __init__(self, name: str, settings: ProcessSettings, stack: AsyncExitStack, tasks: TaskSet) -> None:
+        self.name = name
+        self.instance = f"{name}-{socket.gethostname()}-{settings.listen.rpartition(':')[2]}"
+        self.settings = settings
+        self.clock: Clock = SystemClock()
+        self.health = Health()
+        self.stack = stack
+        self.tasks = tasks
+        self.messaging = Messaging(name, settings.nats_url, settings.tls)
+        self.database: Database = open_database(settings, name)
+        self.outbox = Outbox(self.database, self.messaging)
+        self.audit = AuditTrail(name, self.instance, self.database, self.outbox, self.clock)
+        self.configuration = ConfigurationWatch(
+            name, self.instance, self.channel("configuration"), self.clock
+        )
+        self.keys = KeySource(self._fetch_jwks, self.clock)
+        self.metrics = RpcMetrics()
+        self._servicers: list[tuple[Registrar, Any]] = []
+
+    def channel(self, service: str) -> grpc.aio.Channel:
+        """A new channel to another service; closed with the process."""
+        channel = open_channel(self.settings, service, services_of(service))
+        self.stack.push_async_callback(channel.close)
+        return channel
+
+    def vault(self) -> VaultClient:
+        """A client of the vault with this service's own AppRole, kept signed in while the process runs."""
+        settings = self.settings
+        if settings.vault_role_id_file is None or settings.vault_secret_id_file is None:
+            raise ValueError("VIVESPHERE_VAULT_ROLE_ID_FILE and VIVESPHERE_VAULT_SECRET_ID_FILE are not set")
+        client = VaultClient(
+            settings.vault_addr.split(","),
+            ca_file=settings.tls.ca_file,
+            role_id_file=settings.vault_role_id_file,
+            secret_id_file=settings.vault_secret_id_file,
+            clock=self.clock,
+        )
+        self.tasks.spawn(client.run(), name="vault")
+        self.health.add("vault", client.check)
+        return client
+
+    def page_secret(self) -> bytes:
+        """Key material for page tokens: the same in every replica of this service, unknown outside."""
+        file = self.settings.database_password_file
+        if file is None:
+            raise ValueError("VIVESPHERE_DATABASE_PASSWORD_FILE is not set")
+        return hashlib.sha256(b"vivesphere page secret\x00" + file.read_bytes().strip()).digest()
+
+    def define_settings(self, *definitions: SettingDefinition) -> None:
+        """Register the settings this service owns; configuration learns of them as soon as it answers."""
+        self.configuration.define(definitions)
+
+    def serve(self, register: Registrar, servicer: Any) -> None:
+        """Add a servicer; `register` is the generated `add_…Servicer_to_server`."""
+        self._servicers.append((register, servicer))
+
+    async def start(self) -> grpc.aio.Server:
+        """Begin to serve. Raises ContractError if a method carries no access rule."""
+        services = services_of(self.name)
+        interceptor = MeshInterceptor(self._chain(), policies_of(services), self.clock)
+        server, port = build_server(
+            self.settings, self.settings.tls, interceptor, self.health, services, self._servicers
+        )
+        self.health.add("database", self.database.check, vital=True)
+        self.health.add("messaging", self.messaging.check)
+        self.health.add("configuration", self.configuration.check)
+        self.health.serves(services)
+        for name, coroutine in (
+            ("messaging", self.messaging.run()),
+            ("outbox relay", self.outbox.relay()),
+            ("outbox prune", self.outbox.prune()),
+            ("signing keys", self.keys.run()),
+            ("configuration", self.configuration.run()),
+            ("health", self.health.run()),
+        ):
+            self.tasks.spawn(coroutine, name=name)
+        await server.start()
+        logger.bind(port=port, services=services).info("serving")
+        return server
+
+    def _chain(self) -> Chain:
+        settings = self.settings
+        return Chain(
+            (
+                Observe(self.metrics, self.clock),
+                Overload(settings.max_calls, settings.max_streams),
+                self.audit,
+                Access(Authenticator(self.keys, self.clock), self.configuration),
+                Deadline(self.clock),
+                Validation(),
+            )
+        )
+
+    async def _fetch_jwks(self) -> bytes:
+        response = await invoke(self._authentication().GetJwks, authentication_service_pb2.GetJwksRequest())
+        return bytes(response.jwks.data)
+
+    def _authentication(self) -> Any:
+        if not hasattr(self, "_authentication_stub"):
+            self._authentication_stub = authentication_service_pb2_grpc.AuthenticationServiceStub(
+                self.channel("authentication")
+            )
+        return self._authentication_stub
+
+
+def run(name: str, assemble: Assemble) -> None:
+    """Run the service until SIGTERM or SIGINT; then drain and close. Returns when everything is closed."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold secrets
+    uvloop.run(_run(name, assemble))
+
+
+async def _run(name: str, assemble: Assemble) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    settings = ProcessSettings()
+    async with AsyncExitStack() as stack:
+        tasks = await stack.enter_async_context(TaskSet())
+        process = Process(name, settings, stack, tasks)
+        configure(name, process.instance, settings.log_level)
+        await assemble(process)
+        server = await process.start()
+        await stopping.wait()
+        logger.info("stopping")
+        await process.health.stop()
+        await server.stop(DRAIN.total_seconds())

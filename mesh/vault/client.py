@@ -1,0 +1,134 @@
+"""The client of one vault for one service.
+
+A call takes a worker thread, a token and the first address that answers; all of it within one deadline. A 403 makes the client
+ask whether its token still lives: if not, it logs in once and repeats the call; if so, the policy forbids it and no login helps.
+`run` is the background loop: it logs in at start, renews the token, and probes a vault that went away, so that `state`
+tells the truth without traffic. Nothing here fails because the vault is away at start.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from loguru import logger
+
+from mesh.clock import Clock
+from mesh.errors import MeshError
+from mesh.vault.kv import KvStore
+from mesh.vault.link import Link, VaultState
+from mesh.vault.login import Login
+from mesh.vault.transit import Transit
+from mesh.vault.verdicts import FORBIDDEN, unavailable
+from mesh.vault.wire import Answer, Request, open_session
+from mesh.vault.workers import Workers
+
+TIMEOUT: Final = timedelta(seconds=3)
+POOL_SIZE: Final = 8
+QUEUE_SIZE: Final = 64
+TICK: Final = timedelta(seconds=0.5)
+FAREWELL: Final = timedelta(seconds=1)
+APPROLE_MOUNT: Final = "approle"
+KV_MOUNT: Final = "vivesphere-kv"
+TRANSIT_MOUNT: Final = "vivesphere-transit"
+
+_system_random = random.SystemRandom()
+
+
+class VaultClient:
+    """Serves `kv(...)` and `transit(...)`. Spawn `run()`; `close()` at the end. Make it inside of a running event loop."""
+
+    def __init__(
+        self,
+        addresses: str | Sequence[str],
+        ca_file: Path,
+        role_id_file: Path,
+        secret_id_file: Path,
+        *,
+        clock: Clock,
+        pool_size: int = POOL_SIZE,
+        queue_size: int = QUEUE_SIZE,
+        timeout: timedelta = TIMEOUT,
+        approle_mount: str = APPROLE_MOUNT,
+        jitter: Callable[[], float] = _system_random.random,
+    ) -> None:
+        """`addresses`: https URLs, a sequence or separated by commas. `timeout` bounds a whole call, queueing and login included."""
+        urls = addresses.split(",") if isinstance(addresses, str) else addresses
+        self._clock = clock
+        self._timeout = timeout
+        self._workers = Workers(pool_size, queue_size)
+        self._session = open_session(str(ca_file), pool_size)
+        self._link = Link(urls, self._session, self._workers, self._clock, jitter)
+        self._login = Login(self._link, role_id_file, secret_id_file, approle_mount, self._clock, jitter)
+
+    @property
+    def state(self) -> VaultState:
+        """READY when the last exchange was answered and there is a token."""
+        if self._link.state is not VaultState.READY:
+            return self._link.state
+        if self._login.held is not None:
+            return VaultState.READY
+        return VaultState.DENIED if self._login.denied else VaultState.UNREACHABLE
+
+    def kv(self, prefix: str, mount: str = KV_MOUNT) -> KvStore:
+        """Versioned secrets below `prefix` of a KV version 2 mount."""
+        return KvStore(self.call, mount, prefix)
+
+    def transit(self, mount: str = TRANSIT_MOUNT) -> Transit:
+        """Encryption with keys that never leave the vault."""
+        return Transit(self.call, mount)
+
+    async def call(self, request: Request, *, repeatable: bool) -> Answer:
+        """One request under our token; see `Link.ask` for errors. The answer's status may still be 400, 404, 405 or 413."""
+        self._link.admit()
+        deadline = self._deadline(self._timeout)
+        held = await self._login.token(deadline)
+        answer = await self._link.ask(request, held.value, deadline, repeatable=repeatable)
+        if answer.status == FORBIDDEN and not await self._login.known(held, deadline):
+            held = await self._login.replace(held, deadline)
+            answer = await self._link.ask(request, held.value, deadline, repeatable=repeatable)
+        if answer.status == FORBIDDEN:
+            logger.bind(status=answer.status).warning("vault policy forbids a request")
+            raise unavailable(None)
+        return answer
+
+    async def run(self) -> None:
+        """Keeps the token alive and the state true until cancelled. For the service's task set to spawn."""
+        while True:
+            await self._tend()
+            await self._clock.sleep(TICK)
+
+    async def close(self) -> None:
+        """Gives the token back when the vault is there, and ends threads and connections. The client is of no use afterwards."""
+        try:
+            if self.state is VaultState.READY:
+                await self._login.revoke(self._deadline(FAREWELL))
+        except MeshError:
+            logger.debug("vault token not given back")
+        finally:
+            self._workers.close()
+            self._session.close()
+
+    async def _tend(self) -> None:
+        if self._link.left or self._login.left:
+            return
+        try:
+            self._link.admit()
+            deadline = self._deadline(self._timeout)
+            await self._login.tend(deadline)
+            if self._link.state is not VaultState.READY:
+                await self._probe(deadline)
+        except MeshError:
+            # Its cause is in the state and was logged when the state changed; the next tick tries again.
+            return
+
+    async def _probe(self, deadline: float) -> None:
+        held = await self._login.token(deadline)
+        if not await self._login.known(held, deadline):
+            await self._login.replace(held, deadline)
+
+    @staticmethod
+    def _deadline(timeout: timedelta) -> float:
+        return time.monotonic() + timeout.total_seconds()

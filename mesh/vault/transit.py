@@ -1,0 +1,170 @@
+"""Transit: encryption with keys that never leave the vault.
+
+`context` derives the key of one owner from a derived key (a bot's id), so that one bot's ciphertext does not open as
+another's; `associated_data` binds a ciphertext to its record. Both have to be given again to decrypt. Ciphertexts are text,
+`vault:v<key version>:…`; rotating the key leaves old ones readable. In a batch all items have a context or none has.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+
+from hvac.api.secrets_engines import Transit as HvacTransit
+
+from mesh.errors import FieldViolation, Internal, InvalidArgument, OutOfRange
+from mesh.vault.paths import segment
+from mesh.vault.verdicts import unavailable
+from mesh.vault.wire import Answer, Call, Json
+
+MiB: Final = 1024 * 1024
+MAX_BATCH_ITEMS: Final = 1000
+# Base64 makes a third more of it; the vault takes requests up to 32 MiB, our wire answers up to 16.
+MAX_BATCH_BYTES: Final = 4 * MiB
+
+
+@dataclass(frozen=True, slots=True)
+class TransitItem:
+    """Something to encrypt."""
+
+    plaintext: bytes = field(repr=False)
+    context: bytes | None = None
+    associated_data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SealedItem:
+    """Something to decrypt, with what it was encrypted with."""
+
+    ciphertext: str
+    context: bytes | None = None
+    associated_data: bytes | None = None
+
+
+class Transit:
+    """One Transit mount. Every method raises Unavailable and ResourceExhausted; Unavailable also when the key does not exist."""
+
+    def __init__(self, call: Call, mount: str) -> None:
+        self._call = call
+        self._mount = segment(mount, "mount")
+
+    async def encrypt(
+        self,
+        key: str,
+        plaintext: bytes,
+        *,
+        context: bytes | None = None,
+        associated_data: bytes | None = None,
+    ) -> str:
+        """The ciphertext of one plaintext; the same plaintext gives another one each time."""
+        return (await self.encrypt_batch(key, [TransitItem(plaintext, context, associated_data)]))[0]
+
+    async def decrypt(
+        self, key: str, ciphertext: str, *, context: bytes | None = None, associated_data: bytes | None = None
+    ) -> bytes:
+        """The plaintext. InvalidArgument when ciphertext, context and associated data do not belong together."""
+        return (await self.decrypt_batch(key, [SealedItem(ciphertext, context, associated_data)]))[0]
+
+    async def encrypt_batch(self, key: str, items: Sequence[TransitItem]) -> list[str]:
+        """Ciphertexts in the order of the items. All or nothing. OutOfRange above 1000 items or 4 MiB."""
+        _check(items, [len(item.plaintext) for item in items])
+        batch = [_entry("plaintext", _base64(item.plaintext), item) for item in items]
+        results = await self._batch("encrypt_data", key, batch)
+        return [_text(result.get("ciphertext")) for result in results]
+
+    async def decrypt_batch(self, key: str, items: Sequence[SealedItem]) -> list[bytes]:
+        """Plaintexts in the order of the items. All or nothing: InvalidArgument names each item that does not open."""
+        _check(items, [len(item.ciphertext) for item in items])
+        batch = [_entry("ciphertext", item.ciphertext, item) for item in items]
+        results = await self._batch("decrypt_data", key, batch)
+        return [_bytes(result.get("plaintext")) for result in results]
+
+    async def _batch(self, method: str, key: str, batch: list[dict[str, str]]) -> list[Json]:
+        segment(key, "key")
+        if not batch:
+            return []
+        answer = await self._call(
+            # Neither operation changes anything in the vault, so both may be repeated.
+            lambda wire: getattr(HvacTransit(wire), method)(key, batch_input=batch, mount_point=self._mount),
+            repeatable=True,
+        )
+        return _results(answer, len(batch))
+
+
+def _results(answer: Answer, count: int) -> list[Json]:
+    """One result an item; raises for the whole batch when any item failed."""
+    results = answer.data.get("batch_results")
+    if not isinstance(results, list) or len(results) != count:
+        raise _refusal(answer)
+    failed = [
+        index for index, result in enumerate(results) if not isinstance(result, dict) or result.get("error")
+    ]
+    if failed:
+        if any(_lacks_key(str(results[index])) for index in failed):
+            raise unavailable(None)
+        raise _mismatch(failed if count > 1 else [])
+    return results
+
+
+def _refusal(answer: Answer) -> Exception:
+    if answer.status == HTTPStatus.NOT_FOUND or any(_lacks_key(text) for text in answer.errors):
+        return unavailable(None)
+    if answer.status == HTTPStatus.BAD_REQUEST:
+        return _mismatch([])
+    return Internal("INTERNAL", f"the secret store refused a well-formed request with status {answer.status}")
+
+
+def _lacks_key(text: str) -> bool:
+    return "key not found" in text
+
+
+def _mismatch(failed: list[int]) -> InvalidArgument:
+    sentence = "does not open with this key, context and associated data"
+    violations = [FieldViolation(f"items[{index}].ciphertext", sentence) for index in failed]
+    return InvalidArgument(
+        "INVALID_FIELD",
+        f"ciphertext {sentence}",
+        field=None if violations else "ciphertext",
+        violations=violations,
+    )
+
+
+def _check(items: Sequence[TransitItem] | Sequence[SealedItem], sizes: list[int]) -> None:
+    if len(items) > MAX_BATCH_ITEMS or sum(sizes) > MAX_BATCH_BYTES:
+        raise OutOfRange(
+            "MESSAGE_TOO_LARGE",
+            f"at most {MAX_BATCH_ITEMS} items and {MAX_BATCH_BYTES} bytes together",
+            field="items",
+        )
+    if len({item.context is None for item in items}) > 1:
+        raise InvalidArgument("INVALID_FIELD", "all items have a context or none has", field="items")
+
+
+def _entry(name: str, value: str, item: TransitItem | SealedItem) -> dict[str, str]:
+    entry = {name: value}
+    if item.context is not None:
+        entry["context"] = _base64(item.context)
+    if item.associated_data is not None:
+        entry["associated_data"] = _base64(item.associated_data)
+    return entry
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise Internal("INTERNAL", "the secret store gave an answer of another shape than Transit")
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        # The error would show the value.
+        pass
+    raise Internal("INTERNAL", "the secret store gave an answer of another shape than Transit")

@@ -1,0 +1,81 @@
+"""What an answer of the vault means, before anybody asks what it means for one operation.
+
+    2xx                              answered
+    400, 403, 404, 405, 413          answered: the operation decides
+    404 with an error text           away: no engine at that path (yet); seen for a moment after unsealing. An absent secret has none
+    503 "sealed", 501                sealed, or not initialised
+    429                              throttled by a quota of the vault
+    3xx, 412, 472, 473               away: a standby or a node that lags behind; nothing was done
+    other 4xx, 5xx                   away, and a write may or may not have happened
+
+The errors made here say nothing about the vault: which of these it was is in the state and the log.
+"""
+
+from datetime import timedelta
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Final
+
+from mesh.errors import MeshError, OutcomeUnknown, ResourceExhausted, Unavailable
+from mesh.vault.wire import Answer
+
+RETRY_AFTER: Final = timedelta(seconds=1)
+FORBIDDEN: Final = HTTPStatus.FORBIDDEN
+# Codes of Vault's own: a disaster-recovery standby and a performance standby.
+STANDBY: Final = frozenset({472, 473})
+DECIDED_BY_OPERATION: Final = frozenset({400, 403, 404, 405, 413})
+
+
+class Verdict(Enum):
+    """The meaning of an answer."""
+
+    ANSWERED = auto()
+    SEALED = auto()
+    THROTTLED = auto()
+    ELSEWHERE = auto()
+    MISROUTED = auto()
+    BROKEN = auto()
+
+
+def judge(answer: Answer) -> Verdict:
+    """The table above."""
+    status = answer.status
+    if status == HTTPStatus.NOT_FOUND and answer.errors:
+        return Verdict.MISROUTED
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES or status in DECIDED_BY_OPERATION:
+        return Verdict.ANSWERED
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Verdict.THROTTLED
+    if status == HTTPStatus.NOT_IMPLEMENTED or (
+        status == HTTPStatus.SERVICE_UNAVAILABLE and answer.complains("sealed")
+    ):
+        return Verdict.SEALED
+    if (
+        status < HTTPStatus.BAD_REQUEST
+        or status in STANDBY
+        or status in {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.SERVICE_UNAVAILABLE}
+    ):
+        return Verdict.ELSEWHERE
+    return Verdict.BROKEN
+
+
+def unavailable(retry_after: timedelta | None = RETRY_AFTER) -> Unavailable:
+    """The vault did not do it."""
+    return Unavailable("VAULT_UNAVAILABLE", "the secret store is not available", retry_after=retry_after)
+
+
+def outcome_unknown() -> OutcomeUnknown:
+    """A write was sent and its answer did not arrive. Read the current version before repeating it."""
+    return OutcomeUnknown("VAULT_UNAVAILABLE", "the secret store did not confirm the write")
+
+
+def throttled(answer: Answer) -> ResourceExhausted:
+    """A rate limit of the vault."""
+    return ResourceExhausted(
+        "OVERLOADED", "the secret store has too much to do", retry_after=answer.retry_after or RETRY_AFTER
+    )
+
+
+def failure(*, sent: bool, repeatable: bool) -> MeshError:
+    """The error for a call without a usable answer."""
+    return outcome_unknown() if sent and not repeatable else unavailable()
