@@ -24,7 +24,6 @@ def run_migrations(schema: str, metadata: sa.MetaData) -> None:
         target_metadata=[metadata, mesh_metadata],
         version_table="alembic_version",
         version_table_schema=schema,
-        transaction_per_migration=True,
         compare_type=True,
     )
     with context.begin_transaction():

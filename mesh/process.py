@@ -14,6 +14,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -27,6 +28,7 @@ from mesh.clock import Clock, SystemClock
 from mesh.configuration import ConfigurationWatch, SettingDefinition
 from mesh.contract import policies_of, services_of
 from mesh.database import Database, open_database
+from mesh.errors import Unavailable
 from mesh.health import Health
 from mesh.identity.keys import KeySource
 from mesh.interceptors.access import Access, Authenticator
@@ -40,7 +42,7 @@ from mesh.settings import ProcessSettings
 from mesh.tasks import TaskSet
 from mesh.telemetry import configure
 from mesh.telemetry.metrics import RpcMetrics
-from mesh.vault import VaultClient
+from mesh.vault import VaultClient, VaultState
 
 Assemble = Callable[["Process"], Awaitable[None]]
 
@@ -58,6 +60,7 @@ class Process:
         self.tasks = tasks
         self.messaging = Messaging(name, settings.nats_url, settings.tls)
         self.database: Database = open_database(settings, name)
+        stack.push_async_callback(self.database.close)
         self.outbox = Outbox(self.database, self.messaging)
         self.audit = AuditTrail(name, self.instance, self.database, self.outbox, self.clock)
         self.configuration = ConfigurationWatch(
@@ -79,14 +82,15 @@ class Process:
         if settings.vault_role_id_file is None or settings.vault_secret_id_file is None:
             raise ValueError("VIVESPHERE_VAULT_ROLE_ID_FILE and VIVESPHERE_VAULT_SECRET_ID_FILE are not set")
         client = VaultClient(
-            settings.vault_addr.split(","),
+            settings.vault_addr,
             ca_file=settings.tls.ca_file,
             role_id_file=settings.vault_role_id_file,
             secret_id_file=settings.vault_secret_id_file,
             clock=self.clock,
         )
+        self.stack.push_async_callback(client.close)
         self.tasks.spawn(client.run(), name="vault")
-        self.health.add("vault", client.check)
+        self.health.add("vault", partial(_check_vault, client))
         return client
 
     def page_secret(self) -> bytes:
@@ -96,7 +100,7 @@ class Process:
             raise ValueError("VIVESPHERE_DATABASE_PASSWORD_FILE is not set")
         return hashlib.sha256(b"vivesphere page secret\x00" + file.read_bytes().strip()).digest()
 
-    def define_settings(self, *definitions: SettingDefinition) -> None:
+    def define_settings(self, *definitions: SettingDefinition[Any]) -> None:
         """Register the settings this service owns; configuration learns of them as soon as it answers."""
         self.configuration.define(definitions)
 
@@ -153,6 +157,11 @@ class Process:
         return self._authentication_stub
 
 
+async def _check_vault(client: VaultClient) -> None:
+    if client.state is not VaultState.READY:
+        raise Unavailable("VAULT_UNAVAILABLE", "the vault is sealed, away or refuses this service")
+
+
 def run(name: str, assemble: Assemble) -> None:
     """Run the service until SIGTERM or SIGINT; then drain and close. Returns when everything is closed."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold secrets
@@ -165,8 +174,8 @@ async def _run(name: str, assemble: Assemble) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     settings = ProcessSettings()
-    async with AsyncExitStack() as stack:
-        tasks = await stack.enter_async_context(TaskSet())
+    # Tasks end before what they stand on is closed.
+    async with AsyncExitStack() as stack, TaskSet() as tasks:
         process = Process(name, settings, stack, tasks)
         configure(name, process.instance, settings.log_level)
         await assemble(process)

@@ -33,7 +33,7 @@ class Backoff:
 
     def pause(self, failures: int, chance: float | None = None) -> timedelta:
         """The pause after the given number of failures in a row, from 1. `chance` in [0, 1) replaces the random number."""
-        full = min(self.most, self.first * 2 ** min(max(failures, 1) - 1, 30))
+        full = min(self.most, self.first * (1 << min(max(failures, 1) - 1, 30)))
         share = random.random() if chance is None else chance  # noqa: S311 - spreads load, guards nothing
         return full * (1 - share / 2)
 
@@ -160,10 +160,20 @@ async def pause_or_stop(interval: timedelta, stop: asyncio.Event | None, clock: 
     if stop is None:
         await clock.sleep(interval)
         return
-    waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(clock.sleep(interval))]
+    await _first(stop.wait(), clock.sleep(interval))
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Return as soon as one of the events is set."""
+    if not any(event.is_set() for event in events):
+        await _first(*(event.wait() for event in events))
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    tasks = [asyncio.get_running_loop().create_task(wait) for wait in waits]
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

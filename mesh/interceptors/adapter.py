@@ -30,14 +30,14 @@ INFRASTRUCTURE = ("/grpc.health.v1.", "/grpc.reflection.", "/grpc.channelz.")
 Behaviour = Callable[[Any, ServicerContext], Any]
 
 
-class MeshInterceptor(AsyncServerInterceptor):  # type: ignore[misc]  # the library ships no types
+class MeshInterceptor(AsyncServerInterceptor):
     """Runs the chain around every method that the contract describes."""
 
     def __init__(self, chain: Chain, policies: dict[str, MethodPolicy], clock: Clock) -> None:
         self._chain = chain
         self._policies = policies
         self._clock = clock
-        self._wrapped: dict[str, Any] = {}
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
         self,
@@ -49,7 +49,7 @@ class MeshInterceptor(AsyncServerInterceptor):  # type: ignore[misc]  # the libr
         wrapped = self._wrapped.get(path)
         if wrapped is not None:
             return wrapped
-        handler = await continuation(handler_call_details)
+        handler: grpc.RpcMethodHandler[Any, Any] | None = await continuation(handler_call_details)
         if handler is None or path.startswith(INFRASTRUCTURE):
             return handler
         policy = self._policies.get(path)

@@ -5,7 +5,8 @@ never    creates streams or consumers while serving (the set-up job does); never
 called   by mesh.outbox, mesh.telemetry.shipper, and by services that consume
 """
 
-from mesh.messaging.connection import Messaging, MessagingUnavailable, Outgoing
+from mesh.messaging.connection import Messaging, Outgoing
+from mesh.messaging.failure import MessagingUnavailable
 from mesh.messaging.message import Message, Reject, Retry
 
 __all__ = ["Message", "Messaging", "MessagingUnavailable", "Outgoing", "Reject", "Retry"]

@@ -3,17 +3,19 @@
 - It does not reconnect by itself. `mesh.messaging.connection` makes a new client instead: first connect and reconnect are one path,
   certificates are read anew, and the states in which nats-py gives up for good (any `-ERR`, a dead read loop) need no special care.
 - A `tls://` address means TLS: nats-py goes on in clear text when the server's INFO does not ask for it.
-- `send` gives back the cancellation that nats-py swallows while it waits to flush (`Client._flush_pending`).
+- `keep_cancellation` gives back the cancellation that nats-py swallows while it waits to flush (`Client._flush_pending`).
 """
 
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from nats import errors
 from nats.aio.client import Client
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT_SECONDS = 5
 PING_INTERVAL_SECONDS = 10
@@ -95,14 +97,17 @@ async def open_client(
 
 async def close_client(client: Client) -> None:
     """Flush what is pending if the server still listens, then close. Never raises, never takes longer than a few seconds."""
+    if client.is_connected:
+        await _quietly(client.drain())
+    await _quietly(client.close())
+
+
+async def _quietly(closing: Awaitable[None]) -> None:
     try:
-        async with asyncio.timeout(2 * DRAIN_TIMEOUT_SECONDS):
-            if client.is_connected:
-                await client.drain()
-            else:
-                await client.close()
-    except (OSError, errors.Error, TimeoutError, AttributeError):
-        # AttributeError: nats-py closes a client whose transport was never made.
+        async with asyncio.timeout(DRAIN_TIMEOUT_SECONDS):
+            await closing
+    except (OSError, errors.Error, TimeoutError, AttributeError, AssertionError):
+        # The last two: nats-py closes a client whose connection was never made.
         return
 
 
@@ -110,8 +115,14 @@ async def send(
     client: Client, subject: str, payload: bytes, reply: str = "", headers: dict[str, str] | None = None
 ) -> None:
     """Publish without waiting for an answer. Raises nats.errors.Error, OSError."""
+    await keep_cancellation(client.publish(subject, payload, reply=reply, headers=headers))
+
+
+async def keep_cancellation(awaitable: Awaitable[T]) -> T:
+    """Await something of nats-py; if this task was cancelled meanwhile, be cancelled, even if nats-py swallowed that."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
-    await client.publish(subject, payload, reply=reply, headers=headers)
+    result = await awaitable
     if task is not None and task.cancelling() > before:
         raise asyncio.CancelledError
+    return result

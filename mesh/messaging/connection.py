@@ -18,14 +18,23 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from mesh.clock import Clock, SystemClock
-from mesh.errors import MeshError, OutOfRange
+from mesh.errors import InvalidArgument, MeshError, OutOfRange
 from mesh.ids import new_id
 from mesh.messaging import consumer as consumers
 from mesh.messaging.acknowledgements import Acknowledgements
-from mesh.messaging.client import StrictClient, TlsFiles, close_client, open_client, send, tls_context
+from mesh.messaging.client import (
+    StrictClient,
+    TlsFiles,
+    close_client,
+    keep_cancellation,
+    open_client,
+    send,
+    tls_context,
+)
 from mesh.messaging.failure import MessagingUnavailable
 from mesh.messaging.message import MESSAGE_ID
-from mesh.tasks import Backoff
+from mesh.messaging.pull import Pull, PullLost
+from mesh.tasks import Backoff, first_of
 
 PUBLISH_TIMEOUT = timedelta(seconds=5)
 RECONNECT = Backoff(first=timedelta(milliseconds=100), most=timedelta(seconds=5))
@@ -77,7 +86,7 @@ class Messaging:
         self._client: StrictClient | None = None
         self._connected = asyncio.Event()
         self._hints: dict[int, tuple[str, HintCallback]] = {}
-        self._consumers: set[consumers.Pull] = set()
+        self._consumers: set[Pull] = set()
         self._consumers_gone = asyncio.Event()
         self._consumers_gone.set()
 
@@ -124,6 +133,10 @@ class Messaging:
                 await self._publish(subject, payload, {**(headers or {}), MESSAGE_ID: message_id})
         except TimeoutError:
             raise MessagingUnavailable("no acknowledgement in time") from None
+        except errors.BadSubjectError:
+            raise InvalidArgument("INVALID_FIELD", "not a NATS subject", field="subject") from None
+        except errors.BadHeaderError:
+            raise InvalidArgument("INVALID_FIELD", "not a NATS header name", field="headers") from None
         except (errors.Error, OSError) as error:
             raise MessagingUnavailable(f"the message was not sent: {type(error).__name__}") from None
 
@@ -202,19 +215,23 @@ class Messaging:
         worker = consumers.BatchWorker(handler, batch, linger, ack_wait)
         await consumers.run(self, stream, durable, worker, stop, self._clock)
 
-    async def open_pull(self, stream: str, durable: str) -> consumers.Pull:
+    async def open_pull(self, stream: str, durable: str, stop: asyncio.Event) -> Pull:
         """For consumers: wait for a connection and bind to the durable by its name, which asks the server for nothing."""
-        await self._connected.wait()
+        await first_of(self._connected, stop)
         client = self._client
-        if client is None:
-            raise consumers.PullLost("connection lost")
-        pull = consumers.Pull(client, self._respond, stream, durable, f"{self._inbox}.{new_id()}")
+        if client is None or stop.is_set():
+            raise PullLost("not connected")
+        pull = Pull(client, self._respond, stream, durable, f"{self._inbox}.{new_id()}")
         self._consumers.add(pull)
         self._consumers_gone.clear()
-        await pull.open()
+        try:
+            await pull.open()
+        except BaseException:
+            self.closed_pull(pull)
+            raise
         return pull
 
-    def closed_pull(self, pull: consumers.Pull) -> None:
+    def closed_pull(self, pull: Pull) -> None:
         """For consumers: the pull has said its goodbye."""
         self._consumers.discard(pull)
         if not self._consumers:
@@ -237,6 +254,7 @@ class Messaging:
         client = await open_client(
             self._servers, self._service, self._inbox, tls, self._server_name, on_error, on_lost
         )
+        lost.clear()  # the first of two attempts may have failed
         try:
             await self._attach(client)
             while client.is_connected and not lost.is_set():
@@ -254,7 +272,9 @@ class Messaging:
             await close_client(client)
 
     async def _attach(self, client: StrictClient) -> None:
-        await client.subscribe(self._acknowledgements.subject, cb=self._acknowledgements.receive)
+        await keep_cancellation(
+            client.subscribe(self._acknowledgements.subject, cb=self._acknowledgements.receive)
+        )
         self._client = client
         for key in list(self._hints):
             await self._listen(client, key)
@@ -300,4 +320,4 @@ class Messaging:
             except Exception as error:
                 logger.opt(exception=error).bind(subject=subject).error("hint callback failed")
 
-        await client.subscribe(subject, cb=on_message, pending_msgs_limit=HINTS_PENDING)
+        await keep_cancellation(client.subscribe(subject, cb=on_message, pending_msgs_limit=HINTS_PENDING))

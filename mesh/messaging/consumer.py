@@ -4,7 +4,8 @@
 
 Two workers: one message at a time to each of a bounded number of handlers, or batches that are acknowledged together. While a
 handler works, its messages are reported as in progress every third of the consumer's `ack_wait`, so slow work is not delivered
-twice. A consumer or stream that does not exist (yet) is asked for again and again, quietly.
+twice. Handlers outlive a lost connection; their answers go over the next one. A consumer or stream that does not exist (yet) is
+asked for again and again, quietly.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from loguru import logger
 from mesh.clock import Clock
 from mesh.messaging.message import Message, Reject, Retry
 from mesh.messaging.pull import NOW, Pull, PullLost
-from mesh.tasks import Backoff, TaskSet
+from mesh.tasks import Backoff, TaskSet, pause_or_stop
 
 ACK_WAIT = timedelta(seconds=30)
 LINGER = timedelta(milliseconds=50)
@@ -31,41 +32,63 @@ BatchHandler = Callable[[Sequence[Message]], Awaitable[None]]
 class Pulls(Protocol):
     """Where pulls come from: the connection."""
 
-    async def open_pull(self, stream: str, durable: str) -> Pull: ...
-    def closed_pull(self, pull: Pull) -> None: ...
+    async def open_pull(self, stream: str, durable: str, stop: asyncio.Event) -> Pull:
+        """Wait for a connection and bind. Raises PullLost, also when `stop` is set."""
+        ...
+
+    def closed_pull(self, pull: Pull) -> None:
+        """The pull has said its goodbye."""
+        ...
 
 
 class Worker(Protocol):
     """What is done with the messages of a pull."""
 
-    async def work(self, pull: Pull, stop: asyncio.Event) -> None:
-        """Take and handle messages until `stop`. Raises PullLost; gives up unfinished messages when cancelled."""
+    def in_hand(self) -> Iterable[Message]:
+        """Messages that are being handled."""
+        ...
+
+    async def work(self, pull: Pull, tasks: TaskSet) -> None:
+        """Take and handle messages until PullLost."""
+        ...
+
+    async def finish(self) -> None:
+        """Wait until everything in hand is answered."""
         ...
 
 
 async def run(
     pulls: Pulls, stream: str, durable: str, worker: Worker, stop: asyncio.Event | None, clock: Clock
 ) -> None:
-    """Work until cancelled or `stop` is set."""
+    """Work until cancelled (what is in hand is cancelled and given back) or `stop` is set (what is in hand is finished)."""
     stopping = stop or asyncio.Event()
     log = logger.bind(stream=stream, durable=durable)
     failures = 0
-    while not stopping.is_set():
-        pull: Pull | None = None
-        started = clock.monotonic()
-        try:
-            pull = await pulls.open_pull(stream, durable)
-            await worker.work(pull, stopping)
-        except PullLost as error:
-            failures = 1 if clock.monotonic() - started > REBIND.most.total_seconds() else failures + 1
-            if failures == 1:
-                log.bind(reason=str(error)).warning("consumer waits")
-        finally:
-            if pull is not None:
-                await pull.close()
-                pulls.closed_pull(pull)
-        if not stopping.is_set():
-            await clock.sleep(REBIND.pause(failures))
+    async with TaskSet() as tasks:
+        while not stopping.is_set():
+            started = clock.monotonic()
+            try:
+                await _one_pull(pulls, stream, durable, worker, stopping, tasks)
+            except PullLost as error:
+                long_ago = clock.monotonic() - started > REBIND.most.total_seconds()
+                failures = 1 if long_ago else failures + 1
+                if failures == 1 and not stopping.is_set():
+                    log.bind(reason=str(error)).warning("consumer waits")
+            await pause_or_stop(REBIND.pause(failures), stopping, clock)
+        await worker.finish()
+
+
+async def _one_pull(
+    pulls: Pulls, stream: str, durable: str, worker: Worker, stopping: asyncio.Event, tasks: TaskSet
+) -> None:
+    pull = await pulls.open_pull(stream, durable, stopping)
+    helper = tasks.spawn(_lose_on(stopping, pull), name=f"stop {durable}")
+    try:
+        await worker.work(pull, tasks)
+    finally:
+        helper.cancel()
+        await pull.close()
+        pulls.closed_pull(pull)
 
 
 class MessageWorker:
@@ -78,41 +101,41 @@ class MessageWorker:
         self._batch = batch
         self._max_in_flight = max_in_flight
         self._ack_wait = ack_wait
+        self._in_hand: set[Message] = set()
+        self._slots = asyncio.Semaphore(max_in_flight)
 
-    async def work(self, pull: Pull, stop: asyncio.Event) -> None:
+    def in_hand(self) -> Iterable[Message]:
         """See Worker."""
-        in_hand: set[Message] = set()
-        slots = asyncio.Semaphore(self._max_in_flight)
-        async with TaskSet() as tasks:
-            tasks.spawn(_keep_alive(lambda: [*in_hand, *pull.waiting()], self._ack_wait), name="in progress")
-            watch = tasks.spawn(_watch(stop, pull), name="stop")
-            try:
-                while not stop.is_set():
-                    await slots.acquire()
-                    slots.release()
-                    if pull.idle:
-                        await pull.request(min(self._batch, self._max_in_flight - len(in_hand)))
-                    message = await pull.take()
-                    if message is None:
-                        continue
-                    await slots.acquire()
-                    in_hand.add(message)
-                    tasks.spawn(self._handle(message, in_hand, slots), name="message handler")
-            except PullLost:
-                if not stop.is_set():
-                    # Handlers finish what they do; their answers go over the next connection.
-                    await _drained(slots, self._max_in_flight)
-                    raise
-            finally:
-                watch.cancel()
-            await _drained(slots, self._max_in_flight)
+        return tuple(self._in_hand)
 
-    async def _handle(self, message: Message, in_hand: set[Message], slots: asyncio.Semaphore) -> None:
+    async def work(self, pull: Pull, tasks: TaskSet) -> None:
+        """See Worker."""
+        helper = tasks.spawn(_keep_alive(self, pull, self._ack_wait), name="in progress")
+        try:
+            while True:
+                async with self._slots:
+                    free = self._max_in_flight - len(self._in_hand)
+                if pull.idle:
+                    await pull.request(min(self._batch, free))
+                message = await pull.take()
+                if message is not None:
+                    await self._slots.acquire()
+                    self._in_hand.add(message)
+                    tasks.spawn(self._handle(message), name="message handler")
+        finally:
+            helper.cancel()
+
+    async def finish(self) -> None:
+        """See Worker."""
+        for _ in range(self._max_in_flight):
+            await self._slots.acquire()
+
+    async def _handle(self, message: Message) -> None:
         try:
             await _settle([message], self._handler(message))
         finally:
-            in_hand.discard(message)
-            slots.release()
+            self._in_hand.discard(message)
+            self._slots.release()
 
 
 class BatchWorker:
@@ -125,31 +148,34 @@ class BatchWorker:
         self._batch = batch
         self._linger = linger
         self._ack_wait = ack_wait
+        self._in_hand: list[Message] = []
 
-    async def work(self, pull: Pull, stop: asyncio.Event) -> None:
+    def in_hand(self) -> Iterable[Message]:
         """See Worker."""
-        in_hand: list[Message] = []
-        async with TaskSet() as tasks:
-            tasks.spawn(_keep_alive(lambda: [*in_hand, *pull.waiting()], self._ack_wait), name="in progress")
-            tasks.spawn(_watch(stop, pull), name="stop")
-            while not stop.is_set():
+        return tuple(self._in_hand)
+
+    async def work(self, pull: Pull, tasks: TaskSet) -> None:
+        """See Worker."""
+        helper = tasks.spawn(_keep_alive(self, pull, self._ack_wait), name="in progress")
+        try:
+            while True:
                 if pull.idle:
                     await pull.request(self._batch)
-                try:
-                    await self._collect(pull, in_hand)
-                except PullLost:
-                    if stop.is_set():
-                        return
-                    raise
-                if in_hand:
-                    await _settle(in_hand, self._handler(tuple(in_hand)))
-                    in_hand.clear()
+                await self._collect(pull)
+                if self._in_hand:
+                    await _settle(self._in_hand, self._handler(tuple(self._in_hand)))
+                    self._in_hand.clear()
+        finally:
+            helper.cancel()
 
-    async def _collect(self, pull: Pull, into: list[Message]) -> None:
+    async def finish(self) -> None:
+        """See Worker: a batch is finished before its pull is given up."""
+
+    async def _collect(self, pull: Pull) -> None:
         message = await pull.take()
         while message is not None:
-            into.append(message)
-            if len(into) == self._batch:
+            self._in_hand.append(message)
+            if len(self._in_hand) == self._batch:
                 return
             try:
                 message = await pull.take(self._linger)
@@ -171,9 +197,6 @@ async def _settle(messages: Sequence[Message], handling: Awaitable[None]) -> Non
     except Reject as answer:
         for message in messages:
             await message.reject(answer.reason)
-            logger.bind(subject=message.subject, message_id=message.id, reason=answer.reason).warning(
-                "message rejected"
-            )
     except Exception as error:
         first = messages[0]
         logger.opt(exception=error).bind(
@@ -186,18 +209,13 @@ async def _settle(messages: Sequence[Message], handling: Awaitable[None]) -> Non
             await message.ack()
 
 
-async def _keep_alive(messages: Callable[[], Iterable[Message]], ack_wait: timedelta) -> None:
+async def _keep_alive(worker: Worker, pull: Pull, ack_wait: timedelta) -> None:
     while True:
         await asyncio.sleep(ack_wait.total_seconds() / 3)
-        for message in messages():
+        for message in (*worker.in_hand(), *pull.waiting()):
             await message.in_progress()
 
 
-async def _watch(stop: asyncio.Event, pull: Pull) -> None:
+async def _lose_on(stop: asyncio.Event, pull: Pull) -> None:
     await stop.wait()
     pull.lose("stopping")
-
-
-async def _drained(slots: asyncio.Semaphore, count: int) -> None:
-    for _ in range(count):
-        await slots.acquire()

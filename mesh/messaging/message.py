@@ -43,7 +43,17 @@ class Reject(Exception):
 class Message:
     """One delivery. `deliveries` counts from 1; `id` is the producer's message id, or stream and sequence where it gave none."""
 
-    __slots__ = ("_answered", "_reply", "_respond", "deliveries", "headers", "id", "payload", "sequence", "subject")
+    __slots__ = (
+        "_answered",
+        "_reply",
+        "_respond",
+        "deliveries",
+        "headers",
+        "id",
+        "payload",
+        "sequence",
+        "subject",
+    )
 
     def __init__(
         self,

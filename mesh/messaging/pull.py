@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from nats import errors
@@ -16,7 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from mesh.messaging.client import send
+from mesh.messaging.client import keep_cancellation, send
 from mesh.messaging.message import Message
 
 EXPIRES = timedelta(seconds=30)
@@ -67,7 +68,9 @@ class Pull:
     async def open(self) -> None:
         """Listen to the inbox."""
         try:
-            self._subscription = await self._client.subscribe(self._inbox, cb=self._receive)
+            self._subscription = await keep_cancellation(
+                self._client.subscribe(self._inbox, cb=self._receive, pending_bytes_limit=0)
+            )
         except (errors.Error, OSError) as error:
             raise PullLost(type(error).__name__) from None
 
@@ -109,11 +112,9 @@ class Pull:
 
     async def close(self) -> None:
         """Stop listening and let others have what waits here."""
-        if self._subscription is not None and not self._lost:
-            try:
-                await self._subscription.unsubscribe()
-            except (errors.Error, OSError):
-                self._lost = "closed"
+        if self._subscription is not None:
+            with suppress(errors.Error, OSError):
+                await keep_cancellation(self._subscription.unsubscribe())
         while self._buffer:
             await self._buffer.popleft().retry(NOW)
 

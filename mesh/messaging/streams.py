@@ -102,7 +102,9 @@ STREAMS: tuple[StreamSpec, ...] = (
         DiscardPolicy.NEW,
         RetentionPolicy.WORK_QUEUE,
     ),
-    StreamSpec("EVENTS", ("events.*.>",), 256 * MiB, timedelta(days=1), timedelta(minutes=10), DiscardPolicy.OLD),
+    StreamSpec(
+        "EVENTS", ("events.*.>",), 256 * MiB, timedelta(days=1), timedelta(minutes=10), DiscardPolicy.OLD
+    ),
 )
 
 STREAM_OF: dict[str, str] = {spec.subjects[0].partition(".")[0]: spec.name for spec in STREAMS}

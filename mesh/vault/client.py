@@ -54,14 +54,19 @@ class VaultClient:
         approle_mount: str = APPROLE_MOUNT,
         jitter: Callable[[], float] = _system_random.random,
     ) -> None:
-        """`addresses`: https URLs, a sequence or separated by commas. `timeout` bounds a whole call, queueing and login included."""
-        urls = addresses.split(",") if isinstance(addresses, str) else addresses
+        """`addresses`: https URLs, a sequence or separated by commas. `timeout` bounds a whole call, queueing and login included.
+
+        Raises ValueError for addresses that are not https (http only on the loopback) and a missing CA bundle.
+        """
+        urls = addresses.split(",") if isinstance(addresses, str) else list(addresses)
         self._clock = clock
         self._timeout = timeout
         self._workers = Workers(pool_size, queue_size)
         self._session = open_session(str(ca_file), pool_size)
         self._link = Link(urls, self._session, self._workers, self._clock, jitter)
         self._login = Login(self._link, role_id_file, secret_id_file, approle_mount, self._clock, jitter)
+        if any(url.strip().startswith("https:") for url in urls) and not ca_file.is_file():
+            raise ValueError(f"{ca_file}: no such CA bundle for the vault")
 
     @property
     def state(self) -> VaultState:

@@ -108,8 +108,9 @@ class Link:
                 break
             index = (first + step) % count
             outcome = _attempt(request, Wire(self._session, self._addresses[index], token, deadline))
+            # An address that failed is the last choice of the next call: a hanging one leaves no time to ask another in this one.
+            self._active = index if _usable(outcome) else (index + 1) % count
             if _final(outcome, repeatable) or time.monotonic() >= deadline:
-                self._active = index if isinstance(outcome, Answer) else first
                 break
         if isinstance(outcome, Lost):
             raise outcome
@@ -138,12 +139,14 @@ def _served(answer: Answer, verdict: Verdict) -> Answer:
     raise error
 
 
+def _usable(outcome: Answer | Lost) -> bool:
+    return isinstance(outcome, Answer) and judge(outcome) not in TRY_NEXT
+
+
 def _final(outcome: Answer | Lost, repeatable: bool) -> bool:
-    """Whether no other address should be asked."""
-    if isinstance(outcome, Lost):
-        return outcome.sent and not repeatable
-    verdict = judge(outcome)
-    return verdict not in TRY_NEXT or (verdict is Verdict.BROKEN and not repeatable)
+    """Whether no other address may be asked: it is answered, or a write may have been done."""
+    may_be_done = outcome.sent if isinstance(outcome, Lost) else judge(outcome) is Verdict.BROKEN
+    return _usable(outcome) or (may_be_done and not repeatable)
 
 
 def _attempt(request: Request, wire: Wire) -> Answer | Lost:

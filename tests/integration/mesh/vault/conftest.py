@@ -31,8 +31,12 @@ async def new_client(bao: Bao) -> AsyncIterator[NewClient]:
     async with AsyncExitStack() as stack:
 
         def make(**options: Any) -> VaultClient:
-            files = {"role_id_file": bao.role_id_file, "secret_id_file": bao.secret_id_file}
-            client = VaultClient(bao.address, bao.ca_file, **{"clock": SystemClock(), **files, **options})
+            files = {
+                "ca_file": bao.ca_file,
+                "role_id_file": bao.role_id_file,
+                "secret_id_file": bao.secret_id_file,
+            }
+            client = VaultClient(bao.address, **{"clock": SystemClock(), **files, **options})
             stack.push_async_callback(client.close)
             return client
 

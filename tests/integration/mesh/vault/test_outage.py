@@ -11,7 +11,7 @@ from mesh.errors import MeshError, OutcomeUnknown, ResourceExhausted, Unavailabl
 from mesh.ids import new_id
 from mesh.secret import Secret
 from mesh.vault import VaultClient, VaultState
-from tests.integration.mesh.vault.bao import Bao, write_private
+from tests.integration.mesh.vault.bao import Bao, self_signed, write_private
 from tests.integration.mesh.vault.conftest import NewClient
 
 RECOVERY_SECONDS = 12
@@ -134,6 +134,16 @@ async def test_a_wrong_secret_id_is_denied_until_the_file_holds_a_right_one(
         secret_id_file.write_text(bao.secret_id_file.read_text())
         await until(lambda: client.state is VaultState.READY)
         await client.kv("bots").list()
+
+
+async def test_a_vault_of_another_authority_is_not_talked_to(new_client: NewClient, tmp_path: Path) -> None:
+    """Whoever answers there, it gets neither secret id nor token."""
+    stranger, _ = self_signed()
+    (tmp_path / "ca.pem").write_bytes(stranger)
+    client = new_client(ca_file=tmp_path / "ca.pem")
+    with pytest.raises(Unavailable):
+        await client.kv("bots").list()
+    assert client.state is VaultState.UNREACHABLE
 
 
 async def test_missing_login_files_are_a_denial(new_client: NewClient, tmp_path: Path) -> None:

@@ -241,17 +241,32 @@ async def test_a_standby_passes_the_call_to_the_next_address(
     assert len(vault.seen) == 1
 
 
+@pytest.mark.parametrize("reply", [Reply(500), Reply(200, b"{}", cut=1)])
 async def test_a_write_that_may_have_been_done_is_not_sent_to_the_next_address(
-    vault: ScriptedVault, other_vault: ScriptedVault, new_client: NewClient
+    vault: ScriptedVault, other_vault: ScriptedVault, new_client: NewClient, reply: Reply
 ) -> None:
-    """The second node would answer with a version mismatch against our own write."""
+    """The second node would answer with a version mismatch against our own write. Reads go there at once."""
     client = new_client([vault.address, other_vault.address])
-    for reply in (Reply(500), Reply(200, b"{}", cut=1)):
-        vault.script = lambda _, reply=reply: reply  # type: ignore[misc]  # bound per turn
-        assert type(await put(client)) is OutcomeUnknown
+    vault.script = lambda _: reply
+    assert type(await put(client)) is OutcomeUnknown
     assert other_vault.seen == []
     other_vault.script = lambda _: Reply(body={"data": {"keys": ["b"]}})
     assert await client.kv("bots").list() == ["b"]
+
+
+async def test_a_hanging_address_is_left_after_one_call(
+    vault: ScriptedVault, other_vault: ScriptedVault, new_client: NewClient
+) -> None:
+    """It eats the whole deadline, so there was no time to ask the next one; it must not eat the following ones too."""
+    release = threading.Event()
+    vault.script = lambda _: Reply(hang=release)
+    other_vault.script = lambda _: Reply(body={"data": {"keys": ["b"]}})
+    client = new_client([vault.address, other_vault.address], timeout=timedelta(milliseconds=300))
+    try:
+        assert type(await get(client)) is Unavailable
+        assert await client.kv("bots").list() == ["b"]
+    finally:
+        release.set()
 
 
 async def test_a_read_on_a_stale_connection_is_sent_again(vault: ScriptedVault, client: VaultClient) -> None:
@@ -310,6 +325,12 @@ async def test_a_caller_who_gives_up_while_logging_in_leaves_one_login(
     release.set()
     assert await client.kv("bots").list() == []
     assert len(vault.seen) - len(vault.requests()) == 1
+
+
+def test_a_missing_ca_bundle_is_a_mistake_at_once(new_client: NewClient) -> None:
+    """It would look like a vault that is away, for ever."""
+    with pytest.raises(ValueError, match="CA bundle"):
+        new_client("https://127.0.0.1:8200")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,11 @@
+"""Secrets are taken out of texts, fields and messages before these leave the process.
+
+owns     the shapes of secrets, the names that give them away, the JSON form of a message without its `debug_redact` fields
+never    decides what is logged; never restores anything
+called   by mesh.telemetry for every record, by mesh.audit for requests, by logging once more on ingest
+"""
+
+from mesh.redaction.message import redact_message
+from mesh.redaction.redactor import REDACTED, Redactor, is_sensitive_name, redactor
+
+__all__ = ["REDACTED", "Redactor", "is_sensitive_name", "redact_message", "redactor"]

@@ -1,0 +1,87 @@
+"""What secrets look like in text: one alternation of regular expressions, and literals that tell cheaply when it cannot match.
+
+Two kinds of shape. *Bare* ones are known by themselves (JWT, Vault token, PEM, long random texts); the whole match is replaced.
+*Named* ones stand behind a name (`password=…`, `"access_token": "…"`, `Authorization: …`, `--secret …`); only the value (group
+`value`) is replaced. Rather too much than too little: prose such as `password: wrong` loses a word. Every repetition is bounded or
+anchored, so matching stays linear in the length of a hostile line.
+"""
+
+import re
+
+REDACTED = "[REDACTED]"
+
+_SEPARATOR = r"""(?:\\?["'])?\s{0,4}(?:=>|[:=]|%3[aAdD])\s{0,4}"""
+_ARGUMENT = r"""(?:["']?,?\s{1,4}["']?|=)"""
+_QUOTED = r"""b?\\?(?P<q{n}>["'])(?!\[REDACTED\])(?P<v{n}>(?:(?!(?P=q{n}))[^\\]|\\.)+)"""
+# A bare value may not begin like a quoted one and ends where a list, object, URL or sentence goes on.
+_BARE = r"""(?!\[REDACTED\]|["'\[{{(])(?P<v{n}>[^\s,;&"'<>)\]}}]+)"""
+# Scheme words of HTTP authentication belong to the value that follows them.
+_SCHEME = r"""(?:(?:bearer|basic|digest|oauth|token|negotiate)(?:\s|%20|\+){1,4})?"""
+
+_NAME_WORDS = (
+    r"passw(?:or)?d|passphrase|passwd|pwd|secret|(?<!page)(?<!page_)(?<!page-)token|api[_-]?key|access[_-]?key|private[_-]?key"
+    r"|signing[_-]?key|consumer[_-]?key|encryption[_-]?key|client[_-]?assertion|credentials?|oauth[_-]?(?:signature|verifier|nonce)"
+    r"|recovery[_-]?codes?|totp|(?<![a-z])otp(?![a-z])|code[_-]?verifier|set[_-]?cookie"
+)
+# What may follow the word within the name: `tokens`, `token_2`, `secretValue`, but not `secretary` or `tokenizer`.
+_NAME_TAIL = r"(?:s|[0-9]{1,3}|s?[_-][a-z0-9_-]{0,32}|s?(?-i:[A-Z])[a-z0-9_-]{0,32})?"
+NAMED = rf"(?P<name>(?:{_NAME_WORDS}){_NAME_TAIL})"
+
+_HEADER_LINE = (
+    r"(?<![a-z])(?P<header>(?:proxy-)?authorization|x-vault-token|x-api-key|(?:set-)?cookie)"
+    + _SEPARATOR
+    + r"(?:"
+    r"""\\?(?P<q0>["'])(?!\[REDACTED\])(?P<v0>(?:(?!(?P=q0))[^\\]|\\.)+)"""
+    r"""|(?!\[REDACTED\]|["'\[{(])(?P<v1>[^\r\n]+))"""
+)
+_SCHEMED = r"\b(?P<scheme>bearer|basic)(?:\s{1,4}|%20|\+)(?!\[REDACTED\])(?P<v2>(?=[^\s]{0,200}[0-9A-Z=._~+/-])[A-Za-z0-9._~+/%-]{8,}=*)"
+_NAMED_VALUE = (
+    NAMED + _SEPARATOR + _SCHEME + r"(?:" + _QUOTED.format(n=3) + "|" + _BARE.format(n=4) + ")"
+    r"|--" + NAMED.replace("name", "flag") + _ARGUMENT + r"(?!\[REDACTED\]|-)(?P<v5>[^\s,\"']+)"
+)
+_COOKIE = r"__(?:host|secure)-[\w-]{1,64}=(?!\[REDACTED\])(?P<v6>[^\s;,\"']+)"
+_USERINFO = (
+    r"(?<=://)(?!\[REDACTED\])(?P<v7>[^\s/?#@:\"']{0,256}:[^\s/?#@\"']{1,256}|[^\s/?#@:\"']{20,256})(?=@)"
+)
+
+_BARE_SHAPES = (
+    # PEM, also with escaped line ends and cut off at the end.
+    r"-----begin [a-z0-9 ]{0,32}private key-----[\s\S]*?(?:-----end [a-z0-9 ]{0,32}private key-----|\Z)",
+    r"\beyJ[\w-]{4,}(?:\.|%2E)[\w-]{2,}(?:(?:\.|%2E)[\w-]*){0,3}",  # JWS and JWE, RFC 7515 and 7516
+    r"\bZXlK[A-Za-z0-9+/_-]{16,}=*",  # the same once more in base64
+    r"\bhv[sbr]\.[\w-]{8,}",  # Vault and OpenBao tokens
+    r"\b[sbr]\.[A-Za-z0-9]{20,}(?:\.[A-Za-z0-9]+)?\b",  # the older form; OpenBao still makes it
+    r"\bxbm_[a-z]{2,8}_[A-Za-z0-9]{6,}",  # our own API keys and refresh tokens
+    r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16,}\b",  # AWS key ids
+    r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9]{20,}\w*",
+    r"\bxox[abeoprs]-[\w-]{0,64}[A-Za-z0-9]{20,}|\bsk[_-](?:live|test|ant|proj)[\w-]{10,}|\bAIza[\w-]{30,}|\bpypi-[\w-]{20,}",
+    r"\bA{16,}[A-Za-z0-9%]{16,}",  # app-only bearer tokens of X
+    r"\b[0-9]{4,20}-[A-Za-z0-9]{24,}\b",  # OAuth 1.0a access tokens of X
+    # Long and mixed: 32 or more of upper case, lower case and digits are no word, hash or UUID.
+    r"(?<![A-Za-z0-9+/_-])(?=[A-Za-z+/_-]{0,60}[0-9])(?=[a-z0-9+/_-]{0,60}[A-Z])(?=[A-Z0-9+/_-]{0,60}[a-z])[A-Za-z0-9]{32,}(?![A-Za-z0-9])",
+)
+
+PATTERN = re.compile(
+    "|".join(
+        (
+            _BARE_SHAPES[0],
+            _HEADER_LINE,
+            _NAMED_VALUE,
+            _SCHEMED,
+            _COOKIE,
+            _USERINFO,
+            *(f"(?-i:{shape})" for shape in _BARE_SHAPES[1:]),
+        )
+    ),
+    re.IGNORECASE,
+)
+"""Every shape. Groups v0 to v7 mark the value of a named shape; without one the whole match is the secret."""
+
+LITERALS = (
+    "token", "key", "secret", "passw", "passph", "pwd", "auth", "://", "cookie", "credential", "code", "otp", "assertion",
+    "bearer", "basic", "eyj", "xbm_", "hvs.", "hvb.", "hvr.", "-----b", "__host", "__secure", "sk-", "sk_", "aiza", "pypi-",
+)  # fmt: skip
+"""In lower case: a text without any of them, and without LONG_RUN, holds no shape."""
+
+LONG_RUN = re.compile(r"[A-Za-z0-9%]{20}")
+"""Long random texts have no literal; their length gives them away."""

@@ -1,0 +1,31 @@
+"""Puts the logging service together: the one place where its concrete classes meet."""
+
+from vivesphere.logging.v1 import audit_service_pb2_grpc, log_service_pb2_grpc
+
+from mesh.paging import PageTokens
+from mesh.process import Process
+from services.logging.ingest import Ingest
+from services.logging.servicer import AuditServicer, LogServicer
+from services.logging.store.audit import PostgresAuditStore
+from services.logging.store.records import PostgresRecordStore
+
+NAME = "logging"
+
+
+async def assemble(process: Process) -> None:
+    """Records and audit events out of JetStream into PostgreSQL, and the two services that read them."""
+    records = PostgresRecordStore(process.database)
+    audit = PostgresAuditStore(process.database)
+    ingest = Ingest(process.database, records, audit, process.clock)
+    process.tasks.spawn(ingest.keep_partitions(), name="partitions")
+    process.tasks.spawn(process.messaging.consume_batches("LOGS", NAME, ingest.logs), name="ingest logs")
+    process.tasks.spawn(process.messaging.consume_batches("AUDIT", NAME, ingest.audit), name="ingest audit")
+    secret = process.page_secret()
+    process.serve(
+        log_service_pb2_grpc.add_LogServiceServicer_to_server,
+        LogServicer(process.database, records, PageTokens(secret, "logging.records"), process.clock),
+    )
+    process.serve(
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
+        AuditServicer(audit, PageTokens(secret, "logging.audit_events")),
+    )

@@ -1,0 +1,1 @@
+"""Where records and audit events are kept: ports and their PostgreSQL."""

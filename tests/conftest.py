@@ -1,0 +1,18 @@
+"""Shared by all tests: one set of real engines per run, in a directory of its own, on free ports; gone at the end.
+
+`engines` are PostgreSQL, NATS and OpenBao, set up as for production. Everything that needs them asks for this fixture, so a run of
+unit tests alone starts nothing.
+"""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cli.embedded import EmbeddedMesh
+
+
+@pytest.fixture(scope="session")
+async def engines(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedMesh]:
+    """The three engines, without fsync: tests are about behaviour, not about power cuts."""
+    async with EmbeddedMesh(tmp_path_factory.mktemp("mesh"), fsync=False) as mesh:
+        yield mesh

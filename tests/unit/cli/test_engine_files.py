@@ -1,0 +1,71 @@
+"""What the engines are told: NATS users with their permissions, and Vault policies."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from cli.engines.nats import permissions, render_configuration, users
+from cli.layout import DataDir
+from cli.registry import STREAM_OF, Service, load_registry
+from cli.setup.vault import policy_text
+from mesh.messaging.streams import STREAM_OF as MESH_STREAM_OF
+from mesh.messaging.streams import consumers_of
+
+SERVICES = load_registry()
+BY_NAME = {service.name: service for service in SERVICES}
+
+
+def test_only_bot_manager_may_publish_actions() -> None:
+    """An action becomes a post on somebody's account."""
+    may = [
+        service.name
+        for service in SERVICES
+        if any(s.startswith("actions.") for s in permissions(service)["publish"])
+    ]
+    assert may == ["bot_manager"]
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_no_service_may_administer_streams_or_hear_anothers_answers(service: Service) -> None:
+    """Deny by default: only exact subjects and the service's own inbox."""
+    rules = permissions(service)
+    assert ">" not in rules["publish"]
+    assert not any(
+        re.match(r"\$JS\.API\.(>|STREAM\.(?!INFO)|CONSUMER\.(?!INFO|MSG))", s) for s in rules["publish"]
+    )
+    assert [s for s in rules["subscribe"] if s.startswith("_INBOX")] == [f"_INBOX_{service.name}.>"]
+
+
+def test_users_are_the_services_the_gateway_and_setup() -> None:
+    """A certificate without a user is refused by the server."""
+    names = {str(user["user"]).removeprefix("spiffe://vivesphere/") for user in users(SERVICES)}
+    assert names == {*BY_NAME, "gateway", "setup"}
+
+
+def test_the_configuration_is_filled_in_completely(tmp_path: Path) -> None:
+    """A word in braces would be taken for a string by the server."""
+    text = render_configuration(
+        SERVICES, DataDir(tmp_path).tls_files("nats"), "127.0.0.1:4222", tmp_path, "n"
+    )
+    assert "{{" not in text
+    assert "sync_interval: always" in text
+    assert json.loads(text.partition("\nauthorization: ")[2])["users"]
+
+
+def test_the_registry_knows_the_streams_of_mesh() -> None:
+    """Permissions are made from the one list, streams and consumers from the other."""
+    assert STREAM_OF == MESH_STREAM_OF
+    for service in SERVICES:
+        made = {spec.stream: list(spec.subjects) for spec in consumers_of(service.name, service.consumes)}
+        assert made == service.consumed_by_stream()
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_only_secure_bot_data_may_touch_bot_secrets(service: Service) -> None:
+    """That is the reason why it is a service of its own."""
+    text = policy_text(service)
+    assert "{{" not in text
+    assert f'"vivesphere-transit/encrypt/{service.dashed}"' in text
+    assert ("vivesphere-kv/" in text) == (service.name == "secure_bot_data")
