@@ -36,10 +36,17 @@ def call_from(context: ServicerContext, policy: MethodPolicy, clock: Clock) -> C
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else new_id(),
         peer=peer,
         address=metadata.get("x-forwarded-for", "") if peer == GATEWAY else "",
-        user_agent=metadata.get("user-agent", "")[:_MAX_USER_AGENT],
+        user_agent=_user_agent(metadata, peer)[:_MAX_USER_AGENT],
         trace_id=trace.group(1) if trace else "",
         span_id=trace.group(2) if trace else "",
         authorization=metadata.get("authorization", ""),
         started=started,
         deadline=None if remaining is None else started + remaining,
     )
+
+
+def _user_agent(metadata: dict[str, str], peer: str) -> str:
+    """The client's own: gRPC overwrites `user-agent` on the way, so the gateway sends it under another name."""
+    if peer == GATEWAY:
+        return metadata.get("x-user-agent", "")
+    return metadata.get("user-agent", "")

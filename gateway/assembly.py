@@ -1,0 +1,99 @@
+"""The one place where the gateway's parts meet: settings → schema → backends → doors → serve until told to stop."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from loguru import logger
+
+from gateway.backends import Backends, mesh_backends, single_backend
+from gateway.door import GrpcDoor, GrpcServer
+from gateway.health import HealthService
+from gateway.http import HttpDoor, HttpServer
+from gateway.metrics import Metrics
+from gateway.pages import Pages
+from gateway.readiness import Readiness
+from gateway.relay import RestRelay
+from gateway.settings import GatewaySettings, Limits
+from gateway.transcoding.schema import Schema
+from gateway.transcoding.transcoder import Transcoder
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to serve and where. `grpc_port` None leaves the gRPC door and the landing page out."""
+
+    descriptors: Path
+    http_host: str
+    http_port: int
+    grpc_host: str
+    grpc_port: int | None
+    connect: Callable[[Limits, Schema], Backends]
+
+
+def mesh_plan(settings: GatewaySettings) -> Plan:
+    """The mesh's gateway."""
+    return Plan(
+        descriptors=settings.descriptors,
+        http_host=settings.http_host,
+        http_port=settings.http_port,
+        grpc_host=settings.grpc_host,
+        grpc_port=settings.grpc_port,
+        connect=lambda limits, schema: mesh_backends(settings, limits, schema),
+    )
+
+
+def standalone_plan(descriptors: Path, backend: str, http_host: str, http_port: int) -> Plan:
+    """A transcoder in front of one plaintext backend, for any descriptor set."""
+    return Plan(
+        descriptors=descriptors,
+        http_host=http_host,
+        http_port=http_port,
+        grpc_host=http_host,
+        grpc_port=None,
+        connect=lambda limits, schema: single_backend(backend, limits, schema),
+    )
+
+
+async def serve(plan: Plan, limits: Limits) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. Raises what makes a start impossible: a bad contract, a taken port."""
+    schema = Schema(plan.descriptors.read_bytes())
+    transcoder = Transcoder(schema)
+    metrics = Metrics()
+    backends = plan.connect(limits, schema)
+    readiness = Readiness(backends)
+    grpc_server = None
+    try:
+        if plan.grpc_port is not None:
+            door = GrpcDoor(schema, backends, HealthService(schema, backends, readiness), metrics)
+            grpc_server = GrpcServer(door, plan.grpc_host, plan.grpc_port, limits)
+            await grpc_server.start()
+        grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None
+        pages = Pages(readiness, metrics, grpc_address)
+        http_door = HttpDoor(RestRelay(transcoder, backends, limits), pages, metrics, limits)
+        http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits)
+        logger.bind(http_port=plan.http_port, grpc=grpc_address, routes=len(transcoder.endpoints)).info(
+            "gateway serves"
+        )
+        await _until_stopped(http_server.start())
+        readiness.draining = True
+        logger.info("gateway drains")
+        await asyncio.gather(http_server.stop(), *([grpc_server.stop()] if grpc_server else []))
+    finally:
+        await backends.close()
+
+
+async def _until_stopped(server: "asyncio.Task[None]") -> None:
+    """Return on a signal; raise when the server ends by itself."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    waiting = loop.create_task(stop.wait(), name="gateway stop signal")
+    await asyncio.wait([waiting, server], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if server.done():
+        server.result()
+        raise RuntimeError("the HTTP server ended by itself")

@@ -1,0 +1,131 @@
+"""Channels to the services: one each, made once in the running loop, closed at the end.
+
+A method belongs to the service that the third segment of its package names (`vivesphere.<service>.v1`); in stand-alone mode
+one backend has everything. Messages pass as raw bytes. A channel that cannot connect fails its calls at once instead of
+queueing them, and tries again within two seconds. Only what the contract marks NO_SIDE_EFFECTS or IDEMPOTENT is retried,
+by gRPC itself, through the service config; not where a request_id that may be missing is what makes it idempotent.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from gateway.settings import GatewaySettings, Limits
+from gateway.transcoding.schema import Method, Schema
+
+MESH_PREFIX = "vivesphere."
+RECONNECT_MILLISECONDS = 2_000  # longest pause between two attempts to connect, and longest attempt
+ANSWER_TIMES = 4  # a page of answers may be larger than any request
+KEEPALIVE_MILLISECONDS = 30_000  # servers of the mesh permit a ping every 10 s
+
+RETRY_POLICY = {
+    "maxAttempts": 3,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "0.5s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+
+class Backend:
+    """One service and the channel to it."""
+
+    def __init__(self, name: str, channel: grpc.aio.Channel) -> None:
+        self.name = name
+        self.channel = channel
+        self._calls: dict[tuple[str, str], Any] = {}
+
+    def call(self, path: str, kind: str) -> Any:
+        """The raw-bytes multicallable of a method; made once each. `kind` is one of schema.Kind."""
+        made = self._calls.get((path, kind))
+        if made is None:
+            made = self._calls[(path, kind)] = _FACTORIES[kind](self.channel, path)
+        return made
+
+    def is_connected(self) -> bool:
+        """True when the last attempt to reach the service succeeded and the connection stands."""
+        return self.channel.get_state() is grpc.ChannelConnectivity.READY
+
+
+_FACTORIES = {
+    "unary": lambda channel, path: channel.unary_unary(path),
+    "server_streaming": lambda channel, path: channel.unary_stream(path),
+    "client_streaming": lambda channel, path: channel.stream_unary(path),
+    "bidi_streaming": lambda channel, path: channel.stream_stream(path),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """All backends; `only` serves every method where it is set."""
+
+    by_service: dict[str, Backend]
+    only: Backend | None = None
+
+    def of(self, grpc_service: str) -> Backend | None:
+        """The backend of a full gRPC service name such as vivesphere.bot_manager.v1.PostService."""
+        return self.only or self.by_service.get(service_of(grpc_service) or "")
+
+    def all(self) -> list[Backend]:
+        """Every backend once, in order of name."""
+        return [self.only] if self.only else [self.by_service[name] for name in sorted(self.by_service)]
+
+    async def close(self) -> None:
+        """Close every channel; calls in flight are cancelled."""
+        for backend in self.all():
+            await backend.channel.close()
+
+
+def service_of(grpc_service: str) -> str | None:
+    """`vivesphere.bot_manager.v1.PostService` → `bot_manager`; None for names of another form."""
+    parts = grpc_service.split(".")
+    return parts[1] if grpc_service.startswith(MESH_PREFIX) and len(parts) == 4 else None
+
+
+def mesh_backends(settings: GatewaySettings, limits: Limits, schema: Schema) -> Backends:
+    """A channel over mutual TLS to every service of the descriptor set; raises OSError for an unreadable file."""
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=settings.tls_ca_file.read_bytes(),
+        private_key=settings.tls_key_file.read_bytes(),
+        certificate_chain=settings.tls_cert_file.read_bytes(),
+    )
+    made = {}
+    for name in sorted({found for service in schema.services if (found := service_of(service))}):
+        dns_name = name.replace("_", "-")
+        target = settings.targets.get(name, f"dns:///{dns_name}:9000")
+        methods = (method for method in schema.methods.values() if service_of(method.service) == name)
+        options = [*_options(methods, limits), ("grpc.ssl_target_name_override", dns_name)]
+        made[name] = Backend(name, grpc.aio.secure_channel(target, credentials, options=options))
+    return Backends(made)
+
+
+def single_backend(target: str, limits: Limits, schema: Schema) -> Backends:
+    """One plaintext channel for everything."""
+    options = _options(schema.methods.values(), limits)
+    return Backends({}, Backend("backend", grpc.aio.insecure_channel(target, options=options)))
+
+
+def _options(methods: Iterable[Method], limits: Limits) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.service_config", json.dumps(service_config(methods))),
+        ("grpc.max_receive_message_length", limits.max_body_bytes * ANSWER_TIMES),
+        ("grpc.max_send_message_length", limits.max_body_bytes),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", RECONNECT_MILLISECONDS),
+        ("grpc.max_reconnect_backoff_ms", RECONNECT_MILLISECONDS),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+
+
+def service_config(methods: Iterable[Method]) -> dict[str, Any]:
+    """The gRPC service config: round robin, and retries for what may be repeated."""
+    names = [{"service": method.service, "method": method.name} for method in methods if method.retryable]
+    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if names:
+        config["methodConfig"] = [{"name": names, "retryPolicy": RETRY_POLICY}]
+    return config

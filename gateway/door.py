@@ -1,0 +1,185 @@
+"""The gRPC door: any method, relayed as raw bytes to the service that owns it.
+
+Metadata, deadline, trailing metadata, status and details pass through; what a client must not say is stripped
+(`metadata.relayed_metadata`). The descriptor set gives the arity of a method; one it does not know is relayed as a
+two-way stream, which carries every arity on the wire. A client that cancels cancels the service's call; a service that
+ends ends the client's. Reflection and health are the door's own, merged over all services.
+"""
+
+from __future__ import annotations  # grpc's generic classes are subscriptable for type checkers only
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from gateway import failures
+from gateway.backends import ANSWER_TIMES, Backend, Backends
+from gateway.health import HealthService
+from gateway.metadata import relayed_metadata
+from gateway.metrics import Metrics
+from gateway.reflection import reflection_handler
+from gateway.settings import Limits
+from gateway.transcoding.errors import GatewayError
+from gateway.transcoding.schema import Schema
+
+
+class GrpcDoor(grpc.GenericRpcHandler):
+    """Finds the handler of each incoming call."""
+
+    def __init__(self, schema: Schema, backends: Backends, health: HealthService, metrics: Metrics) -> None:
+        self._schema = schema
+        self._backends = backends
+        self._metrics = metrics
+        self._own = {**reflection_handler(schema.raw, schema.services), **health.handlers()}
+        self._made: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler of a method; None makes gRPC answer UNIMPLEMENTED."""
+        path = str(handler_call_details.method)
+        handler = self._own.get(path) or self._made.get(path)
+        if handler is not None:
+            return handler
+        backend = self._backends.of(path[1:].rpartition("/")[0])
+        if backend is None:
+            return None
+        method = self._schema.methods.get(path)
+        if method is None:  # not remembered: names the contract does not have are without bound
+            return _Relay(backend, path, "bidi_streaming", "other", self._metrics).handler()
+        self._made[path] = _Relay(backend, path, method.kind, path, self._metrics).handler()
+        return self._made[path]
+
+
+class _Relay:
+    """Relays one method."""
+
+    def __init__(self, backend: Backend, path: str, kind: str, label: str, metrics: Metrics) -> None:
+        self._backend = backend
+        self._kind = kind
+        self._call = backend.call(path, kind) if label == path else _uncached(backend, path)
+        self._label = label
+        self._metrics = metrics
+
+    def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
+        if self._kind == "unary":
+            return grpc.unary_unary_rpc_method_handler(self._to_one)
+        if self._kind == "client_streaming":
+            return grpc.stream_unary_rpc_method_handler(self._to_one)
+        if self._kind == "server_streaming":
+            return grpc.unary_stream_rpc_method_handler(self._to_many)
+        return grpc.stream_stream_rpc_method_handler(self._to_many)
+
+    async def _to_one(self, request: Any, context: Any) -> bytes:
+        """One answer; `request` is the message's bytes or an iterator of them."""
+        deadline = _deadline(context)
+        call = self._begin(request, context)
+        try:
+            answered: bytes = await call
+        except grpc.aio.AioRpcError as error:
+            await self._abort(context, error, deadline)
+            raise
+        finally:
+            call.cancel()
+        await context.send_initial_metadata(_sendable(await call.initial_metadata()))
+        context.set_trailing_metadata(_sendable(await call.trailing_metadata()))
+        self._metrics.relayed(self._label, "OK")
+        return answered
+
+    async def _to_many(self, request: Any, context: Any) -> AsyncIterator[bytes]:
+        """A stream of answers."""
+        deadline = _deadline(context)
+        call = self._begin(request, context)
+        try:
+            await context.send_initial_metadata(_sendable(await call.initial_metadata()))
+            while (item := await call.read()) is not grpc.aio.EOF:
+                yield item
+            context.set_trailing_metadata(_sendable(await call.trailing_metadata()))
+            if await call.code() is not grpc.StatusCode.OK:
+                raise _as_error(call, await call.code(), await call.details(), await call.trailing_metadata())
+            self._metrics.relayed(self._label, "OK")
+        except grpc.aio.AioRpcError as error:
+            await self._abort(context, error, deadline)
+        finally:
+            call.cancel()
+
+    def _begin(self, request: Any, context: Any) -> Any:
+        metadata, _ = relayed_metadata(context.invocation_metadata() or (), peer_address(context.peer()))
+        return self._call(request, metadata=metadata, timeout=context.time_remaining())
+
+    async def _abort(self, context: Any, error: grpc.aio.AioRpcError, deadline: float | None) -> None:
+        """End the client's call as the service's call ended."""
+        self._metrics.relayed(self._label, error.code().name)
+        trailing = _sendable(error.trailing_metadata())
+        own: GatewayError | None = None
+        if not any(key == "grpc-status-details-bin" for key, _ in trailing):
+            own = failures.own_error(error, self._backend, deadline)
+        if own is None:
+            await context.abort(error.code(), error.details() or "", trailing)
+        else:
+            status = own.to_status()
+            detail = ("grpc-status-details-bin", status.SerializeToString())
+            await context.abort(error.code(), own.message, (*trailing, detail))
+
+
+def _uncached(backend: Backend, path: str) -> Any:
+    return backend.channel.stream_stream(path)
+
+
+def _deadline(context: Any) -> float | None:
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining
+
+
+def _sendable(metadata: Any) -> tuple[tuple[str, Any], ...]:
+    """Metadata of a service without what gRPC writes itself."""
+    return tuple(
+        (key, value)
+        for key, value in metadata or ()
+        if not key.startswith("grpc-") or key == "grpc-status-details-bin"
+    )
+
+
+def _as_error(call: Any, code: grpc.StatusCode, details: str, trailing: Any) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing or grpc.aio.Metadata(), details)
+
+
+def peer_address(peer: str) -> str:
+    """`ipv4:127.0.0.1:5000` → `127.0.0.1`, `ipv6:%5B::1%5D:5000` → `::1`; anything else as it is."""
+    kind, _, rest = peer.partition(":")
+    if kind == "ipv4":
+        return rest.rpartition(":")[0]
+    if kind == "ipv6":
+        return rest.rpartition(":")[0].removeprefix("%5B").removesuffix("%5D").strip("[]")
+    return peer
+
+
+class GrpcServer:
+    """The server around a GrpcDoor: plaintext, for loopback."""
+
+    def __init__(self, door: GrpcDoor, host: str, port: int, limits: Limits) -> None:
+        self._limits = limits
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),  # a taken port must be an error
+                ("grpc.max_receive_message_length", limits.max_body_bytes),
+                ("grpc.max_send_message_length", limits.max_body_bytes * ANSWER_TIMES),
+                ("grpc.max_metadata_size", limits.max_header_bytes),
+                ("grpc.max_concurrent_streams", 1000),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ]
+        )
+        self._server.add_generic_rpc_handlers((door,))
+        self.port = self._server.add_insecure_port(f"{host}:{port}")
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Refuse new calls, let those in flight end within the drain time."""
+        await asyncio.wait_for(self._server.stop(self._limits.drain_seconds), self._limits.drain_seconds + 2)

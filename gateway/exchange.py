@@ -1,0 +1,171 @@
+"""One HTTP request and its answer, over ASGI.
+
+Owns what every answer has in common (request id, security headers), the bounded reading of a body, and the watch for a
+client that goes away. A watch costs about as much as a small answer, so it starts only once a call has taken a while.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from gateway.metadata import RequestHeaders
+from gateway.transcoding.errors import ErrorAnswer, malformed, too_large
+from gateway.transcoding.rendering import JSON, dump
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+HeaderList = Sequence[tuple[bytes, bytes]]
+
+WATCH_AFTER_SECONDS: Final = 0.05
+DISCARD_SECONDS: Final = 1.0
+DISCARD_TIMES: Final = 8  # times the limit
+GONE: Final = 499  # nginx's "client closed request"; never sent, only counted
+
+# On every answer: an API's answer is no page and no frame, whatever a service puts into it.
+_COMMON: Final = (
+    (b"server", b"vivesphere"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class Exchange:
+    """A request being answered. `status` is what was sent, or 499 once the client is gone."""
+
+    __slots__ = (
+        "_receive",
+        "_send",
+        "_watch",
+        "headers",
+        "method",
+        "path",
+        "peer",
+        "query",
+        "status",
+        "version",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, headers: RequestHeaders) -> None:
+        self._receive = receive
+        self._send = send
+        self._watch: asyncio.Task[None] | None = None
+        self.headers = headers
+        self.method: str = scope["method"]
+        self.path: str = scope["raw_path"].decode("latin-1")
+        self.query: str = scope["query_string"].decode("latin-1")
+        self.peer: str = scope["client"][0] if scope.get("client") else ""
+        self.version: str = scope["http_version"]
+        self.status = 0
+
+    async def read_body(self, limit: int, timeout: float) -> bytes:
+        """The whole body; raises GatewayError over the limit or past the time, ClientGoneError."""
+        length = self.headers.content_length
+        if length is not None and length > limit:
+            await self._discard(limit)
+            raise too_large("body", limit)
+        if length == 0 or (self.version.startswith("1") and not self.headers.has_body):
+            return b""
+        pieces: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            try:
+                event = await asyncio.wait_for(self._receive(), timeout)
+            except TimeoutError:
+                raise malformed("the body did not arrive in time", http_status=408) from None
+            if event["type"] == "http.disconnect":
+                raise ClientGoneError
+            piece = event.get("body", b"")
+            size += len(piece)
+            if size > limit:
+                await self._discard(limit)
+                raise too_large("body", limit)
+            pieces.append(piece)
+            more = event.get("more_body", False)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _discard(self, limit: int) -> None:
+        """Read away some of a body that is refused, so that a client which is still sending gets to read the answer."""
+        if self.headers.get(b"expect") is not None:  # it waits for our word before it sends
+            return
+        left = limit * DISCARD_TIMES
+        try:
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while left > 0:
+                    event = await self._receive()
+                    left -= len(event.get("body", b""))
+                    if not event.get("more_body", False):
+                        return
+        except TimeoutError:
+            return
+
+    async def respond(self, status: int, content_type: bytes, body: bytes, headers: HeaderList = ()) -> None:
+        """Send a whole answer. A HEAD request gets the headers alone."""
+        length = (b"content-length", str(len(body)).encode())
+        await self.start(status, [(b"content-type", content_type), length, *headers])
+        await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+
+    async def respond_nothing(self, status: int, headers: HeaderList = ()) -> None:
+        """Send an answer that has no body."""
+        await self.start(status, headers)
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def respond_error(self, answer: ErrorAnswer) -> None:
+        """Send an error as google.rpc.Status."""
+        await self.respond(answer.http_status, JSON, dump(answer.body), answer.headers)
+
+    async def start(self, status: int, headers: HeaderList) -> None:
+        """Send status and headers; pieces follow."""
+        self.status = status
+        named = {name for name, _ in headers}
+        common = [header for header in _COMMON if header[0] not in named]
+        request_id = (b"x-request-id", self.headers.request_id.encode())
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": [*headers, request_id, *common]}
+        )
+
+    async def piece(self, data: bytes, *, last: bool = False) -> None:
+        """Send a piece of the body; returns when the server has room for more."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    def watch(self, on_gone: Callable[[], object]) -> "Watch":
+        """Call `on_gone` when the client goes away; use as a context manager around the waiting."""
+        return Watch(self, self._receive, on_gone)
+
+
+class Watch:
+    """Waits for the client's disconnect in a task of its own, which the context manager ends."""
+
+    __slots__ = ("_exchange", "_on_gone", "_receive", "_task", "_timer")
+
+    def __init__(self, exchange: Exchange, receive: Receive, on_gone: Callable[[], object]) -> None:
+        self._exchange = exchange
+        self._receive = receive
+        self._on_gone = on_gone
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> "Watch":
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._start)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._wait(), name="gateway disconnect watch")
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._exchange.status = GONE
+        self._on_gone()

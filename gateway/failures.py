@@ -1,0 +1,51 @@
+"""What a failed gRPC call means to the client of the gateway.
+
+A service of the mesh says why with details. A failure without them is gRPC's own, made on this side: the service could not
+be reached, or the deadline passed; those get the gateway's reason and never the address of a service.
+"""
+
+import time
+
+import grpc
+
+from gateway.backends import Backend
+from gateway.metadata import details_of
+from gateway.transcoding.errors import (
+    DEADLINE_EXCEEDED,
+    UNAVAILABLE,
+    ErrorAnswer,
+    GatewayError,
+    StatusRenderer,
+    unavailable,
+)
+from gateway.transcoding.errors import answer as answer_of
+
+
+def own_error(error: grpc.aio.AioRpcError, backend: Backend, deadline: float | None) -> GatewayError | None:
+    """The gateway's own error for a failure made on this side; None when the service itself answered.
+
+    `deadline` is a time of time.monotonic().
+    """
+    code = error.code().value[0]
+    if code == UNAVAILABLE and not backend.is_connected():
+        return unavailable(backend.name)
+    if code == DEADLINE_EXCEEDED and deadline is not None and time.monotonic() >= deadline:
+        return GatewayError(
+            DEADLINE_EXCEEDED,
+            "DEADLINE_TOO_SHORT",
+            f"the deadline passed before {backend.name} answered",
+            metadata={"service": backend.name},
+        )
+    return None
+
+
+def to_http(
+    error: grpc.aio.AioRpcError, backend: Backend, deadline: float | None, statuses: StatusRenderer
+) -> ErrorAnswer:
+    """The HTTP answer for a failed call."""
+    details = details_of(error.trailing_metadata())
+    own = own_error(error, backend, deadline) if details is None else None
+    if own is not None:
+        return answer_of(own)
+    code: int = error.code().value[0]
+    return statuses.render(code, error.details() or "", details)

@@ -1,0 +1,174 @@
+"""HTTP headers ⇄ gRPC metadata, and deadlines.
+
+Inwards only a short list passes: what identifies the caller, the request and the trace. Everything a client must not be
+able to say is made here: the client's address, and the request id when the client's is malformed. gRPC writes `user-agent`
+itself, so the client's own travels as `x-user-agent`. Outwards initial metadata becomes `Grpc-Metadata-*`, a unary call's
+trailing metadata `Grpc-Trailer-*`, a few names stay plain; binary values are base64.
+"""
+
+import base64
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from gateway import identifiers
+from gateway.transcoding.errors import invalid
+
+Metadata = list[tuple[str, str | bytes]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+_INWARDS: Final = {
+    b"authorization": "authorization",
+    b"traceparent": "traceparent",
+    b"tracestate": "tracestate",
+    b"user-agent": "x-user-agent",
+    b"idempotency-key": "idempotency-key",
+}
+_OUTWARDS_PLAIN: Final = frozenset({"etag", "location", "cache-control", "retry-after"})
+_INTERNAL: Final = frozenset({"x-request-id", "content-type", "date", "server", "user-agent"})
+# Names a gRPC client of the door cannot set: made by the gateway, or spoken between two ends of one connection.
+_STRIPPED: Final = frozenset(
+    {"x-forwarded-for", "forwarded", "x-real-ip", "x-user-agent", "user-agent", "te"}
+)
+
+_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")  # gRPC over HTTP/2: Timeout
+_UNIT_SECONDS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_SECONDS = re.compile(r"[0-9]{1,8}(?:\.[0-9]{1,9})?")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class RequestHeaders:
+    """The headers of one HTTP request that the gateway reads; names are lower case, as ASGI gives them."""
+
+    __slots__ = ("_values", "request_id")
+
+    def __init__(self, headers: Headers) -> None:
+        """Raises GatewayError when a header that may be given once is given twice."""
+        values: dict[bytes, bytes] = {}
+        for name, value in headers:
+            if name in values and name in _ONCE:
+                raise invalid(name.decode(), "the header is given twice", "MALFORMED_REQUEST")
+            values[name] = value
+        self._values = values
+        self.request_id = identifiers.request_id(self.get(b"x-request-id"))
+
+    def get(self, name: bytes) -> str | None:
+        """The value in Latin-1, or None."""
+        value = self._values.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def content_type(self) -> str:
+        """Media type in lower case without parameters; "" when absent."""
+        return (self.get(b"content-type") or "").partition(";")[0].strip().lower()
+
+    @property
+    def content_length(self) -> int | None:
+        """Raises GatewayError when it is no number."""
+        text = self.get(b"content-length")
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit()):
+            raise invalid("content-length", "expected a number of bytes", "MALFORMED_REQUEST")
+        return int(text)
+
+    @property
+    def has_body(self) -> bool:
+        """False when HTTP/1.1 framing says that there is none."""
+        return b"content-length" in self._values or b"transfer-encoding" in self._values
+
+    @property
+    def idempotency_key(self) -> str:
+        """The key without the quotes of a structured field string; "" when absent."""
+        text = self.get(b"idempotency-key")
+        if text is None:
+            return ""
+        if len(text) > 2 and text[0] == text[-1] == '"':
+            text = text[1:-1]
+        if _IDEMPOTENCY_KEY.fullmatch(text) is None:
+            raise invalid("idempotency-key", "expected 1 to 128 visible ASCII characters")
+        return text
+
+    def metadata(self, peer: str) -> Metadata:
+        """Metadata for the service; `peer` is the client's address. Raises GatewayError for an unprintable value."""
+        made: Metadata = [("x-request-id", self.request_id), ("x-forwarded-for", peer)]
+        for name, key in _INWARDS.items():
+            text = self.get(name)
+            if text is None:
+                continue
+            if not (text.isascii() and text.isprintable()):
+                raise invalid(name.decode(), "expected printable ASCII", "MALFORMED_REQUEST")
+            made.append((key, self.idempotency_key if key == "idempotency-key" else text))
+        return made
+
+    def timeout(self) -> float | None:
+        """Seconds the client gives the call, from Grpc-Timeout or X-Server-Timeout; None when it says nothing."""
+        text = self.get(b"grpc-timeout")
+        if text is not None:
+            match = _TIMEOUT.fullmatch(text)
+            if match is None:
+                raise invalid(
+                    "grpc-timeout", "expected up to 8 digits and one of H M S m u n", "MALFORMED_REQUEST"
+                )
+            return int(match[1]) * _UNIT_SECONDS[match[2]]
+        text = self.get(b"x-server-timeout")
+        if text is None:
+            return None
+        if _SECONDS.fullmatch(text) is None:
+            raise invalid("x-server-timeout", "expected seconds such as 1.5", "MALFORMED_REQUEST")
+        return float(text)
+
+
+_ONCE: Final = frozenset(
+    {
+        b"authorization",
+        b"content-type",
+        b"content-length",
+        b"grpc-timeout",
+        b"x-server-timeout",
+        b"idempotency-key",
+    }
+)
+
+
+def response_headers(initial: Any, trailing: Any) -> list[tuple[bytes, bytes]]:
+    """HTTP headers for the metadata of an answered call."""
+    headers = [_outwards(key, value, "grpc-metadata-") for key, value in initial or () if _passes(key)]
+    headers += [_outwards(key, value, "grpc-trailer-") for key, value in trailing or () if _passes(key)]
+    return headers
+
+
+def _passes(key: str) -> bool:
+    return key not in _INTERNAL and not key.startswith("grpc-")
+
+
+def _outwards(key: str, value: str | bytes, prefix: str) -> tuple[bytes, bytes]:
+    if isinstance(value, bytes):
+        return (prefix + key).encode(), base64.b64encode(value)
+    return (key if key in _OUTWARDS_PLAIN else prefix + key).encode(), value.encode("latin-1", "replace")
+
+
+def relayed_metadata(incoming: Sequence[tuple[str, str | bytes]], peer: str) -> tuple[Metadata, str]:
+    """Metadata of a gRPC client made fit for a service, and the request id in it."""
+    made: Metadata = []
+    given = agent = None
+    for key, value in incoming:
+        if key == "x-request-id":
+            given = value if isinstance(value, str) else None
+        elif key == "user-agent":
+            agent = value
+        elif key not in _STRIPPED and not key.startswith("grpc-"):
+            made.append((key, value))
+    request_id = identifiers.request_id(given)
+    made += [("x-request-id", request_id), ("x-forwarded-for", peer)]
+    if agent is not None:
+        made.append(("x-user-agent", agent))
+    return made, request_id
+
+
+def details_of(trailing: Any) -> bytes | None:
+    """The value of `grpc-status-details-bin`, the serialised google.rpc.Status; None when there is none."""
+    for key, value in trailing or ():
+        if key == "grpc-status-details-bin":
+            return value if isinstance(value, bytes) else str(value).encode("latin-1", "replace")
+    return None

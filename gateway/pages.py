@@ -1,0 +1,74 @@
+"""What the gateway answers by itself: health, readiness, metrics, and a small page that says what is here."""
+
+import html
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from gateway.exchange import Exchange
+from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.readiness import SERVING, Readiness
+from gateway.transcoding.rendering import JSON, dump
+from gateway.transcoding.transcoder import wrong_method
+
+Page: TypeAlias = Callable[[Exchange], Awaitable[None]]
+
+_STATIC: Final = Path(__file__).parent / "static"
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_PAGE_POLICY: Final = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+)
+
+
+class Pages:
+    """The gateway's own paths; each takes GET and HEAD."""
+
+    def __init__(self, readiness: Readiness, metrics: Metrics, grpc_address: str | None) -> None:
+        """`grpc_address` is shown on the landing page; None stands for stand-alone mode, which has no page."""
+        self._readiness = readiness
+        self._metrics = metrics
+        self._paths: dict[str, Page] = {
+            "/healthz": self._alive,
+            "/readyz": self._ready,
+            "/metrics": self._exposition,
+        }
+        if grpc_address is not None:
+            page = (_STATIC / "index.html").read_text(encoding="utf-8")
+            self._page = page.replace("{{grpc_address}}", html.escape(grpc_address)).encode()
+            self._style = (_STATIC / "landing.css").read_bytes()
+            self._paths |= {"/": self._landing, "/landing.css": self._stylesheet}
+
+    def find(self, exchange: Exchange) -> Page | None:
+        """The page at the request's path; None when there is none. Raises GatewayError 405."""
+        page = self._paths.get(exchange.path)
+        if page is not None and exchange.method not in ("GET", "HEAD"):
+            raise wrong_method(["GET", "HEAD"])
+        return page
+
+    async def _alive(self, exchange: Exchange) -> None:
+        await exchange.respond(200, JSON, dump({"status": "ok"}), [_NO_STORE])
+
+    async def _ready(self, exchange: Exchange) -> None:
+        services = await self._readiness.states()
+        ready = not self._readiness.draining and all(state == SERVING for state in services.values())
+        status = "ready" if ready else "draining" if self._readiness.draining else "not ready"
+        await exchange.respond(
+            200 if ready else 503, JSON, dump({"status": status, "services": services}), [_NO_STORE]
+        )
+
+    async def _exposition(self, exchange: Exchange) -> None:
+        await exchange.respond(200, CONTENT_TYPE, self._metrics.render(), [_NO_STORE])
+
+    async def _landing(self, exchange: Exchange) -> None:
+        await exchange.respond(200, b"text/html; charset=utf-8", self._page, _PAGE_POLICY)
+
+    async def _stylesheet(self, exchange: Exchange) -> None:
+        await exchange.respond(
+            200, b"text/css; charset=utf-8", self._style, [(b"cache-control", b"max-age=3600")]
+        )

@@ -1,0 +1,182 @@
+"""One REST call: bind, call the service with raw bytes, render.
+
+Unary answers come whole. A server stream comes as NDJSON, one flushed line an item; its first item is awaited before the
+headers leave, so that a stream which fails at once still has its real HTTP status. Client streaming over REST answers 501.
+A client that goes away cancels the call.
+"""
+
+import asyncio
+import secrets
+import time
+from typing import Any
+
+import grpc
+from loguru import logger
+
+from gateway import failures
+from gateway.backends import Backend, Backends
+from gateway.exchange import GONE, Exchange
+from gateway.metadata import Metadata, response_headers
+from gateway.settings import Limits
+from gateway.transcoding.binding import RequestParts
+from gateway.transcoding.codec import CodecError
+from gateway.transcoding.errors import UNAVAILABLE, UNIMPLEMENTED, GatewayError, answer, internal, unavailable
+from gateway.transcoding.rendering import NDJSON, error_item
+from gateway.transcoding.transcoder import Endpoint, Transcoder, wrong_method
+
+_STOPPING = GatewayError(UNAVAILABLE, "SHUTTING_DOWN", "the gateway is stopping; connect again")
+
+
+class RestRelay:
+    """Serves the endpoints of a transcoder from backends."""
+
+    def __init__(self, transcoder: Transcoder, backends: Backends, limits: Limits) -> None:
+        self._transcoder = transcoder
+        self._backends = backends
+        self._limits = limits
+        self._streams: set[asyncio.Task[Any]] = set()
+
+    def end_streams(self) -> None:
+        """End every open stream with an error item that says why; a stream has no end of its own to wait for."""
+        for task in self._streams:
+            task.cancel()
+
+    def route(self, exchange: Exchange) -> tuple[Endpoint, list[str]]:
+        """Find the endpoint; raises GatewayError 404, 405 or 400."""
+        return self._transcoder.route(exchange.method, exchange.path)
+
+    async def serve(self, exchange: Exchange, endpoint: Endpoint, values: list[str]) -> None:
+        """Answer the request; raises GatewayError while nothing has been sent."""
+        method = endpoint.method
+        backend = self._backends.of(method.service)
+        if backend is None:
+            raise unavailable(method.service)
+        if method.kind in ("client_streaming", "bidi_streaming"):
+            raise GatewayError(UNIMPLEMENTED, "NOT_IMPLEMENTED", "client streams are served over gRPC only")
+        if exchange.method == "HEAD" and method.kind != "unary":
+            raise wrong_method(["GET"])
+        metadata = exchange.headers.metadata(exchange.peer)
+        timeout = self._timeout(exchange, streaming=method.kind != "unary")
+        body = await exchange.read_body(self._limits.max_body_bytes, self._limits.body_timeout_seconds)
+        headers = exchange.headers
+        parts = RequestParts(exchange.query, body, headers.content_type, headers.idempotency_key)
+        wire = endpoint.bind(values, parts)
+        if method.kind == "unary":
+            await self._unary(exchange, endpoint, backend, wire, metadata, timeout)
+        else:
+            await self._stream(exchange, endpoint, backend, wire, metadata, timeout)
+
+    def _timeout(self, exchange: Exchange, *, streaming: bool) -> float | None:
+        asked = exchange.headers.timeout()
+        if asked is None:
+            return None if streaming else self._limits.default_deadline_seconds
+        return asked if streaming else min(asked, self._limits.max_deadline_seconds)
+
+    async def _unary(
+        self,
+        exchange: Exchange,
+        endpoint: Endpoint,
+        backend: Backend,
+        wire: bytes,
+        metadata: Metadata,
+        timeout: float | None,
+    ) -> None:
+        deadline = _deadline(timeout)
+        call = backend.call(endpoint.method.path, "unary")(wire, metadata=metadata, timeout=timeout)
+        try:
+            with exchange.watch(call.cancel):
+                answered: bytes = await call
+        except grpc.aio.AioRpcError as error:
+            await self._fail(exchange, error, backend, deadline)
+            return
+        except asyncio.CancelledError:
+            if exchange.status == GONE:
+                return
+            raise
+        headers = response_headers(await call.initial_metadata(), await call.trailing_metadata())
+        try:
+            content_type, body = endpoint.renderer.unary(answered)
+        except CodecError:
+            raise _unprintable(endpoint) from None
+        await exchange.respond(200, content_type, body, headers)
+
+    async def _stream(
+        self,
+        exchange: Exchange,
+        endpoint: Endpoint,
+        backend: Backend,
+        wire: bytes,
+        metadata: Metadata,
+        timeout: float | None,
+    ) -> None:
+        deadline = _deadline(timeout)
+        call = backend.call(endpoint.method.path, "server_streaming")(
+            wire, metadata=metadata, timeout=timeout
+        )
+        task = asyncio.current_task()
+        if task is not None:
+            self._streams.add(task)
+        try:
+            with exchange.watch(call.cancel):
+                await self._pump(exchange, endpoint, call, backend, deadline)
+        except asyncio.CancelledError:
+            if exchange.status == GONE:
+                return
+            stopping = answer(_STOPPING)
+            if exchange.status:
+                await self._end_broken(exchange, stopping.body, raw=endpoint.renderer.raw)
+            else:
+                await exchange.respond_error(stopping)
+        finally:
+            call.cancel()
+            if task is not None:
+                self._streams.discard(task)
+
+    async def _pump(
+        self, exchange: Exchange, endpoint: Endpoint, call: Any, backend: Backend, deadline: float | None
+    ) -> None:
+        renderer = endpoint.renderer
+        try:
+            item = await call.read()
+        except grpc.aio.AioRpcError as error:
+            await self._fail(exchange, error, backend, deadline)
+            return
+        content_type = NDJSON
+        if renderer.raw and item is not grpc.aio.EOF:
+            content_type, _ = renderer.http_body(item)
+        headers = [(b"content-type", content_type), *response_headers(await call.initial_metadata(), None)]
+        await exchange.start(200, headers)
+        try:
+            while item is not grpc.aio.EOF:
+                await exchange.piece(renderer.http_body(item)[1] if renderer.raw else renderer.item(item))
+                item = await call.read()
+        except grpc.aio.AioRpcError as error:
+            failed = failures.to_http(error, backend, deadline, self._transcoder.statuses)
+            await self._end_broken(exchange, failed.body, raw=renderer.raw)
+        except CodecError:
+            await self._end_broken(exchange, answer(_unprintable(endpoint)).body, raw=renderer.raw)
+        else:
+            await exchange.piece(b"", last=True)
+
+    async def _end_broken(self, exchange: Exchange, status: dict[str, Any], *, raw: bool) -> None:
+        """End a started stream as failed: a last item tells why; raw bytes have no room for one and stay incomplete."""
+        if not raw:
+            await exchange.piece(error_item(status), last=True)
+
+    async def _fail(
+        self, exchange: Exchange, error: grpc.aio.AioRpcError, backend: Backend, deadline: float | None
+    ) -> None:
+        if exchange.status != GONE:
+            await exchange.respond_error(
+                failures.to_http(error, backend, deadline, self._transcoder.statuses)
+            )
+
+
+def _deadline(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def _unprintable(endpoint: Endpoint) -> GatewayError:
+    incident = secrets.token_hex(8)
+    logger.bind(incident=incident, method=endpoint.method.path).error("response is not printable as JSON")
+    return internal(incident)

@@ -1,0 +1,82 @@
+"""The environment of a gateway process, read once.
+
+Every variable has the prefix VIVESPHERE_. Secrets come as file paths only. Nothing here changes at run time.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+KiB = 1024
+MiB = 1024 * KiB
+
+
+class Limits(BaseSettings):
+    """Bounds at the edge; what is over is refused before it costs anything."""
+
+    model_config = SettingsConfigDict(env_prefix="VIVESPHERE_GATEWAY_", frozen=True, extra="ignore")
+
+    max_body_bytes: int = Field(default=4 * MiB, gt=0)
+    """Largest request body and gRPC request; answers may have four times as much. gRPC's own default is 4 MiB."""
+    max_path_bytes: int = Field(default=8 * KiB, gt=0)
+    """Longest path with query string."""
+    max_header_bytes: int = Field(default=64 * KiB, ge=8 * KiB)
+    """All header lines of a request together; the HTTP server answers 431 beyond it. Granian's default is 408 KiB."""
+    header_timeout_seconds: float = Field(default=10.0, gt=0)
+    """Time for a client to send its headers. Granian's default is 30."""
+    body_timeout_seconds: float = Field(default=30.0, gt=0)
+    """Longest pause between two pieces of a request body."""
+    default_deadline_seconds: float = Field(default=30.0, gt=0)
+    """Deadline of a unary call whose client names none."""
+    max_deadline_seconds: float = Field(default=300.0, gt=0)
+    """Cap on the deadline a client may ask for."""
+    drain_seconds: float = Field(default=5.0, ge=0)
+    """How long calls in flight may go on after SIGTERM."""
+
+
+class GatewaySettings(BaseSettings):
+    """What the mesh's gateway needs to start."""
+
+    model_config = SettingsConfigDict(env_prefix="VIVESPHERE_", frozen=True, extra="ignore")
+
+    http_host: str = "127.0.0.1"
+    """Address of the HTTP door."""
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    """Port of the HTTP door."""
+    grpc_host: str = "127.0.0.1"
+    """Address of the gRPC door, plaintext; keep it on loopback or behind something that speaks TLS."""
+    grpc_port: int = Field(default=9090, ge=0, le=65535)
+    """Port of the gRPC door."""
+    descriptors: Path = Path("generated/vivesphere.binpb")
+    """The FileDescriptorSet of all contracts, relative to the working directory."""
+    targets: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
+    """`name=host:port,…`; a service that is not listed is looked for at dns:///<name-with-dashes>:9000."""
+    tls_cert_file: Path
+    """Certificate chain of the gateway in the mesh (PEM)."""
+    tls_key_file: Path
+    """Its private key (PEM)."""
+    tls_ca_file: Path
+    """Certificates that may sign services (PEM)."""
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _parse_targets(cls, value: object) -> object:
+        return parse_targets(value) if isinstance(value, str) else value
+
+
+def parse_targets(text: str) -> dict[str, str]:
+    """`a=host:1,b=host:2` → {"a": "host:1", "b": "host:2"}; raises ValueError naming the piece that is wrong."""
+    targets = {}
+    for piece in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, address = piece.partition("=")
+        if not (name and equals and address):
+            raise ValueError(f"expected name=host:port, not {piece!r}")
+        targets[name] = address
+    return targets
+
+
+def read_settings() -> GatewaySettings:
+    """Read the environment; raises pydantic.ValidationError naming each variable that is missing or wrong."""
+    return GatewaySettings()  # type: ignore[call-arg]  # the values come from the environment

@@ -1,0 +1,228 @@
+"""One HTTP request → the wire bytes of one request message, for one route.
+
+Path, query and body fill disjoint sets of fields. They meet in one JSON tree, which the codec reads once: so a value has
+the same rules wherever it comes from. The order is body, path, query, then the defaults the gateway fills (the update mask
+of a PATCH, `request_id` from Idempotency-Key). A body may repeat a field of the path if the value is the same.
+
+Does not do: form bodies, method overrides, bodies on routes that declare none (refused when not empty).
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protobuf import DescField, DescFieldValueList, DescFieldValueMap, DescMessage, ScalarType
+
+from gateway.transcoding import fields, locate, mask, strict
+from gateway.transcoding.codec import Codec, CodecError, JsonSyntaxError, parse_json
+from gateway.transcoding.errors import GatewayError, invalid, invalid_all, malformed
+from gateway.transcoding.fields import Convert, JsonValue
+from gateway.transcoding.query import QueryReader
+from gateway.transcoding.schema import HttpBinding, Method, SchemaError
+from gateway.transcoding.template import Template
+
+WHOLE = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestParts:
+    """What a request says apart from its path. `content_type` is lower case without parameters, "" when absent."""
+
+    query: str = ""
+    body: bytes = b""
+    content_type: str = ""
+    idempotency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _PathField:
+    names: tuple[str, ...]  # proto names, outermost first
+    convert: Convert
+    integer: bool
+
+
+class RequestBinder:
+    """Compiled once a route; raises SchemaError when the HTTP rule does not fit the request message."""
+
+    def __init__(
+        self, method: Method, binding: HttpBinding, template: Template, codec: Codec, ignored: frozenset[str]
+    ) -> None:
+        self._desc = method.input
+        self._codec = codec
+        self._message = codec.message(method.input)
+        self._where = f"{method.path}: {binding.http_method} {binding.template}"
+        self._path_fields = [self._path_field(variable.field_path) for variable in template.variables]
+        self._body = binding.body
+        self._body_field = self._find_body_field()
+        self._raw_body = self._is_raw()
+        self._mask = mask.mask_field(method.input) if binding.http_method == "PATCH" else None
+        self._idempotency = _idempotency_field(method.input)
+        self._query = QueryReader(method.input, self._taken_by, ignored)
+
+    @property
+    def takes_body(self) -> bool:
+        """True when the rule declares a body."""
+        return bool(self._body)
+
+    def bind(self, values: Sequence[str], parts: RequestParts) -> bytes:
+        """Build the request message; `values` are the path variables in template order. Raises GatewayError."""
+        tree = self._read_body(parts)
+        for field, text in zip(self._path_fields, values, strict=True):
+            self._put_path(tree, field, text)
+        if parts.query:
+            self._query.read(parts.query, tree)
+        strict.check(self._desc, tree)
+        mask_paths = self._mask_paths(tree)
+        if parts.idempotency_key and self._idempotency is not None:
+            self._fill_request_id(tree, parts.idempotency_key)
+        return self._encode(tree, mask_paths)
+
+    def _encode(self, tree: JsonValue, mask_paths: tuple[str, list[str]] | None) -> bytes:
+        try:
+            return self._message.to_wire(tree, mask_paths)
+        except CodecError:
+            found = locate.violations(self._codec, self._desc, tree)
+        if not found:
+            raise malformed("the message is nested too deeply")
+        raise invalid_all(found)
+
+    # body
+
+    def _read_body(self, parts: RequestParts) -> dict[str, JsonValue]:
+        if not self._body:
+            if parts.body:
+                raise malformed("this method takes no body")
+            return {}
+        if self._raw_body:
+            content = {"contentType": parts.content_type, "data": base64.b64encode(parts.body).decode()}
+            return content if self._body_field is None else {self._body_field.name: content}
+        if parts.content_type not in ("", "application/json"):
+            raise malformed("expected Content-Type: application/json", http_status=415)
+        value = self._parse(parts.body)
+        if self._body_field is not None:
+            return {} if value is None else {self._body_field.name: value}
+        if not isinstance(value, dict):
+            raise malformed("expected a JSON object as the body")
+        return value
+
+    def _parse(self, body: bytes) -> JsonValue:
+        if not body:
+            return (
+                None if self._body_field is not None and fields.submessage(self._body_field) is None else {}
+            )
+        try:
+            return parse_json(body)
+        except JsonSyntaxError as error:
+            raise malformed(f"the body is not valid JSON: {error}") from None
+
+    def _find_body_field(self) -> DescField | None:
+        if self._body in ("", WHOLE):
+            return None
+        field = fields.find(self._desc, self._body)
+        if field is None:
+            raise SchemaError(f"{self._where}: body {self._body!r} is no field of {self._desc.type_name}")
+        return field
+
+    def _is_raw(self) -> bool:
+        """True when the body is a google.api.HttpBody, which takes any bytes."""
+        if self._body == WHOLE:
+            return self._desc.type_name == fields.HTTP_BODY
+        message = fields.submessage(self._body_field) if self._body_field is not None else None
+        return message is not None and message.type_name == fields.HTTP_BODY
+
+    # path
+
+    def _path_field(self, field_path: str) -> _PathField:
+        desc: DescMessage | None = self._desc
+        field: DescField | None = None
+        for name in field_path.split("."):
+            field = fields.find(desc, name) if desc is not None else None
+            if field is None or field.name != name:
+                raise SchemaError(f"{self._where}: {self._desc.type_name} has no field {field_path}")
+            desc = fields.submessage(field)
+        if field is None or isinstance(field.value, DescFieldValueList | DescFieldValueMap):
+            raise SchemaError(f"{self._where}: {field_path} is repeated")
+        element = fields.element_of(field)
+        convert = fields.converter(element)
+        if convert is None:
+            raise SchemaError(f"{self._where}: {field_path} is a message")
+        return _PathField(tuple(field_path.split(".")), convert, fields.is_integer(element))
+
+    def _put_path(self, tree: dict[str, JsonValue], field: _PathField, text: str) -> None:
+        path = ".".join(field.names)
+        if field.integer and not fields.is_decimal(text):
+            raise invalid(path, "expected an integer in decimal digits")
+        desc, node = self._desc, tree
+        for name in field.names[:-1]:
+            key = _present_key(desc, node, name)
+            if node.get(key) is None:
+                node[key] = {}
+            inner: JsonValue = node[key]
+            if not isinstance(inner, dict):
+                raise invalid(path, "expected a JSON object")
+            desc, node = _below(desc, name), inner
+        leaf = field.names[-1]
+        key = _present_key(desc, node, leaf)
+        value = field.convert(text)
+        if node.get(key) is not None and not self._same(desc, leaf, node[key], value):
+            raise invalid(path, "the path and the body give different values", "CONFLICTING_FIELD")
+        node[key] = value
+
+    def _same(self, desc: DescMessage, name: str, one: JsonValue, other: JsonValue) -> bool:
+        if one == other:
+            return True
+        codec = self._codec.message(desc)
+        try:
+            return codec.to_wire({name: one}) == codec.to_wire({name: other})
+        except CodecError:
+            return False
+
+    def _taken_by(self, path: tuple[str, ...]) -> str | None:
+        """Who fills this field apart from the query."""
+        if self._body == WHOLE or (self._body_field is not None and path[0] == self._body_field.name):
+            return "body"
+        return "path" if any(field.names == path for field in self._path_fields) else None
+
+    # what the gateway fills by itself
+
+    def _mask_paths(self, tree: dict[str, JsonValue]) -> tuple[str, list[str]] | None:
+        if self._mask is None or self._body_field is None or self._mask.name in tree:
+            return None
+        desc, body = fields.submessage(self._body_field), tree.get(self._body_field.name)
+        if desc is None or not isinstance(body, dict):
+            return None
+        bound = {field.names for field in self._path_fields}
+        found = [
+            path for path in mask.paths(desc, body) if (self._body_field.name, *path.split(".")) not in bound
+        ]
+        return (self._mask.name, found) if found else None
+
+    def _fill_request_id(self, tree: dict[str, JsonValue], key: str) -> None:
+        field = self._idempotency
+        if field is None:
+            return
+        name = _present_key(self._desc, tree, field.name)
+        given = tree.get(name)
+        if given in (None, ""):
+            tree[name] = key
+        elif given != key:
+            raise invalid(field.name, "differs from the Idempotency-Key header", "CONFLICTING_FIELD")
+
+
+def _idempotency_field(desc: DescMessage) -> DescField | None:
+    field = fields.find(desc, fields.REQUEST_ID)
+    return field if field is not None and fields.element_of(field) is ScalarType.STRING else None
+
+
+def _present_key(desc: DescMessage, node: dict[str, JsonValue], name: str) -> str:
+    """The key under which a body gives this field: its proto name or its JSON name."""
+    field = fields.find(desc, name)
+    return field.json_name if field is not None and field.json_name in node else name
+
+
+def _below(desc: DescMessage, name: str) -> DescMessage:
+    field = fields.find(desc, name)
+    below = fields.submessage(field) if field is not None else None
+    if below is None:
+        raise GatewayError(13, "INTERNAL", "a bound path lost its message")
+    return below

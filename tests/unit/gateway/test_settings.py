@@ -1,0 +1,69 @@
+"""Laws of settings, service ownership and the service config."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.backends import service_config, service_of
+from gateway.door import peer_address
+from gateway.settings import Limits, parse_targets, read_settings
+from gateway.transcoding.schema import Schema
+from tests.unit.gateway.support import echo_set
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One prefix for all; limits have one of their own."""
+    for name, value in {
+        "TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k", "TLS_CA_FILE": "a", "HTTP_PORT": "18080",
+        "TARGETS": "authentication=127.0.0.1:1,bot_manager=127.0.0.1:2", "GATEWAY_MAX_BODY_BYTES": "1000",
+    }.items():  # fmt: skip
+        monkeypatch.setenv("VIVESPHERE_" + name, value)
+    settings = read_settings()
+    assert settings.targets == {"authentication": "127.0.0.1:1", "bot_manager": "127.0.0.1:2"}
+    assert (settings.http_port, settings.grpc_port, settings.tls_key_file) == (18080, 9090, Path("k"))
+    assert Limits().max_body_bytes == 1000
+
+
+@pytest.mark.parametrize("text", ["a", "a=", "=b", "a=b,c"])
+def test_a_malformed_target_is_quoted(text: str) -> None:
+    """A typing mistake in a deployment must be found in seconds."""
+    with pytest.raises(ValueError, match="expected name=host:port"):
+        parse_targets(text)
+
+
+def test_a_missing_certificate_refuses_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no way into the mesh without one."""
+    for name in ("CERT", "KEY", "CA"):
+        monkeypatch.delenv(f"VIVESPHERE_TLS_{name}_FILE", raising=False)
+    with pytest.raises(ValidationError, match="tls_cert_file"):
+        read_settings()
+
+
+def test_the_package_names_the_service() -> None:
+    """A new service needs no change here."""
+    assert service_of("vivesphere.bot_manager.v1.PostService") == "bot_manager"
+    assert service_of("vivesphere.trends.v1.TrendService") == "trends"
+    assert service_of("grpc.health.v1.Health") is None
+    assert service_of("vivesphere.bot_manager.PostService") is None
+
+
+def test_only_what_the_contract_marks_may_be_retried() -> None:
+    """Repeating a create that did arrive would post twice; with an optional request_id only its caller can tell."""
+    config = service_config(Schema(echo_set()).methods.values())
+    assert [name["method"] for name in config["methodConfig"][0]["name"]] == ["GetThing", "ListThings"]
+    assert "methodConfig" not in service_config([])
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:127.0.0.1:5", "127.0.0.1"),
+        ("ipv6:%5B::1%5D:5", "::1"),
+        ("ipv6:[::1]:5", "::1"),
+        ("unix:/a", "unix:/a"),
+    ],
+)
+def test_a_peer_is_an_address_without_its_port(peer: str, address: str) -> None:
+    """x-forwarded-for holds addresses."""
+    assert peer_address(peer) == address
