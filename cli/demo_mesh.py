@@ -6,6 +6,7 @@ import secrets
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cli.layout import write_private
 from cli.supervisor import Event
@@ -23,7 +24,8 @@ async def with_temporary_mesh(report: Callable[[Event], None], work: Callable[[R
         options = UpOptions(data_dir=Path(folder) / "data", http_port=0, grpc_port=0, sandbox_port=0, fsync=False)
         mesh = asyncio.create_task(run_up(options, report, ready.set_result), name="mesh")
         try:
-            await asyncio.wait([mesh, ready], return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [mesh, ready]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if mesh.done():
                 await mesh
                 return

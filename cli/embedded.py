@@ -36,6 +36,7 @@ from cli.supervisor import Event, Supervisor
 ENGINE_STAGE, SERVICE_STAGE, DOOR_STAGE = 1, 2, 3
 ENGINE_PORTS = ("postgres", "nats", "openbao", "openbao_cluster")
 
+SERVICE_READY_SECONDS = 60.0  # five Python programs starting at once on a small machine
 SERVICE_STOP_SECONDS = 4.0
 
 
@@ -129,6 +130,7 @@ class EmbeddedMesh:
             env=inherited() | self.environment(name),
             cwd=PROJECT_ROOT,
             ready=ready,
+            ready_seconds=SERVICE_READY_SECONDS,
             stop_seconds=SERVICE_STOP_SECONDS,
             first_env=first_env or {},
             ports={name: port},

@@ -3,7 +3,7 @@
     lock                       held while a supervisor runs on the directory
     run/state.json             what runs now, and the ports to try again next time; beside it the engines' configuration
     logs/<name>.log[.1]        what each process prints
-    tls/<name>/                tls.crt, tls.key_file, ca.crt (the names cert-manager mounts); tls/ca/ holds the authority
+    tls/<name>/                tls.crt, tls.key, ca.crt (the names cert-manager mounts); tls/ca/ holds the authority
     secrets/<name>/            database_password, vault_role_id, vault_secret_id; secrets/setup/ holds what only set-up may read
     postgres/ nats/ openbao/   the engines' data
     services/<name>/           a service's own directory (spool)
@@ -55,7 +55,7 @@ class DataDir:
     def tls_files(self, name: str) -> TlsFiles:
         """The three TLS files of identity `name`."""
         folder = self.tls / name
-        return TlsFiles(folder / "tls.crt", folder / "tls.key_file", folder / "ca.crt")
+        return TlsFiles(folder / "tls.crt", folder / "tls.key", folder / "ca.crt")
 
     def secret(self, owner: str, name: str) -> Path:
         """The file of one secret of `owner` (a service, or `setup`)."""

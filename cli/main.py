@@ -165,6 +165,37 @@ def sandbox(port: SandboxPortOption = 8090) -> None:
 
 
 @app.command()
+def demo(
+    url: Annotated[
+        str | None,
+        typer.Option(help="REST address of a running mesh; without it the demo starts one of its own."),
+    ] = None,
+    sandbox_url: Annotated[
+        str, typer.Option(help="The X sandbox that the running mesh publishes to.")
+    ] = "http://127.0.0.1:8090",
+    username: Annotated[str, typer.Option(help="Who signs in to the running mesh.")] = "admin",
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="VIVESPHERE_DEMO_PASSWORD_FILE", help="File with that user's password; asked for when left out."
+        ),
+    ] = None,
+) -> None:
+    """Publish posts through the public REST API and show that each arrived at X exactly once."""
+    from cli.demo_command import run_against, run_alone
+
+    with _explained():
+        if url is None:
+            run_alone(_console)
+        else:
+            if password_file is None:
+                password = typer.prompt(f"Password of {username}", hide_input=True)
+            else:
+                password = password_file.read_text(encoding="utf-8").strip()
+            run_against(_console, url, sandbox_url, username, password)
+
+
+@app.command()
 def setup(
     step: Annotated[SetupStep, typer.Argument(help="pki, database, nats, vault, or all of them.")] = "all",
     data_dir: DataDirOption = Path(".vivesphere"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.child import ChildSpec
-from cli.embedded import DOOR_STAGE, SERVICE_STAGE, EmbeddedMesh
+from cli.embedded import DOOR_STAGE, SERVICE_READY_SECONDS, SERVICE_STAGE, EmbeddedMesh
 from cli.environment import gateway_environment, inherited, python_module
 from cli.first_user import FirstUser, discard_first_user, finish_first_user, prepare_first_user
 from cli.layout import DataDir, make_private_directory
@@ -100,7 +100,8 @@ def _stop_on_signals(mesh: EmbeddedMesh) -> None:
             task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)
 
 
 async def _start_processes(mesh: EmbeddedMesh, options: UpOptions, user: FirstUser) -> None:
@@ -166,6 +167,7 @@ def gateway_spec(mesh: EmbeddedMesh, options: UpOptions) -> ChildSpec:
         },  # streams would keep it for longer than stopping may take
         cwd=PROJECT_ROOT,
         ready=ready,
+        ready_seconds=SERVICE_READY_SECONDS,
         stop_seconds=GATEWAY_STOP_SECONDS,
         ports={"http": options.http_port, "grpc": options.grpc_port},
     )

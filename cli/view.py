@@ -1,5 +1,6 @@
 """How `vivesphere up` tells a person what happens: one line an event, in colour and with a spinner on a terminal."""
 
+import contextlib
 import time
 from types import TracebackType
 
@@ -64,5 +65,6 @@ class View:
             self._spinner.update(f"waiting for {', '.join(self._waiting) or 'the next step'}")
 
     def say(self, markup: str) -> None:
-        """One line, with rich markup."""
-        self._console.print(markup, highlight=False, soft_wrap=True)
+        """One line, with rich markup. A reader that has gone away must not keep us from stopping in order."""
+        with contextlib.suppress(OSError, SystemExit):  # the latter is rich's answer to a broken pipe
+            self._console.print(markup, highlight=False, soft_wrap=True)

@@ -14,6 +14,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -40,9 +41,14 @@ from mesh.outbox import Outbox
 from mesh.server import DRAIN, Registrar, build_server
 from mesh.settings import ProcessSettings
 from mesh.tasks import TaskSet
-from mesh.telemetry import configure
-from mesh.telemetry.metrics import RpcMetrics
+from mesh.telemetry import configure, metrics
+from mesh.telemetry.context import add_call_context
+from mesh.telemetry.metrics import RpcMetrics, serve_metrics
+from mesh.telemetry.shipper import LogShipper
 from mesh.vault import VaultClient, VaultState
+from mesh.version import VERSION
+
+OUTBOX_ALARM = timedelta(seconds=60)
 
 Assemble = Callable[["Process"], Awaitable[None]]
 
@@ -58,6 +64,8 @@ class Process:
         self.health = Health()
         self.stack = stack
         self.tasks = tasks
+        self.stopping = asyncio.Event()
+        """Set when the process begins to stop: streams that would run for ever end then, so that draining does not wait for them."""
         self.messaging = Messaging(name, settings.nats_url, settings.tls)
         self.database: Database = open_database(settings, name)
         stack.push_async_callback(self.database.close)
@@ -68,6 +76,9 @@ class Process:
         )
         self.keys = KeySource(self._fetch_jwks, self.clock)
         self.metrics = RpcMetrics()
+        self.shipper = LogShipper(
+            name, self.instance, self.messaging, settings.data_dir / "spool", version=VERSION
+        )
         self._servicers: list[tuple[Registrar, Any]] = []
 
     def channel(self, service: str) -> grpc.aio.Channel:
@@ -118,9 +129,12 @@ class Process:
         self.health.add("database", self.database.check, vital=True)
         self.health.add("messaging", self.messaging.check)
         self.health.add("configuration", self.configuration.check)
+        self.health.add("outbox", self._check_outbox)
+        self.health.add("tasks", self.tasks.check)
         self.health.serves(services)
         for name, coroutine in (
             ("messaging", self.messaging.run()),
+            ("log shipper", self.shipper.run()),
             ("outbox relay", self.outbox.relay()),
             ("outbox prune", self.outbox.prune()),
             ("signing keys", self.keys.run()),
@@ -136,7 +150,7 @@ class Process:
         settings = self.settings
         return Chain(
             (
-                Observe(self.metrics, self.clock),
+                Observe(self.metrics, self.clock, debug=settings.log_level in ("TRACE", "DEBUG")),
                 Overload(settings.max_calls, settings.max_streams),
                 self.audit,
                 Access(Authenticator(self.keys, self.clock), self.configuration),
@@ -144,6 +158,15 @@ class Process:
                 Validation(),
             )
         )
+
+    async def _check_outbox(self) -> None:
+        age = await self.outbox.oldest_age_seconds()
+        metrics.outbox_oldest_age_seconds.set(age)
+        metrics.messaging_connected.set(self.messaging.connected)
+        if age > OUTBOX_ALARM.total_seconds():
+            raise Unavailable(
+                "MESSAGING_UNAVAILABLE", "messages have been waiting to be published for too long"
+            )
 
     async def _fetch_jwks(self) -> bytes:
         response = await invoke(self._authentication().GetJwks, authentication_service_pb2.GetJwksRequest())
@@ -177,10 +200,15 @@ async def _run(name: str, assemble: Assemble) -> None:
     # Tasks end before what they stand on is closed.
     async with AsyncExitStack() as stack, TaskSet() as tasks:
         process = Process(name, settings, stack, tasks)
-        configure(name, process.instance, settings.log_level)
+        configure(name, process.instance, settings.log_level, enrich=add_call_context)
+        process.shipper.attach(settings.log_level)
+        if settings.metrics_listen is not None:
+            serve_metrics(settings.metrics_listen)
         await assemble(process)
         server = await process.start()
         await stopping.wait()
         logger.info("stopping")
+        process.stopping.set()
         await process.health.stop()
         await server.stop(DRAIN.total_seconds())
+        await process.shipper.close()

@@ -9,7 +9,14 @@ import os
 from cli.errors import CliError
 
 # Engines get a short environment: variables such as PGOPTIONS or VAULT_TOKEN of the caller must not steer them.
-_PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "TZ")
+_PASSED_ON = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "TZ",
+    "LD_LIBRARY_PATH",
+)  # the last: the launcher is Python, which may need it
 
 
 class EngineMissing(CliError):

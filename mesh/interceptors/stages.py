@@ -19,13 +19,17 @@ LEAST_USEFUL_SECONDS = 0.005
 
 
 class Observe:
-    """Counts and times every call and writes its one canonical line."""
+    """Counts and times every call and writes its one canonical line.
+
+    A read that went well is of interest to a developer only: its line is DEBUG, which costs next to nothing where nobody listens.
+    """
 
     name = "observe"
 
-    def __init__(self, metrics: RpcMetrics, clock: Clock) -> None:
+    def __init__(self, metrics: RpcMetrics, clock: Clock, *, debug: bool = False) -> None:
         self._metrics = metrics
         self._clock = clock
+        self._debug = debug
 
     async def enter(self, call: Call, request: Any, context: ServicerContext) -> None:
         self._metrics.started(call.path)
@@ -33,6 +37,9 @@ class Observe:
     async def leave(self, call: Call) -> None:
         seconds = self._clock.monotonic() - call.started
         self._metrics.finished(call.path, call.outcome, seconds)
+        level = _level(call)
+        if level == "DEBUG" and not self._debug:
+            return
         logger.bind(
             rpc_method=call.path,
             rpc_code=call.outcome,
@@ -40,7 +47,14 @@ class Observe:
             duration_ms=round(seconds * 1000, 2),
             peer=call.peer,
             address=call.address,
-        ).log("INFO" if call.outcome in _EXPECTED else "ERROR", "call finished")
+        ).log(level, "call finished")
+
+
+def _level(call: Call) -> str:
+    if call.outcome not in _EXPECTED:
+        return "ERROR"
+    reads = call.policy is not None and call.policy.reads
+    return "DEBUG" if reads and call.outcome == "OK" else "INFO"
 
 
 _EXPECTED = frozenset(

@@ -6,6 +6,7 @@ called   by mesh.telemetry for every record, by mesh.audit for requests, by logg
 """
 
 from mesh.redaction.message import redact_message
-from mesh.redaction.redactor import REDACTED, Redactor, is_sensitive_name, redactor
+from mesh.redaction.redactor import Redactor, clip, is_sensitive_name, redactor
+from mesh.redaction.shapes import REDACTED
 
-__all__ = ["REDACTED", "Redactor", "is_sensitive_name", "redact_message", "redactor"]
+__all__ = ["REDACTED", "Redactor", "clip", "is_sensitive_name", "redact_message", "redactor"]

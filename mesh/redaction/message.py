@@ -71,14 +71,10 @@ def _plan(descriptor: Descriptor) -> dict[int, tuple[str, Convert]]:
 def _conversion(field: FieldDescriptor) -> Convert:
     if field.GetOptions().debug_redact:
         return _secret
-    if _is_map(field):
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
         return _map_of(field.message_type.fields_by_name["value"])
     single = _single(field)
     return _list_of(single) if field.is_repeated else single
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
 def _single(field: FieldDescriptor) -> Convert:

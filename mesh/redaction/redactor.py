@@ -6,6 +6,7 @@ What is not plain data becomes text first, except protobuf messages: their text 
 their type is named.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
@@ -14,15 +15,25 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from mesh.redaction.shapes import LITERALS, LONG_RUN, NAMED, PATTERN, REDACTED
+from mesh.redaction.shapes import (
+    BARE_PATTERN,
+    LONG_RUN,
+    NAMED,
+    NAMED_LITERALS,
+    NAMED_PATTERN,
+    REDACTED,
+)
 
 MAX_DEPTH: Final = 8
 MAX_ITEMS: Final = 200
+MAX_TEXT_CHARS: Final = 8 * 1024
+MAX_EXACT: Final = 2**53
+MAX_BITS: Final = 1024
 CUT: Final = "[cut]"
 
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
-_VALUE_GROUPS: Final = tuple(sorted(name for name in PATTERN.groupindex if re.fullmatch(r"v\d+", name)))
+_VALUE_GROUPS: Final = tuple(sorted(name for name in NAMED_PATTERN.groupindex if re.fullmatch(r"v\d+", name)))
 # Names that speak of a secret without being one: `password_file`, `token_type`, `secret_version`, `tokens`: 5 and the like.
 _HARMLESS_END: Final = re.compile(
     r"(?:file|path|type|kind|count|versions?|names?|length|ttl|seconds|minutes|time|expiry|expires?(?:_?in|_?at)?|policy|url|uri"
@@ -38,7 +49,7 @@ _HARMLESS_VALUE: Final = re.compile(r"(?:[0-9]{1,9}|true|false|none|null|\*+|)\Z
 def is_sensitive_name(name: str) -> bool:
     """Whether a field of this name holds a secret, in any of the usual spellings (`access_token`, `X-Api-Key`, `clientSecret`)."""
     lowered = name.lower()
-    if not any(literal in lowered for literal in LITERALS):
+    if not any(literal in lowered for literal in NAMED_LITERALS):
         return False
     match = _NAME.search(name)
     return match is not None and _HARMLESS_END.search(name) is None
@@ -50,11 +61,12 @@ class Redactor:
     def text(self, text: str) -> str:
         """`text` with every secret replaced by "[REDACTED]"."""
         lowered = text.lower()
-        for literal in LITERALS:
+        for literal in NAMED_LITERALS:
             if literal in lowered:
-                return PATTERN.sub(self._replace, text)
-        if LONG_RUN.search(text) is not None:
-            return PATTERN.sub(self._replace, text)
+                text = NAMED_PATTERN.sub(self._replace, text)
+                break
+        if LONG_RUN.search(text) is not None or "eyj" in lowered or "xbm_" in lowered or "hvs." in lowered:
+            return BARE_PATTERN.sub(REDACTED, text)
         return text
 
     def fields(self, fields: Mapping[str, object]) -> dict[str, JsonValue]:
@@ -82,13 +94,15 @@ class Redactor:
             return value
         if name and is_sensitive_name(name) and not (isinstance(value, int) and name.endswith("s")):
             return REDACTED
+        if isinstance(value, Enum):
+            return str(value.name)
         if isinstance(value, str):
-            return self.text(str(value)) if type(value) is str else self.text(_plain(value))
-        if type(value) in (int, float):
-            return value  # type: ignore[return-value]  # exactly int or float, which mypy does not see from a tuple
+            return self.text(clip(str(value)))
+        if isinstance(value, int | float):
+            return _number(value)
         if isinstance(value, Mapping | list | tuple | set | frozenset):
             return self._container(value, depth)
-        return self.text(_plain(value))
+        return self.text(clip(_plain(value)))
 
     def _container(
         self,
@@ -127,13 +141,28 @@ class Redactor:
         return whole[:start] + REDACTED + whole[start + len(value) :]
 
 
+def clip(text: str, limit: int = MAX_TEXT_CHARS) -> str:
+    """At most `limit` characters, cut between words where there are any, so that half a secret does not escape notice."""
+    if len(text) <= limit:
+        return text
+    words = text[:limit].rsplit(None, 1)
+    kept = words[0] if len(words) == 2 and len(words[1]) < limit // 2 else text[:limit]
+    return kept + CUT
+
+
+def _number(value: float) -> JsonValue:
+    """JSON knows no NaN and no infinity, and its readers no integer that a double cannot hold."""
+    if isinstance(value, int):
+        plain = int(value)
+        return plain if abs(plain) <= MAX_EXACT else (str(plain) if plain.bit_length() <= MAX_BITS else CUT)
+    return float(value) if math.isfinite(value) else str(float(value))
+
+
 def _plain(value: object) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode("utf-8", "replace")
     if isinstance(value, Message):
         return f"<{value.DESCRIPTOR.full_name}>"
-    if isinstance(value, Enum):
-        return str(value.name)
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, timedelta):

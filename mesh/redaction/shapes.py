@@ -1,4 +1,4 @@
-"""What secrets look like in text: one alternation of regular expressions, and literals that tell cheaply when it cannot match.
+"""What secrets look like in text: two alternations of regular expressions, and literals that tell cheaply when none can match.
 
 Two kinds of shape. *Bare* ones are known by themselves (JWT, Vault token, PEM, long random texts); the whole match is replaced.
 *Named* ones stand behind a name (`password=…`, `"access_token": "…"`, `Authorization: …`, `--secret …`); only the value (group
@@ -10,11 +10,11 @@ import re
 
 REDACTED = "[REDACTED]"
 
-_SEPARATOR = r"""(?:\\?["'])?\s{0,4}(?:=>|[:=]|%3[aAdD])\s{0,4}"""
+_SEPARATOR = r"""(?:\\{0,8}["'])?\s{0,4}(?:=>|[:=]|%3[aAdD])\s{0,4}"""
 _ARGUMENT = r"""(?:["']?,?\s{1,4}["']?|=)"""
-_QUOTED = r"""b?\\?(?P<q{n}>["'])(?!\[REDACTED\])(?P<v{n}>(?:(?!(?P=q{n}))[^\\]|\\.)+)"""
+_QUOTED = r"""b?\\{{0,8}}(?P<q{n}>["'])(?!\[REDACTED\])(?P<v{n}>(?:(?!(?P=q{n}))[^\\]|\\.)+)"""
 # A bare value may not begin like a quoted one and ends where a list, object, URL or sentence goes on.
-_BARE = r"""(?!\[REDACTED\]|["'\[{{(])(?P<v{n}>[^\s,;&"'<>)\]}}]+)"""
+_BARE = r"""(?!\[REDACTED\]|b?\\{{0,8}}["']|[\[{{(]+["'\s])(?P<v{n}>[^\s,;&"'<>)\]}}]+)"""
 # Scheme words of HTTP authentication belong to the value that follows them.
 _SCHEME = r"""(?:(?:bearer|basic|digest|oauth|token|negotiate)(?:\s|%20|\+){1,4})?"""
 
@@ -31,22 +31,26 @@ _HEADER_LINE = (
     r"(?<![a-z])(?P<header>(?:proxy-)?authorization|x-vault-token|x-api-key|(?:set-)?cookie)"
     + _SEPARATOR
     + r"(?:"
-    r"""\\?(?P<q0>["'])(?!\[REDACTED\])(?P<v0>(?:(?!(?P=q0))[^\\]|\\.)+)"""
-    r"""|(?!\[REDACTED\]|["'\[{(])(?P<v1>[^\r\n]+))"""
+    r"""\\{0,8}(?P<q0>["'])(?!\[REDACTED\])(?P<v0>(?:(?!(?P=q0))[^\\]|\\.)+)"""
+    r"""|(?!\[REDACTED\]|b?\\{0,8}["']|[\[{(]+["'\s])(?P<v1>\S[^\r\n]*))"""
 )
 _SCHEMED = r"\b(?P<scheme>bearer|basic)(?:\s{1,4}|%20|\+)(?!\[REDACTED\])(?P<v2>(?=[^\s]{0,200}[0-9A-Z=._~+/-])[A-Za-z0-9._~+/%-]{8,}=*)"
 _NAMED_VALUE = (
     NAMED + _SEPARATOR + _SCHEME + r"(?:" + _QUOTED.format(n=3) + "|" + _BARE.format(n=4) + ")"
-    r"|--" + NAMED.replace("name", "flag") + _ARGUMENT + r"(?!\[REDACTED\]|-)(?P<v5>[^\s,\"']+)"
+    r"|--[a-z0-9-]{0,32}?"
+    + NAMED.replace("name", "flag")
+    + _ARGUMENT
+    + r"(?!\[REDACTED\]|-)(?P<v5>[^\s,\"']+)"
 )
 _COOKIE = r"__(?:host|secure)-[\w-]{1,64}=(?!\[REDACTED\])(?P<v6>[^\s;,\"']+)"
 _USERINFO = (
     r"(?<=://)(?!\[REDACTED\])(?P<v7>[^\s/?#@:\"']{0,256}:[^\s/?#@\"']{1,256}|[^\s/?#@:\"']{20,256})(?=@)"
 )
 
+# Also with escaped line ends, and cut off at the end.
+_PEM = r"-----begin [a-z0-9 ]{0,32}private key-----[\s\S]*?(?:-----end [a-z0-9 ]{0,32}private key-----|\Z)"
+
 _BARE_SHAPES = (
-    # PEM, also with escaped line ends and cut off at the end.
-    r"-----begin [a-z0-9 ]{0,32}private key-----[\s\S]*?(?:-----end [a-z0-9 ]{0,32}private key-----|\Z)",
     r"\beyJ[\w-]{4,}(?:\.|%2E)[\w-]{2,}(?:(?:\.|%2E)[\w-]*){0,3}",  # JWS and JWE, RFC 7515 and 7516
     r"\bZXlK[A-Za-z0-9+/_-]{16,}=*",  # the same once more in base64
     r"\bhv[sbr]\.[\w-]{8,}",  # Vault and OpenBao tokens
@@ -61,27 +65,19 @@ _BARE_SHAPES = (
     r"(?<![A-Za-z0-9+/_-])(?=[A-Za-z+/_-]{0,60}[0-9])(?=[a-z0-9+/_-]{0,60}[A-Z])(?=[A-Z0-9+/_-]{0,60}[a-z])[A-Za-z0-9]{32,}(?![A-Za-z0-9])",
 )
 
-PATTERN = re.compile(
-    "|".join(
-        (
-            _BARE_SHAPES[0],
-            _HEADER_LINE,
-            _NAMED_VALUE,
-            _SCHEMED,
-            _COOKIE,
-            _USERINFO,
-            *(f"(?-i:{shape})" for shape in _BARE_SHAPES[1:]),
-        )
-    ),
-    re.IGNORECASE,
+NAMED_PATTERN = re.compile(
+    "|".join((_PEM, _HEADER_LINE, _NAMED_VALUE, _SCHEMED, _COOKIE, _USERINFO)), re.IGNORECASE
 )
-"""Every shape. Groups v0 to v7 mark the value of a named shape; without one the whole match is the secret."""
+"""Groups v0 to v7 mark the value of a named shape; without one the whole match (PEM) is the secret."""
 
-LITERALS = (
-    "token", "key", "secret", "passw", "passph", "pwd", "auth", "://", "cookie", "credential", "code", "otp", "assertion",
-    "bearer", "basic", "eyj", "xbm_", "hvs.", "hvb.", "hvr.", "-----b", "__host", "__secure", "sk-", "sk_", "aiza", "pypi-",
+BARE_PATTERN = re.compile("|".join(_BARE_SHAPES))
+"""The whole match is the secret."""
+
+NAMED_LITERALS = (
+    "token", "key", "secret", "pass", "pwd", "auth", "://", "cookie", "credential", "otp", "recovery", "verifier", "bearer",
+    "basic", "__host", "-----b",
 )  # fmt: skip
-"""In lower case: a text without any of them, and without LONG_RUN, holds no shape."""
+"""In lower case: a text without any of them holds no named shape."""
 
 LONG_RUN = re.compile(r"[A-Za-z0-9%]{20}")
-"""Long random texts have no literal; their length gives them away."""
+"""A bare shape holds one of these, or one of "eyj", "xbm_", "hvs." in lower case."""

@@ -2,8 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 from cli.embedded import EmbeddedMesh
 from mesh.database import Database, open_database
@@ -14,15 +12,6 @@ from mesh.tasks import TaskSet
 _PREFIX = "VIVESPHERE_"
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """The three files, as `mesh.settings.TlsSettings` has them."""
-
-    cert_file: Path
-    key_file: Path
-    ca_file: Path
-
-
 def settings_of(engines: EmbeddedMesh, service: str) -> ProcessSettings:
     """The bootstrap settings that the service would read from its environment."""
     environment = {
@@ -30,12 +19,6 @@ def settings_of(engines: EmbeddedMesh, service: str) -> ProcessSettings:
     }
     fields = ProcessSettings.model_fields
     return ProcessSettings(**{name: value for name, value in environment.items() if name in fields})
-
-
-def tls_of(engines: EmbeddedMesh, identity: str) -> Tls:
-    """The certificate of an identity."""
-    files = engines.data.tls_files(identity)
-    return Tls(files.certificate, files.key, files.authority)
 
 
 @asynccontextmanager
@@ -51,7 +34,7 @@ async def database_of(engines: EmbeddedMesh, service: str) -> AsyncIterator[Data
 @asynccontextmanager
 async def messaging_of(engines: EmbeddedMesh, service: str) -> AsyncIterator[Messaging]:
     """The service's connection to NATS, connected."""
-    messaging = Messaging(service, engines.nats_url, tls_of(engines, service))
+    messaging = Messaging(service, engines.nats_url, engines.data.tls_files(service))
     async with TaskSet() as tasks:
         tasks.spawn(messaging.run(), name="messaging")
         await messaging.wait_connected()

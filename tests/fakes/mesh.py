@@ -12,7 +12,6 @@ from typing import Any
 import grpc
 import grpc.aio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from prometheus_client import CollectorRegistry
 
 from cli.layout import DataDir
 from cli.pki import issue_certificates
@@ -130,7 +129,7 @@ class LocalServer:
         """A channel as `identity` that accepts only `server`."""
         files = self.data.tls_files(identity)
         credentials = grpc.ssl_channel_credentials(
-            files.authority.read_bytes(), files.key.read_bytes(), files.certificate.read_bytes()
+            files.ca_file.read_bytes(), files.key_file.read_bytes(), files.cert_file.read_bytes()
         )
         options = (("grpc.ssl_target_name_override", server.replace("_", "-")),)
         async with grpc.aio.secure_channel(f"127.0.0.1:{self.port}", credentials, options=options) as channel:
@@ -157,7 +156,7 @@ async def serving(
     await keys.refresh_for(issuer.key_id)
     chain = Chain(
         (
-            Observe(RpcMetrics(CollectorRegistry()), clock),
+            Observe(RpcMetrics(), clock),
             Overload(max_calls, max_calls),
             audit,
             Access(Authenticator(keys, clock), policy),
@@ -168,7 +167,7 @@ async def serving(
     interceptor = MeshInterceptor(chain, policies_of(services), clock)
     server, port = build_server(
         settings,
-        _Tls(files.certificate, files.key, files.authority),
+        files,
         interceptor,
         Health(),
         services,
@@ -179,12 +178,3 @@ async def serving(
         yield LocalServer(port, data, issuer, policy, audit)
     finally:
         await server.stop(0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Tls:
-    """The three files, as `mesh.settings.TlsSettings` has them."""
-
-    cert_file: Path
-    key_file: Path
-    ca_file: Path

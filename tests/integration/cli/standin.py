@@ -75,6 +75,8 @@ class Project:
     def _module(self, name: str, code: str) -> None:
         folder = self.root / name
         folder.mkdir(parents=True)
+        for package in (folder, folder.parent):
+            (package / "__init__.py").touch()  # without it an installed package of the same name would win
         (folder / "__main__.py").write_text(code)
 
     def command(self, *arguments: str) -> list[str]:

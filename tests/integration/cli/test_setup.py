@@ -185,14 +185,13 @@ async def test_a_migration_that_fails_leaves_nothing(admin: DatabaseAdmin, tmp_p
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs PostgreSQL directly")
 @pytest.mark.parametrize("identity", ["namespace", "capability"])
-async def test_root_runs_postgresql_below_a_closed_directory(
-    data: DataDir, supervisor: Supervisor, identity: Identity
-) -> None:
+async def test_root_runs_postgresql_below_a_closed_directory(data: DataDir, identity: Identity) -> None:
     """PostgreSQL refuses uid 0, and /root is closed to everybody else; the data changes hands between the two ways."""
     data.root.mkdir(mode=0o700)
     port = PORTS["postgres"]
     other: Identity = "capability" if identity == "namespace" else "namespace"
     for way in (identity, other):
+        supervisor = Supervisor(data.logs)
         await supervisor.start(1, await postgres_spec(data, port, fsync=False, identity=way))
         user = NOBODY if way == "capability" else 0
         assert {path.stat().st_uid for path in data.engine("postgres").rglob("*")} == {user}

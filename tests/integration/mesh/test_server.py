@@ -243,7 +243,7 @@ async def test_without_a_certificate_of_the_mesh_nobody_gets_a_connection(
 ) -> None:
     """Mesh ports accept mutual TLS and nothing else."""
     server, _ = logs
-    authority = server.data.tls_files("gateway").authority.read_bytes()
+    authority = server.data.tls_files("gateway").ca_file.read_bytes()
     options = (("grpc.ssl_target_name_override", "logging"),)
     for channel in (
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}"),

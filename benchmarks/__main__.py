@@ -1,0 +1,25 @@
+"""Runs benchmarks: `python -m benchmarks [interceptor] [gateway] [startup]`."""
+
+import asyncio
+import sys
+
+from benchmarks import gateway, interceptor, startup
+from benchmarks.report import print_machine
+
+ALL = {"interceptor": interceptor.measure, "startup": startup.measure, "gateway": gateway.measure}
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks, or all; returns the exit status."""
+    unknown = [name for name in names if name not in ALL]
+    if unknown:
+        print(f"unknown benchmark {unknown[0]!r}; there are: {', '.join(ALL)}", file=sys.stderr)
+        return 2
+    print_machine()
+    for name in names or ALL:
+        asyncio.run(ALL[name]())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

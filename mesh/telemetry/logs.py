@@ -1,0 +1,160 @@
+"""Sets up loguru as the one way out for logs: redaction first, standard output, and the standard library's logging led into it.
+
+Redaction is loguru's patcher, so it runs before every sink, also one that somebody adds later. Tracebacks become text there, without
+local variables, and pass the redactor as well; sinks never see the exception itself. `diagnose` and `backtrace` stay off: the first
+prints the values of variables. Loggers of libraries that write tokens or signatures at DEBUG are pinned to WARNING.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from loguru import logger
+
+from mesh.redaction import clip, redactor
+from mesh.telemetry.lines import STACK, human_line, json_line
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+PINNED: Final = (
+    "tweepy",
+    "oauthlib",
+    "requests_oauthlib",
+    "urllib3",
+    "hvac",
+    "nats",
+    "aiohttp",
+    "httpx",
+    "httpcore",
+)
+"""tweepy logs `Authorization` headers at DEBUG, oauthlib signature base strings; the others log URLs and bodies."""
+MAX_MESSAGE_CHARS: Final = 128 * 1024
+MAX_STACK_CHARS: Final = 16_384
+LEVELS: Final = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
+
+
+def configure(
+    service: str,
+    instance: str,
+    level: str = "INFO",
+    *,
+    console: TextIO | None = None,
+    enrich: "Callable[[Record], None] | None" = None,
+) -> None:
+    """Replace every sink by one on `console` (standard output by default): compact lines on a terminal, JSON lines otherwise. May
+    be called again. `enrich` adds fields to each record before it is redacted. Raises ValueError for an unknown level."""
+    least = level.upper()
+    if least not in LEVELS:
+        raise ValueError(f"log_level: {level!r} is none of {', '.join(LEVELS)}")
+    stream = console or sys.stdout
+    logger.remove()
+    logger.configure(patcher=_patcher(enrich))
+    add_sink(_ConsoleSink(stream, service, instance).write, least)
+    _intercept(logger.level(least).no)
+
+
+def _patcher(enrich: "Callable[[Record], None] | None") -> "Callable[[Record], None]":
+    if enrich is None:
+        return redact_record
+
+    def patch(record: "Record") -> None:
+        enrich(record)
+        redact_record(record)
+
+    return patch
+
+
+def add_sink(sink: Any, level: str) -> int:
+    """Add a function that takes redacted records, with the options that keep secrets in and deadlocks out."""
+    return logger.add(
+        sink,
+        level=level,
+        format=lambda _: "",  # sinks read the record; loguru's own text would be formatted for nothing
+        diagnose=False,
+        backtrace=False,
+        enqueue=False,  # loguru's queue deadlocks on fork and in signal handlers
+        catch=True,
+    )
+
+
+def redact_record(record: "Record") -> None:
+    """Take secrets out of message, fields and exception of a record, in place. If that fails, everything goes but the event's place."""
+    try:
+        exception = record["exception"]
+        record["message"] = redactor.text(clip(record["message"], MAX_MESSAGE_CHARS))
+        fields: dict[str, Any] = dict(redactor.fields(record["extra"]))
+        if exception is not None:
+            record["exception"] = None
+            fields.update(_exception_fields(exception.type, exception.value, exception.traceback))
+        record["extra"] = fields
+    except Exception as error:
+        record["exception"] = None
+        record["message"] = "log record could not be redacted"
+        record["extra"] = {"error_type": type(error).__name__}
+
+
+def _exception_fields(kind: Any, value: Any, trace: Any) -> dict[str, str]:
+    if kind is None:
+        return {}
+    text = clip("".join(traceback.format_exception(kind, value, trace)), MAX_MESSAGE_CHARS)
+    return {
+        "exception.type": kind.__qualname__,
+        "exception.message": redactor.text(clip(str(value))),
+        # Redacted before it is cut; the end of a traceback says most.
+        STACK: redactor.text(text)[-MAX_STACK_CHARS:],
+    }
+
+
+class _ConsoleSink:
+    """Writes lines and never fails: a closed pipe must not stop what is being done."""
+
+    def __init__(self, stream: TextIO, service: str, instance: str) -> None:
+        self._stream = stream
+        self._service = service
+        self._instance = instance
+        self._human = stream.isatty()
+
+    def write(self, message: "Message") -> None:
+        record = message.record
+        if self._human:
+            line = human_line(record, self._service)
+        else:
+            line = json_line(record, self._service, self._instance)
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+
+class InterceptHandler(logging.Handler):
+    """Hands records of the standard library's logging to loguru, with the caller's place and exception."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        try:
+            level: str | int = logger.level(record.levelname).name
+        except ValueError:
+            level = record.levelno
+        try:
+            message = record.getMessage()
+        except Exception:
+            message = str(record.msg)
+        logger.patch(_named(record)).opt(exception=record.exc_info).log(level, message)
+
+
+def _named(record: logging.LogRecord) -> Any:
+    def patch(target: "Record") -> None:
+        target["name"], target["function"], target["line"] = record.name, record.funcName, record.lineno
+
+    return patch
+
+
+def _intercept(level: int) -> None:
+    logging.basicConfig(handlers=[InterceptHandler()], level=level, force=True)
+    logging.captureWarnings(True)
+    for name in PINNED:
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,53 @@
+"""The vault's administrator, for looking behind the service's back and for taking the vault away."""
+
+import asyncio
+import json
+import os
+import signal
+from typing import Any
+
+import requests
+
+from cli.embedded import EmbeddedMesh
+from cli.setup.vault_init import health
+
+
+class Root:
+    """Speaks plain HTTP with the root token."""
+
+    def __init__(self, engines: EmbeddedMesh) -> None:
+        self._engines = engines
+        self._authority = engines.data.tls_files("setup").ca_file
+        keys = json.loads(engines.data.secret("setup", "vault_keys.json").read_text(encoding="utf-8"))
+        self._headers = {"X-Vault-Token": keys["root_token"]}
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """A request as root; fails the test when it fails."""
+        response = requests.request(
+            method,
+            f"{self._engines.vault_address}/v1/{path}",
+            json=body,
+            headers=self._headers,
+            verify=str(self._authority),
+            timeout=10,
+        )
+        assert response.ok, (method, path, response.status_code)
+        return response.json() if response.content else {}
+
+    async def kv(self, method: str, bot_id: str, name: str, body: object = None) -> Any:
+        """Reads or writes a secret past the service."""
+        path = f"vivesphere-kv/data/bots/{bot_id}/{name}"
+        return await asyncio.to_thread(self.call, method, path, body)
+
+    async def seal(self) -> None:
+        """From now on the vault answers 503 until it is restarted: the embedded seal opens at start only."""
+        await asyncio.to_thread(self.call, "PUT", "sys/seal")
+
+    async def restart(self) -> None:
+        """Ends the server's process and waits until the supervisor has it up and unsealed again."""
+        child = next(child for child in self._engines.supervisor.children if child.spec.name == "openbao")
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while await asyncio.to_thread(health, self._engines.vault_address, self._authority) != 200:
+                await asyncio.sleep(0.1)
