@@ -40,7 +40,7 @@ async def measure() -> None:
     """Run and print."""
     async with _server("bare") as bare, _server("full") as full:
         samples: dict[str, list[float]] = {"bare": [], "full": []}
-        for name, server in (("bare", bare), ("full", full)):
+        for server in (bare, full):
             await _load(server, CALLS // 4)
         for _ in range(ROUNDS):
             for name, server in (("bare", bare), ("full", full)):

@@ -38,7 +38,7 @@ async def main(kind: str, folder: Path) -> None:
     register = bot_service_pb2_grpc.add_BotServiceServicer_to_server
     if kind == "full":
         logger.remove()
-        logger.add(Path(folder / "log").open("w"), level="INFO")  # noqa: ASYNC230 - once, before anything is served
+        logger.add(folder / "log", level="INFO")
         services = ["vivesphere.bot_manager.v1.BotService"]
         async with serving(folder, "bot_manager", services, [(register, Echo())], roles=ROLES) as server:
             print(server.port, server.issuer.token("viewer", life=800), flush=True)

@@ -43,7 +43,11 @@ def _number(value: float) -> str:
 def print_machine() -> None:
     """What the figures were measured on, and with which command."""
     model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.machine(),
     )
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())

@@ -1,0 +1,108 @@
+"""No method of any contract is open by accident."""
+
+import importlib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf import descriptor_pool
+
+from mesh.contract import ContractError, Who, policies_of, services_of
+from mesh.interceptors.chain import ORDER, Chain
+from mesh.status import from_rpc_error
+from tests.fakes.mesh import serving
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = tuple(tomllib.loads((ROOT / "services" / "registry.toml").read_text()))
+
+
+def registrations(service: str) -> list[tuple[Any, Any]]:
+    """Every generated servicer of a service, unimplemented: what stands around the methods is under test, not they."""
+    found = []
+    for full_name in services_of(service):
+        file = descriptor_pool.Default().FindServiceByName(full_name).file.name
+        module = importlib.import_module(file.removesuffix(".proto").replace("/", ".") + "_pb2_grpc")
+        name = full_name.rpartition(".")[2]
+        found.append((getattr(module, f"add_{name}Servicer_to_server"), getattr(module, f"{name}Servicer")()))
+    return found
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_method_carries_an_access_rule(service: str) -> None:
+    """A server with a method that has none does not start, so none may be without."""
+    policies = policies_of(services_of(service))
+    pool = descriptor_pool.Default()
+    methods = {
+        f"/{name}/{method.name}" for name in services_of(service) for method in pool.FindServiceByName(name).methods
+    }
+    assert methods
+    assert policies.keys() == methods
+
+
+def test_a_contract_without_an_access_rule_does_not_start() -> None:
+    """gRPC's own reflection service stands for a contract of ours that somebody forgot to guard."""
+    from grpc_reflection.v1alpha import reflection_pb2
+
+    name = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+    with pytest.raises(ContractError, match="carries no access rule"):
+        policies_of([name])
+
+
+def test_a_server_without_all_of_its_guards_does_not_start() -> None:
+    """The order of the stages is part of the security of every method."""
+    assert ORDER.index("access") < ORDER.index("validation")
+    assert ORDER.index("audit") < ORDER.index("access")
+    with pytest.raises(ValueError, match="this is a bug"):
+        Chain(())
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_nobody_without_a_credential_reaches_a_method_that_is_not_public(service: str, tmp_path: Path) -> None:
+    """Called as the gateway calls for a browser that has not signed in: refused, whatever the request says."""
+    policies = policies_of(services_of(service))
+    async with serving(tmp_path, service, list(services_of(service)), registrations(service), roles={}) as server:
+        async with server.channel("gateway", service) as channel:
+            for path, policy in policies.items():
+                answer = await refusal(channel, path, policy.request_streaming, policy.response_streaming)
+                if policy.who is Who.PUBLIC:
+                    assert answer.code in {"UNIMPLEMENTED", "INVALID_ARGUMENT"}, path
+                elif policy.who is Who.SERVICES:
+                    assert (answer.code, answer.reason) == ("PERMISSION_DENIED", "SERVICE_NOT_ALLOWED"), path
+                else:
+                    assert (answer.code, answer.reason) == ("UNAUTHENTICATED", "CREDENTIAL_MISSING"), path
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_signed_in_user_without_roles_gets_no_further_than_the_own_account(
+    service: str, tmp_path: Path
+) -> None:
+    """Deny is the default: a token alone opens nothing that names a permission."""
+    policies = policies_of(services_of(service))
+    async with serving(tmp_path, service, list(services_of(service)), registrations(service), roles={}) as server:
+        async with server.channel("gateway", service) as channel:
+            for path, policy in policies.items():
+                if policy.who is Who.PERMISSION:
+                    token = server.issuer.token()
+                    answer = await refusal(
+                        channel, path, policy.request_streaming, policy.response_streaming, token
+                    )
+                    assert (answer.code, answer.reason) == ("PERMISSION_DENIED", "PERMISSION_MISSING"), path
+
+
+async def refusal(
+    channel: grpc.aio.Channel, path: str, client_stream: bool, server_stream: bool, token: str = ""
+) -> Any:
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        if client_stream and server_stream:
+            await channel.stream_stream(path)(iter([b""]), metadata=metadata, timeout=10).read()
+        elif client_stream:
+            await channel.stream_unary(path)(iter([b""]), metadata=metadata, timeout=10)
+        elif server_stream:
+            await channel.unary_stream(path)(b"", metadata=metadata, timeout=10).read()
+        else:
+            await channel.unary_unary(path)(b"", metadata=metadata, timeout=10)
+    return from_rpc_error(caught.value)
