@@ -21,7 +21,9 @@ async def with_temporary_mesh(report: Callable[[Event], None], work: Callable[[R
         write_private(file, password)
         os.environ["VIVESPHERE_ADMIN_PASSWORD_FILE"] = str(file)
         ready: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
-        options = UpOptions(data_dir=Path(folder) / "data", http_port=0, grpc_port=0, sandbox_port=0, fsync=False)
+        options = UpOptions(
+            data_dir=Path(folder) / "data", http_port=0, grpc_port=0, sandbox_port=0, fsync=False
+        )
         mesh = asyncio.create_task(run_up(options, report, ready.set_result), name="mesh")
         try:
             either: list[asyncio.Future[Any]] = [mesh, ready]

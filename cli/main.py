@@ -177,7 +177,8 @@ def demo(
     password_file: Annotated[
         Path | None,
         typer.Option(
-            envvar="VIVESPHERE_DEMO_PASSWORD_FILE", help="File with that user's password; asked for when left out."
+            envvar="VIVESPHERE_DEMO_PASSWORD_FILE",
+            help="File with that user's password; asked for when left out.",
         ),
     ] = None,
 ) -> None:

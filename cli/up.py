@@ -56,14 +56,14 @@ async def run_up(
     options: UpOptions, report: Callable[[Event], None], announce: Callable[[Running], None]
 ) -> None:
     """Runs the mesh until a signal or cancellation. Raises what EmbeddedMesh raises, PortTaken for a door's port."""
-    options = _with_free_ports(options)
+    options = with_free_ports(options)
     mesh = EmbeddedMesh(options.data_dir, fsync=options.fsync, report=report)
     _stop_on_signals(mesh)
     try:
         async with mesh:
             user = prepare_first_user(mesh.data)
             try:
-                await _start_processes(mesh, options, user)
+                await start_processes(mesh, options, user)
             finally:
                 discard_first_user(user)
             announce(_running(options, user))
@@ -72,7 +72,8 @@ async def run_up(
         return
 
 
-def _with_free_ports(options: UpOptions) -> UpOptions:
+def with_free_ports(options: UpOptions) -> UpOptions:
+    """The options with every port a free one. Raises AlreadyRunning or PortTaken."""
     pid = running_pid(DataDir(options.data_dir.absolute()))
     if pid is not None:  # before the ports, which that process holds
         raise AlreadyRunning(options.data_dir.absolute(), pid)
@@ -104,7 +105,8 @@ def _stop_on_signals(mesh: EmbeddedMesh) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stop, number)
 
 
-async def _start_processes(mesh: EmbeddedMesh, options: UpOptions, user: FirstUser) -> None:
+async def start_processes(mesh: EmbeddedMesh, options: UpOptions, user: FirstUser) -> None:
+    """Start services, sandbox and gateway on engines that run; returns when all are ready."""
     x_api_url = os.environ.get("VIVESPHERE_X_API_URL", X_API_URL)
     if options.sandbox_port is not None:
         x_api_url = f"http://{LOOPBACK}:{options.sandbox_port}"

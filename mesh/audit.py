@@ -13,7 +13,6 @@ from typing import Any
 
 from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
-from vivesphere.logging.v1 import log_record_pb2
 
 from mesh.clock import Clock
 from mesh.context import Call, current_call
@@ -23,6 +22,7 @@ from mesh.ids import is_uuid, new_id
 from mesh.interceptors.chain import ServicerContext
 from mesh.outbox import Outbox
 from mesh.redaction import redact_message
+from vivesphere.logging.v1 import log_record_pb2
 
 MAX_PEER_CHARS = 64
 

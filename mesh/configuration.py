@@ -18,6 +18,12 @@ import grpc.aio
 import jsonschema
 from google.protobuf import json_format, struct_pb2
 from loguru import logger
+
+from mesh.authorization import Binding, Policy
+from mesh.channels import invoke, subscribe
+from mesh.clock import Clock
+from mesh.errors import MeshError, Unavailable
+from mesh.version import VERSION
 from vivesphere.configuration.v1 import (
     rollout_pb2,
     setting_pb2,
@@ -25,12 +31,6 @@ from vivesphere.configuration.v1 import (
     watch_service_pb2,
     watch_service_pb2_grpc,
 )
-
-from mesh.authorization import Binding, Policy
-from mesh.channels import invoke, subscribe
-from mesh.clock import Clock
-from mesh.errors import MeshError, Unavailable
-from mesh.version import VERSION
 
 FIRST_RETRY = timedelta(milliseconds=100)
 LONGEST_RETRY = timedelta(seconds=5)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from mesh.contract import MethodPolicy
 from mesh.ids import new_id
@@ -26,17 +26,38 @@ class Principal:
     expire_time: datetime
 
 
+class Origin(Protocol):
+    """Where a call comes from. Looked up when somebody asks, since most calls are not asked."""
+
+    @property
+    def peer(self) -> str:
+        """Service name out of the peer's SPIFFE ID; empty where there is none."""
+
+    @property
+    def address(self) -> str:
+        """Client address as the gateway saw it; empty where unknown."""
+
+    @property
+    def user_agent(self) -> str:
+        """What the client calls itself; empty where unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nowhere:
+    """The origin of work that no RPC started."""
+
+    peer: str = ""
+    address: str = ""
+    user_agent: str = ""
+
+
 @dataclass(slots=True)
 class Call:
     """One RPC being served, or one piece of background work."""
 
     path: str
     request_id: str
-    peer: str = ""
-    """Service name out of the peer's SPIFFE ID."""
-    address: str = ""
-    """Client address as the gateway saw it; empty where unknown."""
-    user_agent: str = ""
+    origin: Origin = field(default_factory=Nowhere, repr=False)
     trace_id: str = ""
     span_id: str = ""
     policy: MethodPolicy | None = None
@@ -50,6 +71,8 @@ class Call:
     """Monotonic seconds."""
     deadline: float | None = None
     """Monotonic seconds; None where there is none."""
+    guarded: bool = False
+    """True where gRPC itself cancels the call at its deadline, because the client gave one."""
     outcome: str = ""
     """gRPC status name once known."""
     reason: str = ""
@@ -60,6 +83,21 @@ class Call:
     """How many stages of the chain the call has passed on its way in."""
     audited: bool = False
     """True once a record of this call is committed."""
+
+    @property
+    def peer(self) -> str:
+        """Service name out of the peer's SPIFFE ID; empty where there is none."""
+        return self.origin.peer
+
+    @property
+    def address(self) -> str:
+        """Client address as the gateway saw it; empty where unknown."""
+        return self.origin.address
+
+    @property
+    def user_agent(self) -> str:
+        """What the client calls itself; empty where unknown."""
+        return self.origin.user_agent
 
     @property
     def actor(self) -> str:

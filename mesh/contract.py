@@ -15,6 +15,7 @@ from typing import Any
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
+
 from vivesphere.mesh.v1 import access_pb2
 
 ANY_SERVICE = "*"

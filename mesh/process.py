@@ -21,7 +21,6 @@ from typing import Any
 import grpc.aio
 import uvloop
 from loguru import logger
-from vivesphere.authentication.v1 import authentication_service_pb2, authentication_service_pb2_grpc
 
 from mesh.audit import AuditTrail
 from mesh.channels import invoke, open_channel
@@ -47,6 +46,7 @@ from mesh.telemetry.metrics import RpcMetrics, serve_metrics
 from mesh.telemetry.shipper import LogShipper
 from mesh.vault import VaultClient, VaultState
 from mesh.version import VERSION
+from vivesphere.authentication.v1 import authentication_service_pb2, authentication_service_pb2_grpc
 
 OUTBOX_ALARM = timedelta(seconds=60)
 

@@ -101,8 +101,11 @@ class MeshInterceptor(AsyncServerInterceptor):
         set_call(call)
         try:
             await self._chain.enter(call, None if policy.request_streaming else request, context)
-            async with asyncio.timeout(self._remaining(call)):
+            if call.guarded:
                 response = await behaviour(request, context)
+            else:
+                async with asyncio.timeout(self._remaining(call)):
+                    response = await behaviour(request, context)
             call.outcome = "OK"
             await self._chain.leave(call)
         except BaseException as error:

@@ -17,36 +17,57 @@ _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}", re.AS
 _MAX_USER_AGENT = 256
 
 
+class RpcOrigin:
+    """Where an RPC comes from. Client address and agent are believed from the gateway only."""
+
+    __slots__ = ("_context", "_metadata", "_peer")
+
+    def __init__(self, context: ServicerContext, metadata: dict[str, str]) -> None:
+        self._context = context
+        self._metadata = metadata
+        self._peer: str | None = None
+
+    @property
+    def peer(self) -> str:
+        """See Origin."""
+        if self._peer is None:
+            self._peer = peer_service(self._context)
+        return self._peer
+
+    @property
+    def address(self) -> str:
+        """See Origin."""
+        return self._metadata.get("x-forwarded-for", "") if self.peer == GATEWAY else ""
+
+    @property
+    def user_agent(self) -> str:
+        """See Origin. gRPC overwrites `user-agent` on the way, so the gateway sends the client's under another name."""
+        name = "x-user-agent" if self.peer == GATEWAY else "user-agent"
+        return self._metadata.get(name, "")[:_MAX_USER_AGENT]
+
+
 def call_from(context: ServicerContext, policy: MethodPolicy, clock: Clock) -> Call:
-    """The call's context. Client address is believed from the gateway only."""
+    """The call's context."""
     metadata: dict[str, str] = {}
     for key, value in context.invocation_metadata() or ():
         if isinstance(value, str):
             metadata.setdefault(key, value)
-    peer = peer_service(context)
     request_id = metadata.get("x-request-id", "")
     trace = _TRACEPARENT.fullmatch(metadata.get("traceparent", ""))
     started = clock.monotonic()
     remaining = context.time_remaining()
+    guarded = remaining is not None
     if remaining is None and not (policy.response_streaming or policy.request_streaming):
         remaining = DEFAULT_DEADLINE_SECONDS
     return Call(
         path=policy.path,
         policy=policy,
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else new_id(),
-        peer=peer,
-        address=metadata.get("x-forwarded-for", "") if peer == GATEWAY else "",
-        user_agent=_user_agent(metadata, peer)[:_MAX_USER_AGENT],
+        origin=RpcOrigin(context, metadata),
         trace_id=trace.group(1) if trace else "",
         span_id=trace.group(2) if trace else "",
         authorization=metadata.get("authorization", ""),
         started=started,
         deadline=None if remaining is None else started + remaining,
+        guarded=guarded,
     )
-
-
-def _user_agent(metadata: dict[str, str], peer: str) -> str:
-    """The client's own: gRPC overwrites `user-agent` on the way, so the gateway sends it under another name."""
-    if peer == GATEWAY:
-        return metadata.get("x-user-agent", "")
-    return metadata.get("user-agent", "")

@@ -35,6 +35,7 @@ from mesh.messaging.failure import MessagingUnavailable
 from mesh.messaging.message import MESSAGE_ID
 from mesh.messaging.pull import Pull, PullLost
 from mesh.tasks import Backoff, first_of
+from mesh.telemetry.metrics import messaging_connected
 
 PUBLISH_TIMEOUT = timedelta(seconds=5)
 RECONNECT = Backoff(first=timedelta(milliseconds=100), most=timedelta(seconds=5))
@@ -279,11 +280,13 @@ class Messaging:
         for key in list(self._hints):
             await self._listen(client, key)
         self._connected.set()
+        messaging_connected.set(1)
         logger.info("messaging connected")
 
     def _detach(self) -> None:
         self._client = None
         self._connected.clear()
+        messaging_connected.set(0)
         self._acknowledgements.fail_all("the connection was lost before the acknowledgement")
         for pull in self._consumers:
             pull.lose()

@@ -8,9 +8,8 @@ import threading
 from collections import Counter, deque
 from typing import Final
 
-from vivesphere.logging.v1 import log_record_pb2
-
 from mesh.telemetry import metrics
+from vivesphere.logging.v1 import log_record_pb2
 
 MiB: Final = 1024 * 1024
 MAX_RECORDS: Final = 10_000

@@ -8,9 +8,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from vivesphere.logging.v1 import log_record_pb2
-
 from mesh.ids import is_uuid, new_id
+from vivesphere.logging.v1 import log_record_pb2
 
 if TYPE_CHECKING:
     from loguru import Record

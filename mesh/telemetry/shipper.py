@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from google.protobuf.message import DecodeError
 from loguru import logger
-from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
 from mesh.errors import MeshError, Unavailable
 from mesh.ids import new_id
@@ -25,6 +24,7 @@ from mesh.telemetry.backlog import Backlog
 from mesh.telemetry.logs import add_sink
 from mesh.telemetry.records import to_log_record
 from mesh.telemetry.spool import Spool
+from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
 if TYPE_CHECKING:
     from loguru import Message

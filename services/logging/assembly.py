@@ -1,13 +1,12 @@
 """Puts the logging service together: the one place where its concrete classes meet."""
 
-from vivesphere.logging.v1 import audit_service_pb2_grpc, log_service_pb2_grpc
-
 from mesh.paging import PageTokens
 from mesh.process import Process
 from services.logging.ingest import Ingest
 from services.logging.servicer import AuditServicer, LogServicer
 from services.logging.store.audit import PostgresAuditStore
 from services.logging.store.records import PostgresRecordStore
+from vivesphere.logging.v1 import audit_service_pb2_grpc, log_service_pb2_grpc
 
 NAME = "logging"
 

@@ -5,16 +5,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf import json_format, struct_pb2, timestamp_pb2
+
+from services.logging.domain.audit_filter import AuditFilter
+from services.logging.domain.chain import CHAIN, AuditEvent, ChainedEvent
+from services.logging.domain.records import Filter, Record
 from vivesphere.logging.v1 import (
     audit_event_pb2,
     audit_service_pb2,
     log_record_pb2,
     log_service_pb2,
 )
-
-from services.logging.domain.audit_filter import AuditFilter
-from services.logging.domain.chain import CHAIN, AuditEvent, ChainedEvent
-from services.logging.domain.records import Filter, Record
 
 
 def record_from(message: log_record_pb2.LogRecord, now: datetime, **defaults: str) -> Record:

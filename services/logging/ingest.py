@@ -10,7 +10,6 @@ from datetime import timedelta
 
 from google.protobuf.message import DecodeError
 from loguru import logger
-from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
 from mesh.clock import Clock
 from mesh.database import Database
@@ -23,6 +22,7 @@ from services.logging.domain.chain import AuditEvent
 from services.logging.domain.records import USER_ACTIVITY, Record
 from services.logging.store.audit import AuditStore
 from services.logging.store.records import Poison, RecordStore
+from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
 DATABASE_AWAY = timedelta(seconds=2)
 DAYS_AHEAD = 2

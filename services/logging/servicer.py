@@ -2,14 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from vivesphere.logging.v1 import (
-    audit_service_pb2,
-    audit_service_pb2_grpc,
-    log_record_pb2,
-    log_service_pb2,
-    log_service_pb2_grpc,
-)
-
 from mesh.clock import Clock
 from mesh.context import current_call
 from mesh.database import Database
@@ -21,6 +13,13 @@ from services.logging import convert
 from services.logging.domain.records import CONSOLE, Record, Rejected
 from services.logging.store.audit import AuditStore
 from services.logging.store.records import RecordStore, position_from, position_of
+from vivesphere.logging.v1 import (
+    audit_service_pb2,
+    audit_service_pb2_grpc,
+    log_record_pb2,
+    log_service_pb2,
+    log_service_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     import grpc.aio

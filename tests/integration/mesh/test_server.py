@@ -8,8 +8,6 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from vivesphere.logging.v1 import log_service_pb2, log_service_pb2_grpc
-from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2, bot_secret_service_pb2_grpc
 
 from mesh.errors import (
     InvalidArgument,
@@ -22,6 +20,8 @@ from mesh.errors import (
 )
 from mesh.status import from_rpc_error
 from tests.fakes.mesh import LocalServer, serving
+from vivesphere.logging.v1 import log_service_pb2, log_service_pb2_grpc
+from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2, bot_secret_service_pb2_grpc
 
 BOT = "0190c6a1-0000-7000-8000-0000000000aa"
 SECRET_TEXT = "hunter2-must-not-travel"

@@ -8,7 +8,6 @@ from pathlib import Path
 import protovalidate
 import pytest
 from loguru import logger
-from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
 from mesh.errors import MeshError
 from mesh.ids import new_id
@@ -18,6 +17,7 @@ from mesh.telemetry.logs import redact_record
 from mesh.telemetry.shipper import SHED, LogShipper
 from mesh.telemetry.spool import Spool
 from tests.unit.mesh.redaction_corpus import WORD
+from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
 
 class Bus:

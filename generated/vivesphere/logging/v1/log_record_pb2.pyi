@@ -329,7 +329,7 @@ class AuditDetails(_message.Message):
     """Session the access token belonged to; empty for API keys and services. At most 64 code points."""
     @_builtins.property
     def request(self) -> _struct_pb2.Struct:
-        """The request as proto JSON with every `debug_redact` field replaced by "[redacted]"; cut at 16 KiB."""
+        """The request as proto JSON with every `debug_redact` field replaced by "[REDACTED]"; cut at 16 KiB."""
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:

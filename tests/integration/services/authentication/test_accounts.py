@@ -21,7 +21,7 @@ from services.authentication.domain.first_user import FirstPassword, FirstUser
 from services.authentication.domain.permissions import Giver
 from services.authentication.domain.user import UserState
 
-from .conftest import CLIENT, PASSWORD, ROOT, World
+from .support import CLIENT, PASSWORD, ROOT, World
 
 CLERK = Giver(frozenset({"users.read", "users.write", "bots.read"}), ROOT.roles)
 

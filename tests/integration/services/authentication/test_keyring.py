@@ -10,7 +10,7 @@ from mesh.errors import Unavailable
 from mesh.identity.keys import parse_jwks
 from services.authentication.domain.keyring import Keyring
 
-from .conftest import FakeSealer, World
+from .support import FakeSealer, World
 
 
 def ring(world: World, sealer: FakeSealer | None = None) -> Keyring:

@@ -14,7 +14,7 @@ from services.authentication.domain.session import Client
 from services.authentication.domain.tokens import TokenPair
 from services.authentication.domain.user import UserState
 
-from .conftest import CLIENT, PASSWORD, ROOT, World
+from .support import CLIENT, PASSWORD, ROOT, World
 
 
 async def refused(world: World, token: str) -> None:

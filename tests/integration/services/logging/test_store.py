@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
-from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
 from cli.embedded import EmbeddedMesh
 from mesh.clock import SystemClock
@@ -20,6 +19,7 @@ from services.logging.ingest import Ingest
 from services.logging.store.audit import PostgresAuditStore
 from services.logging.store.records import PostgresRecordStore
 from tests.fakes.engines import database_of
+from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
 
 @pytest.fixture

@@ -42,12 +42,16 @@ class Root:
     async def seal(self) -> None:
         """From now on the vault answers 503 until it is restarted: the embedded seal opens at start only."""
         await asyncio.to_thread(self.call, "PUT", "sys/seal")
+        await self._becomes(503)
 
     async def restart(self) -> None:
         """Ends the server's process and waits until the supervisor has it up and unsealed again."""
         child = next(child for child in self._engines.supervisor.children if child.spec.name == "openbao")
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
+        await self._becomes(200)
+
+    async def _becomes(self, status: int) -> None:
         async with asyncio.timeout(30):
-            while await asyncio.to_thread(health, self._engines.vault_address, self._authority) != 200:
+            while await asyncio.to_thread(health, self._engines.vault_address, self._authority) != status:
                 await asyncio.sleep(0.1)

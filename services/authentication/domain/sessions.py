@@ -1,0 +1,118 @@
+"""What goes on after signing in: refreshing, signing out, looking at and ending sessions, telling what a token stands for.
+
+A refresh token is good once. A second use ends its session at once, since one of the two users is a thief (RFC 9700 section 4.14.2).
+"""
+
+from dataclasses import dataclass
+
+from loguru import logger
+
+from mesh.clock import Clock
+from mesh.errors import NotFound, Unauthenticated
+from mesh.identity.tokens import AccessToken, TokenInvalid, verify
+from services.authentication.domain.issuing import Issuer
+from services.authentication.domain.keyring import Keyring
+from services.authentication.domain.session import MAX_ADDRESS_CHARS, Client, EndReason, Session
+from services.authentication.domain.tokens import TokenPair, new_refresh_token, refresh_token_hash
+from services.authentication.domain.user import User, UserState
+from services.authentication.store.ports import Rotation, Store, Trail, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Introspection:
+    """What a good access token stands for."""
+
+    token: AccessToken
+    user: User
+    session: Session
+
+
+class Sessions:
+    """The use cases of a session."""
+
+    def __init__(self, store: Store, keyring: Keyring, issuer: Issuer, trail: Trail, clock: Clock) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._issuer = issuer
+        self._trail = trail
+        self._clock = clock
+
+    async def refresh(self, token: str, client: Client) -> TokenPair:
+        """The session's next pair. Raises Unauthenticated (TOKEN_INVALID), Unavailable."""
+        signer = self._issuer.signer()
+        successor, now = new_refresh_token(), self._clock.now()
+        hashed = refresh_token_hash(token)
+        rotation = Rotation(
+            hashed,
+            refresh_token_hash(successor),
+            client.address[:MAX_ADDRESS_CHARS],
+            self._issuer.lifetimes.idle,
+        )
+        user: User | None = None
+        async with self._store.transaction() as unit:
+            session = await unit.sessions.rotate(rotation, now)
+            reused = None if session else await unit.sessions.end_reused(hashed, now)
+            if session is not None:
+                user = await unit.users.get(session.user_id)
+        if reused is not None:
+            logger.bind(session_id=reused.id, user_id=reused.user_id).warning("refresh token reused")
+        if session is None or user is None:
+            raise token_invalid()
+        return self._issuer.pair(signer, user, session, successor)
+
+    async def sign_out(self, user_id: str, session_id: str, *, everywhere: bool) -> None:
+        """End the session, or all of the user's. Ended ones stay so."""
+        self._trail.about(f"users/{user_id}/sessions" if everywhere else f"sessions/{session_id}")
+        async with self._store.transaction() as unit:
+            await unit.sessions.end(
+                user_id, EndReason.LOGOUT, self._clock.now(), only=None if everywhere else session_id
+            )
+
+    async def current_user(self, user_id: str, session_id: str) -> User:
+        """The signed-in user. Raises Unauthenticated (TOKEN_INVALID) if session or account have ended."""
+        async with self._store.read() as unit:
+            living = await self._living(unit, user_id, session_id)
+        if living is None:
+            raise token_invalid()
+        return living[0]
+
+    async def list_sessions(
+        self, user_id: str, session_id: str, before_id: str | None, limit: int
+    ) -> list[Session]:
+        """The user's living sessions, newest first. Raises as `current_user` does."""
+        async with self._store.read() as unit:
+            if await self._living(unit, user_id, session_id) is None:
+                raise token_invalid()
+            return await unit.sessions.list_living(user_id, self._clock.now(), before_id, limit)
+
+    async def revoke(self, user_id: str, session_id: str) -> None:
+        """End one of the user's sessions. Raises NotFound; an ended one is no error."""
+        self._trail.about(f"sessions/{session_id}")
+        async with self._store.transaction() as unit:
+            if await unit.sessions.get(session_id, user_id) is None:
+                raise NotFound("SESSION_NOT_FOUND", "no such session")
+            await unit.sessions.end(user_id, EndReason.REVOKED, self._clock.now(), only=session_id)
+
+    async def introspect(self, token: str) -> Introspection | None:
+        """What the access token stands for, or None if it would not be accepted."""
+        try:
+            claims = verify(token, self._keyring.verifiers(), self._clock.now().timestamp())
+        except TokenInvalid:
+            return None
+        async with self._store.read() as unit:
+            living = await self._living(unit, claims.subject, claims.session_id)
+        return None if living is None else Introspection(claims, *living)
+
+    async def _living(self, unit: Unit, user_id: str, session_id: str) -> tuple[User, Session] | None:
+        session = await unit.sessions.get(session_id, user_id)
+        user = await unit.users.get(user_id)
+        if session is None or user is None:
+            return None
+        if not session.lives(self._clock.now()) or user.state is not UserState.ACTIVE:
+            return None
+        return user, session
+
+
+def token_invalid() -> Unauthenticated:
+    """The one answer to every credential that does not hold."""
+    return Unauthenticated("TOKEN_INVALID", "the token is not valid; sign in again")

@@ -1,0 +1,68 @@
+"""A user as the rules see it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from mesh.errors import Aborted
+
+ADMIN_ROLE: Final = "admin"
+FIRST_USERNAME: Final = "admin"
+_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class UserState(StrEnum):
+    """ACTIVE ⇄ DISABLED. Text as stored, and as the contract's enum without its prefix."""
+
+    ACTIVE = "ACTIVE"
+    DISABLED = "DISABLED"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account, without its password hash. `version` counts changes that people see; signing in is not one."""
+
+    id: str
+    username: str
+    display_name: str
+    email: str
+    roles: tuple[str, ...]
+    state: UserState
+    password_change_required: bool
+    version: int
+    create_time: datetime
+    update_time: datetime
+    last_sign_in_time: datetime | None = None
+
+    @property
+    def etag(self) -> str:
+        """Opaque version for the contract: base 36."""
+        number, text = self.version, ""
+        while number:
+            number, digit = divmod(number, 36)
+            text = _DIGITS[digit] + text
+        return text or "0"
+
+    @property
+    def token_roles(self) -> tuple[str, ...]:
+        """Roles for access tokens: none until a one-time password is changed, so that such a token opens only the own account."""
+        return () if self.password_change_required else self.roles
+
+    @property
+    def is_active_admin(self) -> bool:
+        return self.state is UserState.ACTIVE and ADMIN_ROLE in self.roles
+
+    def check_etag(self, etag: str) -> None:
+        """Raises Aborted if `etag` is given and not the current one."""
+        if etag and etag != self.etag:
+            raise Aborted("ETAG_MISMATCH", "the user was changed meanwhile; read it again and repeat")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a sign-in is checked against. `password_version` counts new passwords, not new hashes of the same one."""
+
+    user: User
+    password_hash: str
+    password_version: int

@@ -1,0 +1,26 @@
+"""Roles and permissions of callers, as configuration has them. Authentication names roles; what they allow is decided there."""
+
+from mesh.configuration import ConfigurationWatch
+from mesh.context import Principal
+from mesh.errors import Unavailable
+from services.authentication.domain.permissions import Giver
+
+
+class Grants:
+    """Looks at configuration's newest copy."""
+
+    def __init__(self, configuration: ConfigurationWatch) -> None:
+        self._configuration = configuration
+
+    def giver(self, principal: Principal) -> Giver:
+        """The caller as one who gives roles. Raises Unavailable (POLICY_NOT_LOADED)."""
+        policy = self._configuration.policy()
+        return Giver(policy.permissions(principal), policy.roles)
+
+    def shown(self, principal: Principal) -> tuple[str, ...]:
+        """What the caller holds for the whole fleet, sorted, for display; nothing while configuration was never heard of."""
+        try:
+            policy = self._configuration.policy()
+        except Unavailable:
+            return ()
+        return tuple(sorted(policy.permissions(principal)))

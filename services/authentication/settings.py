@@ -1,0 +1,152 @@
+"""What authentication is told at start, and what may be changed while it runs."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mesh.configuration import ConfigurationWatch, SettingDefinition
+from mesh.secret import Secret
+from services.authentication.domain.first_user import FirstPassword
+from services.authentication.domain.passwords import HashParameters
+from services.authentication.domain.session import Lifetimes
+from services.authentication.domain.throttle import ThrottleRule
+
+
+def _as_secret(value: object) -> object:
+    return Secret(value) if isinstance(value, str) else value
+
+
+class AuthenticationSettings(BaseSettings):
+    """Settings of this service besides those of every process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VIVESPHERE_", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
+
+    admin_password: Annotated[Secret | None, BeforeValidator(_as_secret)] = None
+    """First password of the user `admin`, which needs no change; used only when there is no user. Prefer the file."""
+    admin_password_file: Path | None = None
+    """File with the first password of the user `admin`; read only when there is no user."""
+    admin_one_time_password_file: Path | None = None
+    """File with a first password that has to be changed at the first sign-in; used when neither of the above is given."""
+    hashing_threads: int = Field(default_factory=lambda: max(1, (os.cpu_count() or 1) - 1), ge=1, le=64)
+    """Passwords checked at the same time, each on a thread of its own; one core less than there are leaves room for other calls."""
+    hashing_queue: int = Field(default=64, ge=0, le=10_000)
+    """Callers that may wait for a thread before more are refused with OVERLOADED."""
+
+    def first_password(self) -> FirstPassword | None:
+        """The first administrator's password. Raises OSError and ValueError if its file cannot be read."""
+        if self.admin_password:
+            return FirstPassword(self.admin_password, one_time=False)
+        if self.admin_password_file is not None:
+            return FirstPassword(Secret.from_file(self.admin_password_file), one_time=False)
+        if self.admin_one_time_password_file is not None:
+            return FirstPassword(Secret.from_file(self.admin_one_time_password_file), one_time=True)
+        return None
+
+
+def _whole(minimum: int, maximum: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": minimum, "maximum": maximum}
+
+
+HASH_ITERATIONS: Final = SettingDefinition(
+    key="authentication.password_hash.iterations",
+    default=2,
+    json_schema=_whole(1, 20),
+    description="Passes of Argon2id over its memory. New passwords and the next sign-ins use it; OWASP's minimum with 19 MiB is 2.",
+    unit="passes",
+)
+HASH_MEMORY: Final = SettingDefinition(
+    key="authentication.password_hash.memory",
+    default=19_456,
+    json_schema=_whole(7_168, 1_048_576),
+    description="Memory of one Argon2id hash. Times the number of hashing threads it is what sign-ins may take of the memory.",
+    unit="KiB",
+)
+HASH_LANES: Final = SettingDefinition(
+    key="authentication.password_hash.lanes",
+    default=1,
+    json_schema=_whole(1, 16),
+    description="Lanes of Argon2id. OWASP's figures are for 1.",
+    unit="lanes",
+)
+ACCESS_TOKEN_LIFETIME: Final = SettingDefinition(
+    key="authentication.access_token.lifetime",
+    default=300,
+    json_schema=_whole(30, 300),
+    description="How long an access token is good. Shorter means more refreshes and a sooner end of what cannot be revoked.",
+    unit="seconds",
+)
+SESSION_IDLE_LIFETIME: Final = SettingDefinition(
+    key="authentication.session.idle_lifetime",
+    default=7 * 86_400,
+    json_schema=_whole(300, 90 * 86_400),
+    description="A session that is not refreshed for this long ends.",
+    unit="seconds",
+)
+SESSION_LIFETIME: Final = SettingDefinition(
+    key="authentication.session.lifetime",
+    default=30 * 86_400,
+    json_schema=_whole(300, 366 * 86_400),
+    description="A session ends this long after signing in, however busy it is. Holds for sessions that start after the change.",
+    unit="seconds",
+)
+THROTTLE_FREE_ATTEMPTS: Final = SettingDefinition(
+    key="authentication.throttle.free_attempts",
+    default=10,
+    json_schema=_whole(1, 100),
+    description="Failed sign-ins in a row to one account before the next has to wait. NIST 800-63B allows 100 at most.",
+    unit="attempts",
+)
+THROTTLE_LONGEST_PAUSE: Final = SettingDefinition(
+    key="authentication.throttle.longest_pause",
+    default=60,
+    json_schema=_whole(1, 3_600),
+    description="Longest wait between failed sign-ins to one account; waits begin at one second and double.",
+    unit="seconds",
+)
+
+DEFINITIONS: Final = (
+    HASH_ITERATIONS,
+    HASH_MEMORY,
+    HASH_LANES,
+    ACCESS_TOKEN_LIFETIME,
+    SESSION_IDLE_LIFETIME,
+    SESSION_LIFETIME,
+    THROTTLE_FREE_ATTEMPTS,
+    THROTTLE_LONGEST_PAUSE,
+)
+
+
+class Numbers:
+    """The settings in force, as the domain wants them; read anew at each use."""
+
+    def __init__(self, configuration: ConfigurationWatch) -> None:
+        self._value = configuration.value
+
+    def hash_cost(self) -> HashParameters:
+        """Cost of new password hashes."""
+        return HashParameters(
+            iterations=self._value(HASH_ITERATIONS),
+            memory_kib=self._value(HASH_MEMORY),
+            lanes=self._value(HASH_LANES),
+        )
+
+    def lifetimes(self) -> Lifetimes:
+        """How long tokens and sessions last."""
+        return Lifetimes(
+            access_token=timedelta(seconds=self._value(ACCESS_TOKEN_LIFETIME)),
+            idle=timedelta(seconds=self._value(SESSION_IDLE_LIFETIME)),
+            session=timedelta(seconds=self._value(SESSION_LIFETIME)),
+        )
+
+    def throttle(self) -> ThrottleRule:
+        """How failed sign-ins slow down the next."""
+        return ThrottleRule(
+            free_attempts=self._value(THROTTLE_FREE_ATTEMPTS),
+            longest_pause=timedelta(seconds=self._value(THROTTLE_LONGEST_PAUSE)),
+        )

@@ -1,0 +1,189 @@
+"""What the domain needs from a store. The store keeps and finds; it knows no rule.
+
+A `Unit` is one transaction, or one look at the data. Times are given by the caller, so that one clock decides. Locks are taken in the
+order accounts → user → session → token; whoever keeps to it cannot deadlock.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from services.authentication.domain.filters import Condition
+from services.authentication.domain.session import EndReason, Session
+from services.authentication.domain.signing import SigningKey
+from services.authentication.domain.throttle import Attempts
+from services.authentication.domain.user import Credentials, User
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A refresh token to be used up, and its successor, both as hashes; what the session is to remember of the use."""
+
+    token: bytes
+    successor: bytes
+    address: str
+    idle: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a `request_id` was used for before."""
+
+    fingerprint: bytes
+    response_id: str
+
+
+class UserStore(Protocol):
+    """Accounts and their password hashes."""
+
+    async def any(self) -> bool:
+        """Whether there is any account."""
+
+    async def get(self, user_id: str, *, lock: bool = False) -> User | None:
+        """The user; `lock` keeps other writers out until the transaction ends."""
+
+    async def credentials_by_name(self, username: str) -> Credentials | None:
+        """By normal name."""
+
+    async def credentials(self, user_id: str) -> Credentials | None:
+        """By id."""
+
+    async def list(self, conditions: Sequence[Condition], before_id: str | None, limit: int) -> list[User]:
+        """Newest first, from the one before `before_id`."""
+
+    async def insert(self, user: User, password_hash: str) -> bool:
+        """False, and nothing written, if the name is taken."""
+
+    async def update(self, user: User) -> None:
+        """Write everything but password and sign-in time."""
+
+    async def delete(self, user_id: str) -> None:
+        """With sessions and tokens."""
+
+    async def record_sign_in(
+        self, user_id: str, password_version: int, now: datetime, new_hash: str | None
+    ) -> User | None:
+        """Note a sign-in, with a new hash of the same password if given; None if user or password have changed meanwhile."""
+
+    async def set_password(
+        self, user_id: str, password_version: int, password_hash: str, now: datetime
+    ) -> User | None:
+        """A new password that needs no change; None if user or password have changed meanwhile."""
+
+    async def other_active_admin(self, user_id: str) -> bool:
+        """Whether somebody else is an active administrator."""
+
+
+class SessionStore(Protocol):
+    """Sessions and their refresh tokens."""
+
+    async def insert(self, session: Session, token: bytes) -> None:
+        """A new session with its first refresh token."""
+
+    async def get(self, session_id: str, user_id: str) -> Session | None:
+        """The user's session, living or not."""
+
+    async def list_living(
+        self, user_id: str, now: datetime, before_id: str | None, limit: int
+    ) -> list[Session]:
+        """Newest first, from the one before `before_id`."""
+
+    async def rotate(self, rotation: Rotation, now: datetime) -> Session | None:
+        """Use the token up and put its successor in its place, in one statement; None unless the token was unused and alive."""
+
+    async def end_reused(self, token: bytes, now: datetime) -> Session | None:
+        """End the session of a used token. None if the token is unknown or unused, or the session had ended."""
+
+    async def replace_token(self, session_id: str, token: bytes, now: datetime) -> Session | None:
+        """Use up whatever refresh tokens the living session has and give it this one; None if it does not live."""
+
+    async def end(
+        self,
+        user_id: str,
+        reason: EndReason,
+        now: datetime,
+        *,
+        only: str | None = None,
+        but: str | None = None,
+    ) -> Sequence[str]:
+        """End the user's sessions: one, all but one, or all. Ids of those that lived until now."""
+
+
+class KeyStore(Protocol):
+    """Signing keys."""
+
+    async def list(self) -> list[SigningKey]:
+        """All that are not retired."""
+
+    async def insert(self, key: SigningKey) -> bool:
+        """False, and nothing written, if another key has the state already (NEXT and ACTIVE are for one key each)."""
+
+
+class AttemptStore(Protocol):
+    """Counts of failed sign-ins by lane."""
+
+    async def lock(self, lane: bytes, now: datetime) -> Attempts:
+        """The lane's count, locked until the transaction ends; zero failures if there is none."""
+
+    async def put(self, lane: bytes, attempts: Attempts) -> None:
+        """Replace the count."""
+
+    async def clear(self, lane: bytes) -> None:
+        """Forget the count."""
+
+
+class IdempotencyStore(Protocol):
+    """What creates were asked before, for 24 hours."""
+
+    async def find(self, request_id: str, method: str, actor: str) -> Remembered | None:
+        """What the id was used for."""
+
+    async def remember(
+        self, request_id: str, method: str, actor: str, what: Remembered, now: datetime
+    ) -> None:
+        """Written in the transaction of the create."""
+
+
+class Unit(Protocol):
+    """One transaction."""
+
+    @property
+    def users(self) -> UserStore: ...
+    @property
+    def sessions(self) -> SessionStore: ...
+    @property
+    def keys(self) -> KeyStore: ...
+    @property
+    def attempts(self) -> AttemptStore: ...
+    @property
+    def idempotency(self) -> IdempotencyStore: ...
+
+    async def lock_accounts(self) -> None:
+        """Keep every other writer of accounts out until the transaction ends: for rules about all accounts together."""
+
+
+class Store(Protocol):
+    """Gives transactions. All raise Unavailable, Aborted or DeadlineExceeded."""
+
+    def transaction(self, *, concludes: bool = True) -> AbstractAsyncContextManager[Unit]:
+        """Commits when the block ends well. `concludes=False`: the call may still fail afterwards."""
+
+    def read(self) -> AbstractAsyncContextManager[Unit]:
+        """For looking only."""
+
+
+class Sealer(Protocol):
+    """Keeps private keys unreadable at rest. Raises Unavailable while the vault is away."""
+
+    async def seal(self, plaintext: bytes, bound_to: bytes) -> str: ...
+
+    async def open(self, sealed: str, bound_to: bytes) -> bytes: ...
+
+
+class Trail(Protocol):
+    """The record of the call that is being served."""
+
+    def about(self, resource: str) -> None:
+        """What the call is about, for example `users/0190…`."""

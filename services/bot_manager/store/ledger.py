@@ -1,0 +1,322 @@
+"""The publisher's side of posts on PostgreSQL. Implements `ports.PostLedger`.
+
+Each method: lock the posts (claiming skips what others have locked), ask `domain/ledger.py` what becomes of them, write that with
+their story, commit. Claims send their actions through the outbox in the same transaction, so a worker hears of every claim that was
+committed and of no other. A post is locked before its bot is read; the bot's row is shared, so that once PauseBot has committed no
+intent follows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, bindparam, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mesh.database import Database
+from mesh.errors import AlreadyExists
+from mesh.ids import new_id
+from mesh.outbox import outbox
+from services.bot_manager.domain import ledger
+from services.bot_manager.domain.lifecycle import LEASED
+from services.bot_manager.domain.model import (
+    Answer,
+    Attempt,
+    AttemptOutcome,
+    Bot,
+    BotState,
+    Change,
+    Entry,
+    Failure,
+    Post,
+    PostState,
+)
+from services.bot_manager.store.ports import (
+    PUBLISH_SUBJECT,
+    Claim,
+    ClaimedPost,
+    Finish,
+    Intent,
+    Refusal,
+    Release,
+)
+from services.bot_manager.store.rows import attempt_values, to_bot, to_post
+from services.bot_manager.store.tables import attempts, bots, post_parts, posts
+from services.bot_manager.store.writing import Step, read_posts, with_parts, write
+
+_OUTCOME = update(attempts).where(
+    attempts.c.id == bindparam("attempt"),
+    # What a worker reports after all replaces what was assumed when its lease ended.
+    or_(attempts.c.outcome.is_(None), attempts.c.outcome == AttemptOutcome.UNKNOWN.value),
+)
+_ACTIVE = bots.c.state == BotState.ACTIVE.value
+_WAITS = posts.c.state == PostState.SCHEDULED.value
+_LEASED = posts.c.state.in_([state.value for state in LEASED])
+
+
+class PostgresLedger:
+    """`instance` names this process in the stories it writes."""
+
+    def __init__(self, database: Database, instance: str) -> None:
+        self._database = database
+        self._instance = instance
+
+    async def claim_due(self, worker: str, now: datetime, lease: timedelta, limit: int) -> list[Claim]:
+        """See the port."""
+        query = (
+            select(posts)
+            .join(bots, bots.c.id == posts.c.bot_id)
+            .where(_WAITS, posts.c.due_time <= now, _not_late(now), _ACTIVE)
+            .order_by(posts.c.due_time, posts.c.id)
+            .limit(limit)
+            .with_for_update(of=posts, skip_locked=True)
+        )
+        async with self._database.transaction() as connection:
+            rows = (await connection.execute(query)).all()
+            # Claiming looks at no part, so none is read.
+            found = [to_post(row, ()) for row in rows]
+            steps = [Step(post, ledger.claim(post, worker, now, lease)) for post in found]
+            after = await write(connection, steps, now, self._instance)
+            claims = [Claim(post.id, post.bot_id, post.claim_fence) for post in after]
+            await _send(connection, claims)
+        return claims
+
+    async def take(
+        self, claims: Sequence[Claim], worker: str, now: datetime, lease: timedelta
+    ) -> list[ClaimedPost]:
+        """See the port."""
+        fences = {claim.post_id: claim.fence for claim in claims}
+        async with self._database.transaction(wake=False) as connection:
+            found = await read_posts(connection, fences, lock=True)
+            steps = _steps(
+                found.values(), lambda post: ledger.take(post, fences[post.id], worker, now, lease)
+            )
+            after = await write(connection, steps, now, self._instance)
+            owners = await _bots(connection, {post.bot_id for post in after})
+        return [ClaimedPost(post, owners[post.bot_id]) for post in after]
+
+    async def begin_attempts(
+        self, intents: Sequence[Intent], worker: str, now: datetime, lease: timedelta
+    ) -> list[Attempt | Refusal]:
+        """See the port."""
+        answers: list[Attempt | Refusal] = []
+        steps: list[Step] = []
+        async with self._database.transaction(wake=False) as connection:
+            found = await read_posts(connection, [intent.post_id for intent in intents], lock=True)
+            owners = await _bots(connection, {post.bot_id for post in found.values()}, share=True)
+            for intent in intents:
+                post = found.pop(intent.post_id, None)
+                if post is None:
+                    answers.append(Refusal.STALE)
+                    continue
+                begun = ledger.begin(post, owners[post.bot_id], intent, new_id(), now, lease)
+                if isinstance(begun, Refusal):
+                    answers.append(begun)
+                    continue
+                answers.append(begun[1])
+                steps.append(Step(post, begun[0]))
+            started = [answer for answer in answers if isinstance(answer, Attempt)]
+            if started:
+                await connection.execute(
+                    insert(attempts), [attempt_values(attempt, worker) for attempt in started]
+                )
+            await write(connection, steps, now, self._instance)
+        return answers
+
+    async def finish_attempts(
+        self, finishes: Sequence[Finish], now: datetime, lease: timedelta
+    ) -> list[Post | None]:
+        """See the port."""
+        async with self._database.transaction(wake=False) as connection:
+            found = await read_posts(connection, [one.attempt.post_id for one in finishes], lock=True)
+            finishes = await _without_foreign_ids(connection, finishes, now)
+            if finishes:
+                await connection.execute(_OUTCOME, [_outcome_values(one, now) for one in finishes])
+            told = {one.attempt.post_id: one for one in finishes}
+            steps = _steps(found.values(), lambda post: ledger.finish(post, told[post.id], now, lease))
+            after = {post.id: post for post in await write(connection, steps, now, self._instance)}
+        return [after.get(one.attempt.post_id) for one in finishes]
+
+    async def release(self, releases: Sequence[Release], now: datetime) -> int:
+        """See the port."""
+        given = {one.post_id: one for one in releases}
+        return len(await self._change(given, lambda post: ledger.release(post, given[post.id], now), now))
+
+    async def give_up(self, post_id: str, fence: int, failure: Failure, now: datetime) -> bool:
+        """See the port."""
+        return bool(
+            await self._change([post_id], lambda post: ledger.give_up(post, fence, failure, now), now)
+        )
+
+    async def note(self, post_id: str, fence: int, entries: Sequence[Entry], now: datetime) -> bool:
+        """See the port."""
+        return bool(await self._change([post_id], lambda post: ledger.note(post, fence, entries, now), now))
+
+    async def reap_leases(self, now: datetime, limit: int) -> dict[str, PostState]:
+        """See the port. Skips what its holder is writing this moment: that one is not gone."""
+        query = select(posts).where(_LEASED, posts.c.lease_end_time <= now).order_by(posts.c.lease_end_time)
+        async with self._database.transaction(wake=False) as connection:
+            found = await _locked(connection, query, limit)
+            steps = _steps(found, lambda post: ledger.end_lease(post, now))
+            after = await write(connection, steps, now, self._instance)
+            lost = [post.id for post in after if post.state is PostState.UNKNOWN]
+            if lost:
+                await connection.execute(
+                    update(attempts)
+                    .where(attempts.c.post_id.in_(lost), attempts.c.outcome.is_(None))
+                    .values(outcome=AttemptOutcome.UNKNOWN.value, finished_time=now)
+                )
+        return {post.id: post.state for post in after}
+
+    async def miss_late(self, now: datetime, limit: int) -> list[str]:
+        """See the port."""
+        waiting = posts.c.state.in_([PostState.SCHEDULED.value, PostState.PENDING_APPROVAL.value])
+        query = select(posts).where(waiting, posts.c.miss_time <= now).order_by(posts.c.miss_time)
+        async with self._database.transaction(wake=False) as connection:
+            found = await _locked(connection, query, limit)
+            after = await write(
+                connection, _steps(found, lambda post: ledger.miss(post, now)), now, self._instance
+            )
+        return [post.id for post in after]
+
+    async def unknown_due(self, now: datetime, limit: int) -> list[ClaimedPost]:
+        """See the port."""
+        query = (
+            select(posts)
+            .join(bots, bots.c.id == posts.c.bot_id)
+            .where(posts.c.state == PostState.UNKNOWN.value, posts.c.due_time <= now, _ACTIVE)
+            .order_by(posts.c.due_time, posts.c.id)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            found = await with_parts(connection, (await connection.execute(query)).all())
+            owners = await _bots(connection, {post.bot_id for post in found})
+        return [ClaimedPost(post, owners[post.bot_id]) for post in found]
+
+    async def note_reconcile(
+        self, post_id: str, fence: int, entry: Entry, next_time: datetime | None, now: datetime
+    ) -> bool:
+        """See the port."""
+        return bool(
+            await self._change(
+                [post_id], lambda post: ledger.note_reconcile(post, fence, entry, next_time), now
+            )
+        )
+
+    async def adopt(
+        self, post_id: str, fence: int, part_index: int, x_post_id: str, publish_time: datetime, now: datetime
+    ) -> Post | None:
+        """See the port."""
+        async with self._database.transaction(wake=False) as connection:
+            found = await read_posts(connection, [post_id], lock=True)
+            if x_post_id in await _known_ids(connection, [x_post_id]):
+                raise AlreadyExists("INVALID_STATE", "the post on X belongs to another part here")
+            steps = _steps(
+                found.values(),
+                lambda post: ledger.adopt(post, fence, part_index, x_post_id, publish_time, now),
+            )
+            after = await write(connection, steps, now, self._instance)
+        return after[0] if after else None
+
+    async def send_again(self, post_id: str, fence: int, now: datetime) -> Post | None:
+        """See the port."""
+        after = await self._change([post_id], lambda post: ledger.send_again(post, fence, now), now)
+        return after[0] if after else None
+
+    async def oldest_overdue(self, now: datetime) -> datetime | None:
+        """See the port."""
+        return await self._first_due(posts.c.due_time <= now)
+
+    async def next_due(self, now: datetime) -> datetime | None:
+        """See the port."""
+        return await self._first_due(posts.c.due_time > now)
+
+    async def _first_due(self, condition: ColumnElement[bool]) -> datetime | None:
+        query = (
+            select(posts.c.due_time).join(bots, bots.c.id == posts.c.bot_id).where(_WAITS, condition, _ACTIVE)
+        )
+        async with self._database.read() as connection:
+            found = await connection.execute(query.order_by(posts.c.due_time).limit(1))
+            return found.scalar_one_or_none()
+
+    async def _change(
+        self, ids: Sequence[str] | Mapping[str, object], rule: Callable[[Post], Change | None], now: datetime
+    ) -> list[Post]:
+        """Apply a rule to posts under their lock; those it changed."""
+        async with self._database.transaction(wake=False) as connection:
+            found = await read_posts(connection, ids, lock=True)
+            return await write(connection, _steps(found.values(), rule), now, self._instance)
+
+
+def _steps(found: Any, rule: Callable[[Post], Change | None]) -> list[Step]:
+    changes = [(post, rule(post)) for post in found]
+    return [Step(post, change) for post, change in changes if change is not None]
+
+
+async def _locked(connection: AsyncConnection, query: Select[Any], limit: int) -> list[Post]:
+    """Up to `limit` posts that nobody else has locked, with their parts."""
+    rows = (await connection.execute(query.limit(limit).with_for_update(skip_locked=True))).all()
+    return await with_parts(connection, rows)
+
+
+async def _bots(connection: AsyncConnection, ids: set[str], *, share: bool = False) -> dict[str, Bot]:
+    query = select(bots).where(bots.c.id.in_(sorted(ids))).order_by(bots.c.id)
+    rows = await connection.execute(query.with_for_update(read=True) if share else query)
+    return {row.id: to_bot(row) for row in rows}
+
+
+async def _send(connection: AsyncConnection, claims: Sequence[Claim]) -> None:
+    """One action a claim; its id is the message's id."""
+    if claims:
+        await connection.execute(
+            insert(outbox),
+            [
+                {"id": new_id(), "subject": PUBLISH_SUBJECT, "payload": claim.to_payload(), "headers": {}}
+                for claim in claims
+            ],
+        )
+
+
+async def _without_foreign_ids(
+    connection: AsyncConnection, finishes: Sequence[Finish], now: datetime
+) -> list[Finish]:
+    """An answer that names a post of X which another part has already proves nothing: its outcome is unknown."""
+    named = [one.answer.x_post_id for one in finishes if one.answer.x_post_id]
+    known = await _known_ids(connection, named) if named else {}
+    checked = []
+    for one in finishes:
+        owner = known.get(one.answer.x_post_id)
+        if owner is not None and owner != (one.attempt.post_id, one.attempt.part_index):
+            answer: Answer = replace(one.answer, outcome=AttemptOutcome.UNKNOWN)
+            told = "X named a post that belongs to another part here"
+            failure = Failure("X_OUTCOME_UNKNOWN", told, now, one.attempt.part_index)
+            one = replace(one, answer=answer, failure=failure)
+        checked.append(one)
+    return checked
+
+
+async def _known_ids(connection: AsyncConnection, x_post_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+    query = select(post_parts.c.x_post_id, post_parts.c.post_id, post_parts.c.index)
+    rows = await connection.execute(query.where(post_parts.c.x_post_id.in_(x_post_ids)))
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def _outcome_values(finish: Finish, now: datetime) -> dict[str, Any]:
+    answer = finish.answer
+    return {
+        "attempt": finish.attempt.id,
+        "finished_time": now,
+        "outcome": answer.outcome.value,
+        "http_status": answer.http_status,
+        "problem_type": answer.problem_type,
+        "problem_detail": answer.problem_detail,
+        "x_request_id": answer.x_request_id,
+        "latency_ms": round(answer.latency / timedelta(milliseconds=1)),
+        "x_post_id": answer.x_post_id,
+        "rate_limits": dict(answer.rate_limits),
+    }
+
+
+def _not_late(now: datetime) -> ColumnElement[bool]:
+    return or_(posts.c.miss_time.is_(None), posts.c.miss_time > now)

@@ -1,0 +1,55 @@
+"""What creates were asked before, for 24 hours: a repeated request id answers the first result."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mesh.errors import InvalidArgument
+from services.bot_manager.store.ports import RequestKey
+from services.bot_manager.store.tables import idempotency
+
+KEEP: Final = timedelta(hours=24)
+
+
+async def first_result(
+    connection: AsyncConnection, key: RequestKey, response_id: str, now: datetime
+) -> str | None:
+    """None if the key is new: it then stands for `response_id`. Else the id of what it made before.
+
+    Waits for a call with the same key that is under way. Raises InvalidArgument (IDEMPOTENCY_KEY_REUSED) if another thing was asked.
+    """
+    same = (
+        idempotency.c.request_id == key.request_id,
+        idempotency.c.method == key.method,
+        idempotency.c.actor == key.actor,
+    )
+    await connection.execute(delete(idempotency).where(*same, idempotency.c.create_time < now - KEEP))
+    made = await connection.execute(
+        insert(idempotency)
+        .values(
+            request_id=key.request_id,
+            method=key.method,
+            actor=key.actor,
+            request_hash=key.request_hash,
+            response_id=response_id,
+            create_time=now,
+        )
+        .on_conflict_do_nothing()
+    )
+    if made.rowcount == 1:
+        return None
+    query = select(idempotency.c.request_hash, idempotency.c.response_id).where(*same)
+    request_hash, first = (await connection.execute(query)).one()._tuple()
+    if request_hash != key.request_hash:
+        raise InvalidArgument(
+            "IDEMPOTENCY_KEY_REUSED", "request_id was used for another request", field="request_id"
+        )
+    return str(first)
+
+
+async def prune_requests(connection: AsyncConnection, now: datetime) -> None:
+    """Remove what is older than a day."""
+    await connection.execute(delete(idempotency).where(idempotency.c.create_time < now - KEEP))

@@ -1,0 +1,219 @@
+"""The port on tweepy's asynchronous client: one HTTP session for the process, one client for each call.
+
+tweepy knows X's paths and parameters; it does not know another host, time limits, or what a lost answer means. The subclass below
+replaces its one request method: it signs with OAuth 1.0a exactly the bytes that are sent, follows no redirect, bounds every phase,
+keeps the headers, and returns the answer as it is, without judging it (`domain/outcomes.py` does). Nothing is repeated here, and
+aiohttp itself repeats no POST.
+
+Connections go back to the pool only for a few seconds: one that X closed in the meantime would turn an unsent post into one of
+unknown outcome. Cookies are dropped, since all bots share the session.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+from oauthlib.oauth1 import Client as Signer
+from tweepy.asynchronous import AsyncClient
+from yarl import URL
+
+from mesh.clock import Clock
+from mesh.errors import Unavailable
+from services.bot_manager.domain.outcomes import Exchange, Outcome, judge_create, judge_refusal, lost, not_sent
+from services.bot_manager.x import reading
+from services.bot_manager.x.body import create_body
+from services.bot_manager.x.errors import error_of
+from services.bot_manager.x.port import (
+    METRICS_BATCH,
+    OAuth1Credentials,
+    XAccount,
+    XMetricsRead,
+    XPostDraft,
+    XTimeline,
+)
+
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+"""Far beyond any answer of the calls made here; what is longer is not X."""
+MAX_CONNECTIONS: Final = 1024
+IDLE_CONNECTION_SECONDS: Final = 5
+CONNECT_SHARE: Final = 0.4
+"""Part of the time limit that reaching X may take, a wait for a connection of the pool included."""
+TIMELINE_PAGE: Final = 100
+TIMELINE_FIELDS: Final = ("created_at", "entities", "referenced_tweets", "attachments")
+NEVER_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+"""What aiohttp raises before it has a connection to write to."""
+
+# Their DEBUG lines hold tokens and signatures.
+for _name in ("tweepy", "oauthlib"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+class TweepyPort:
+    """Implements XPort. `request_timeout` is asked for each call, so that the setting can change. Made inside the running loop."""
+
+    def __init__(self, base_url: str, *, request_timeout: Callable[[], timedelta], clock: Clock) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._request_timeout = request_timeout
+        self._clock = clock
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_CONNECTION_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def get_me(self, credentials: OAuth1Credentials) -> XAccount:
+        """See XPort."""
+        return reading.account(await self._read(self._client(credentials).get_me(user_auth=True)))
+
+    async def create_post(self, credentials: OAuth1Credentials, draft: XPostDraft) -> Outcome:
+        """See XPort."""
+        started = self._clock.monotonic()
+        try:
+            # tweepy's create_tweet lacks made_with_ai, paid_partnership and community_id.
+            exchange: Exchange = await self._client(credentials)._make_request(
+                "POST", "/2/tweets", json=create_body(draft), user_auth=True
+            )
+        except NEVER_SENT as error:
+            return not_sent(_cause(error), self._since(started))
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            return lost(_cause(error), self._since(started))
+        return judge_create(exchange, self._clock.now())
+
+    async def get_metrics(self, credentials: OAuth1Credentials, x_post_ids: Sequence[str]) -> XMetricsRead:
+        """See XPort."""
+        if not x_post_ids:
+            return XMetricsRead({})
+        if len(x_post_ids) > METRICS_BATCH:
+            raise ValueError(f"at most {METRICS_BATCH} posts at a time")
+        fields = ["public_metrics", "non_public_metrics"]
+        request = self._client(credentials).get_tweets(list(x_post_ids), tweet_fields=fields, user_auth=True)
+        return reading.metrics(await self._read(request))
+
+    async def own_posts(
+        self, credentials: OAuth1Credentials, user_id: str, since: datetime, limit: int = TIMELINE_PAGE
+    ) -> XTimeline:
+        """See XPort."""
+        pages: list[XTimeline] = []
+        token: str | None = None
+        while True:
+            document = await self._read(
+                self._client(credentials).get_users_tweets(
+                    user_id,
+                    start_time=since.astimezone(UTC).replace(microsecond=0),
+                    max_results=min(max(limit, 5), TIMELINE_PAGE),
+                    tweet_fields=list(TIMELINE_FIELDS),
+                    user_auth=True,
+                    **({"pagination_token": token} if token else {}),
+                )
+            )
+            pages.append(reading.timeline(document))
+            token = reading.next_token(document)
+            found = [post for page in pages for post in page.posts]
+            if not token or len(found) >= limit:
+                return XTimeline(found, complete=not token and all(page.complete for page in pages))
+
+    async def _read(self, request: Any) -> Mapping[str, Any]:
+        """The document that a reading call answers with. Raises as `x/port.py` says."""
+        started = self._clock.monotonic()
+        try:
+            exchange: Exchange = await request
+        except NEVER_SENT as error:
+            raise error_of(not_sent(_cause(error), self._since(started))) from None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise error_of(lost(_cause(error), self._since(started))) from None
+        if exchange.status != 200:
+            raise error_of(judge_refusal(exchange, self._clock.now()))
+        document = exchange.document()
+        if not isinstance(document, dict):
+            raise Unavailable("X_UNAVAILABLE", "X answered with something that is not JSON")
+        return document
+
+    def _client(self, credentials: OAuth1Credentials) -> "_Client":
+        total = self._request_timeout().total_seconds()
+        limits = aiohttp.ClientTimeout(
+            total=total, connect=total * CONNECT_SHARE, sock_connect=total * CONNECT_SHARE
+        )
+        return _Client(self._base_url, self._session, limits, self._clock, credentials)
+
+    def _since(self, started: float) -> timedelta:
+        return timedelta(seconds=self._clock.monotonic() - started)
+
+
+class _Client(AsyncClient):  # type: ignore[misc]  # the library ships no types
+    """tweepy's client for one call of one account. Its methods return the `Exchange`."""
+
+    def __init__(
+        self,
+        base_url: str,
+        session: aiohttp.ClientSession,
+        limits: aiohttp.ClientTimeout,
+        clock: Clock,
+        credentials: OAuth1Credentials,
+    ) -> None:
+        # With this return type tweepy hands on what `request` returns, headers and all.
+        super().__init__(return_type=aiohttp.ClientResponse)
+        self.session = session
+        self._base_url = base_url
+        self._limits = limits
+        self._clock = clock
+        self._credentials = credentials
+
+    async def request(
+        self, method: str, route: str, params: Any = None, json: Any = None, user_auth: bool = False
+    ) -> Exchange:
+        """Send one request, signed, and read the answer to its end. Raises what aiohttp raises."""
+        query = urlencode(sorted((params or {}).items()))
+        url = f"{self._base_url}{route}" + (f"?{query}" if query else "")
+        headers = self._signed(url, method) | {"User-Agent": self.user_agent}
+        started = self._clock.monotonic()
+        async with self.session.request(
+            method,
+            URL(url, encoded=True),
+            json=json,
+            headers=headers,
+            timeout=self._limits,
+            allow_redirects=False,
+        ) as response:
+            body = await _read_body(response)
+        return Exchange(
+            response.status,
+            {name.lower(): value for name, value in response.headers.items()},
+            body,
+            timedelta(seconds=self._clock.monotonic() - started),
+        )
+
+    def _signed(self, url: str, method: str) -> dict[str, str]:
+        keys = self._credentials
+        signer = Signer(
+            keys.consumer_key.reveal(),
+            keys.consumer_secret.reveal(),
+            keys.access_token.reveal(),
+            keys.access_token_secret.reveal(),
+        )
+        return dict(signer.sign(url, method)[1])
+
+
+async def _read_body(response: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
+    left = MAX_BODY_BYTES
+    async for chunk in response.content.iter_any():
+        left -= len(chunk)
+        if left < 0:
+            raise aiohttp.ClientPayloadError("the answer is too long")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _cause(error: BaseException) -> str:
+    """What broke, in words without addresses or data."""
+    if isinstance(error, TimeoutError):
+        return "no connection in time" if isinstance(error, NEVER_SENT) else "no answer in time"
+    number = getattr(error, "errno", None)
+    return type(error).__name__ + (f" (errno {number})" if number else "")

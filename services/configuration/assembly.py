@@ -1,0 +1,66 @@
+"""Puts the service together: the one place where its concrete classes meet."""
+
+from datetime import timedelta
+
+from mesh.ids import new_id
+from mesh.process import Process
+from mesh.version import VERSION
+from services.configuration.catalogue import read_catalogue
+from services.configuration.domain.changes import Author
+from services.configuration.domain.role_book import RoleBook
+from services.configuration.domain.settings_book import SettingsBook
+from services.configuration.feed import Feed
+from services.configuration.hints import Hints
+from services.configuration.presence import Presence
+from services.configuration.servicers.roles import RoleServicer
+from services.configuration.servicers.settings import SettingsServicer
+from services.configuration.servicers.watch import WatchServicer
+from services.configuration.settings import DEFINITIONS, POLL_SECONDS
+from services.configuration.store.instances import PostgresInstances
+from services.configuration.store.postgres import PostgresStore
+from services.configuration.watching import Watching
+from vivesphere.configuration.v1 import (
+    role_service_pb2_grpc,
+    settings_service_pb2_grpc,
+    watch_service_pb2_grpc,
+)
+
+SELF = Author("service:configuration", "built-in roles of this release")
+
+
+async def assemble(process: Process) -> None:
+    """Store → feed and its loops → books → servicers. The service watches itself through its own port, like everybody."""
+    process.define_settings(*DEFINITIONS)
+    store, instances = PostgresStore(process.database), PostgresInstances(process.database)
+    feed = Feed(store, process.clock, lambda: timedelta(seconds=process.configuration.value(POLL_SECONDS)))
+    hints = Hints(process.messaging, feed.wake)
+    presence = Presence(instances, process.clock)
+    catalogue, secret = read_catalogue(), process.page_secret()
+    settings = SettingsBook(store, hints.announce)
+    roles = RoleBook(store, catalogue, hints.announce, new_id)
+    watching = Watching(store, feed, process.clock)
+
+    async def tell() -> None:
+        # Nobody is shown a history that lacks the product's own roles.
+        await roles.ensure_built_in(VERSION, SELF)
+        await feed.run()
+
+    async def end_streams() -> None:
+        await process.stopping.wait()
+        feed.close()
+
+    process.tasks.spawn(end_streams(), name="end streams")
+    process.tasks.spawn_loop(tell, name="history feed")
+    process.tasks.spawn_loop(hints.run, name="hints")
+    process.tasks.spawn_loop(presence.run, name="presence")
+    process.serve(
+        settings_service_pb2_grpc.add_SettingsServiceServicer_to_server,
+        SettingsServicer(settings, watching, process.configuration, secret),
+    )
+    process.serve(
+        role_service_pb2_grpc.add_RoleServiceServicer_to_server, RoleServicer(roles, catalogue, secret)
+    )
+    process.serve(
+        watch_service_pb2_grpc.add_WatchServiceServicer_to_server,
+        WatchServicer(settings, watching, feed, instances, presence, process.clock),
+    )

@@ -1,0 +1,1 @@
+"""Protobuf ↔ domain: total functions, one module per part of the contract."""

@@ -1,0 +1,1 @@
+"""What may be set, who may do what, and how both change. Knows neither gRPC, nor protobuf, nor SQL."""

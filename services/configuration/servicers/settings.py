@@ -1,0 +1,139 @@
+"""SettingsService. Export, import, diff and changes that wait or roll out step by step are not served yet."""
+
+from collections.abc import AsyncIterator
+
+from google.protobuf.message import Message
+
+from mesh.errors import Unimplemented
+from mesh.paging import PageTokens, page_size
+from services.configuration.convert.settings import from_change, from_setting, from_transaction, to_wish
+from services.configuration.convert.values import to_json
+from services.configuration.convert.watch import from_told
+from services.configuration.domain.changes import Transaction, settings_only
+from services.configuration.domain.filter import parse_filter
+from services.configuration.domain.setting import Wish
+from services.configuration.domain.settings_book import SettingsBook
+from services.configuration.domain.values import Stored
+from services.configuration.feed import Told
+from services.configuration.servicers.caller import PolicySource, author, call_about, sees_sensitive
+from services.configuration.watching import Watching
+from vivesphere.configuration.v1 import settings_service_pb2 as pb
+from vivesphere.configuration.v1 import settings_service_pb2_grpc
+
+ALL_KEYS = "-"
+
+
+class SettingsServicer(settings_service_pb2_grpc.SettingsServiceServicer):
+    """Converts, calls `SettingsBook`, converts."""
+
+    def __init__(
+        self, book: SettingsBook, watching: Watching, policies: PolicySource, page_secret: bytes
+    ) -> None:
+        self._book = book
+        self._watching = watching
+        self._policies = policies
+        self._pages = PageTokens(page_secret, "configuration.settings")
+        self._history_pages = PageTokens(page_secret, "configuration.setting_revisions")
+
+    async def ListSettings(self, request: pb.ListSettingsRequest, context: object) -> pb.ListSettingsResponse:
+        """See the contract."""
+        wanted, filters = parse_filter(request.filter), {"filter": request.filter}
+        after, first_revision = self._pages.decode(request.page_token, filters) or ("", 0)
+        size = page_size(request.page_size)
+        settings, revision = await self._book.page(str(after), size + 1, wanted)
+        shown = int(first_revision or 0) or revision
+        more = len(settings) > size
+        last = settings[size - 1].definition.key if more else ""
+        reveal = sees_sensitive(self._policies)
+        return pb.ListSettingsResponse(
+            settings=[from_setting(setting, reveal=reveal) for setting in settings[:size]],
+            next_page_token=self._pages.encode((last, shown), filters) if more else "",
+            revision=shown,
+        )
+
+    async def GetSetting(self, request: pb.GetSettingRequest, context: object) -> pb.GetSettingResponse:
+        """See the contract."""
+        call_about(f"settings/{request.key}")
+        setting = await self._book.get(request.key)
+        return pb.GetSettingResponse(setting=from_setting(setting, reveal=sees_sensitive(self._policies)))
+
+    async def UpdateSetting(
+        self, request: pb.UpdateSettingRequest, context: object
+    ) -> pb.UpdateSettingResponse:
+        """See the contract."""
+        _refuse_plan(request)
+        wish = Wish(request.key, Stored(to_json(request.value, "value")), request.etag)
+        setting = await self._book.change(wish, author(request.comment, f"settings/{request.key}"))
+        return pb.UpdateSettingResponse(setting=from_setting(setting, reveal=True))
+
+    async def DeleteSetting(
+        self, request: pb.DeleteSettingRequest, context: object
+    ) -> pb.DeleteSettingResponse:
+        """See the contract."""
+        wish = Wish(request.key, None, request.etag)
+        await self._book.change(wish, author(request.comment, f"settings/{request.key}"))
+        return pb.DeleteSettingResponse()
+
+    async def BatchUpdateSettings(
+        self, request: pb.BatchUpdateSettingsRequest, context: object
+    ) -> pb.BatchUpdateSettingsResponse:
+        """See the contract."""
+        _refuse_plan(request)
+        wishes = [to_wish(update, f"updates[{index}]") for index, update in enumerate(request.updates)]
+        settings, revision = await self._book.change_all(wishes, author(request.comment, "settings"))
+        return pb.BatchUpdateSettingsResponse(
+            settings=[from_setting(setting, reveal=True) for setting in settings], revision=revision
+        )
+
+    async def ListSettingRevisions(
+        self, request: pb.ListSettingRevisionsRequest, context: object
+    ) -> pb.ListSettingRevisionsResponse:
+        """See the contract."""
+        filters = {"key": request.key}
+        position = self._history_pages.decode(request.page_token, filters)
+        before = (int(position[0] or 0), str(position[1])) if position else None
+        size = page_size(request.page_size)
+        key = "" if request.key == ALL_KEYS else request.key
+        entries, settings = await self._book.history(key, before, size + 1)
+        more, reveal = len(entries) > size, sees_sensitive(self._policies)
+        hidden = {key for key, setting in settings.items() if setting.definition.sensitive and not reveal}
+        last = (entries[size - 1][0].revision, entries[size - 1][1].key) if more else (0, "")
+        return pb.ListSettingRevisionsResponse(
+            revisions=[
+                from_change(transaction, change, reveal=change.key not in hidden)
+                for transaction, change in entries[:size]
+            ],
+            next_page_token=self._history_pages.encode(last, filters) if more else "",
+        )
+
+    async def RollbackSetting(
+        self, request: pb.RollbackSettingRequest, context: object
+    ) -> pb.RollbackSettingResponse:
+        """See the contract."""
+        who = author(request.comment, f"settings/{request.key}")
+        setting = await self._book.rollback(request.key, request.revision, request.etag, who)
+        return pb.RollbackSettingResponse(setting=from_setting(setting, reveal=True))
+
+    async def WatchSettings(
+        self, request: pb.WatchSettingsRequest, context: object
+    ) -> AsyncIterator[pb.WatchSettingsResponse]:
+        """See the contract."""
+        async for event in self._watching.people(request.from_revision):
+            if isinstance(event, Told):
+                yield pb.WatchSettingsResponse(bookmark=from_told(event))
+            elif isinstance(event, Transaction):
+                transaction = from_transaction(event, await self._hidden(event))
+                if transaction is not None:
+                    yield pb.WatchSettingsResponse(transaction=transaction)
+
+    async def _hidden(self, transaction: Transaction) -> frozenset[str]:
+        """Keys in the transaction whose values this caller may not see, by the definitions of now."""
+        keys = {change.key for change in settings_only(transaction)}
+        if not keys or sees_sensitive(self._policies):
+            return frozenset()
+        return await self._book.sensitive_among(keys)
+
+
+def _refuse_plan(request: Message) -> None:
+    if request.HasField("plan"):
+        raise Unimplemented("NOT_IMPLEMENTED", "this version brings changes into force everywhere at once")

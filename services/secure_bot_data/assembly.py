@@ -1,0 +1,31 @@
+"""The one place where the service's concrete classes meet."""
+
+from mesh.ids import new_id
+from mesh.process import Process
+from services.secure_bot_data.domain.changing import VersionChanger
+from services.secure_bot_data.domain.reading import SecretReader
+from services.secure_bot_data.domain.settling import Settler
+from services.secure_bot_data.domain.writing import SecretWriter
+from services.secure_bot_data.servicer import BotSecretServicer
+from services.secure_bot_data.settings import LEASES_MAX_PER_BOT
+from services.secure_bot_data.store.catalogue import PostgresCatalogue
+from services.secure_bot_data.store.trail import PostgresTrail
+from services.secure_bot_data.store.vault import VaultSecrets
+from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import add_BotSecretServiceServicer_to_server
+
+
+async def assemble(process: Process) -> None:
+    """Puts the service together on `process`."""
+    process.define_settings(LEASES_MAX_PER_BOT)
+    vault = VaultSecrets(process.vault())
+    catalogue = PostgresCatalogue(process.database)
+    trail = PostgresTrail(process.database)
+    settler = Settler(vault, catalogue, process.clock)
+    writer = SecretWriter(vault, catalogue, settler, process.clock, new_id)
+    changer = VersionChanger(vault, catalogue, settler, process.clock, new_id)
+    reader = SecretReader(
+        vault, trail, process.clock, new_id, lambda: process.configuration.value(LEASES_MAX_PER_BOT)
+    )
+    process.tasks.spawn(settler.run(), name="settler")
+    servicer = BotSecretServicer(writer, changer, reader, catalogue, trail, process.page_secret())
+    process.serve(add_BotSecretServiceServicer_to_server, servicer)

@@ -1,0 +1,172 @@
+"""The words of this service. All immutable; only `Draft` and `OpenedVersion` carry values, as `Secret`, and never print them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from mesh.secret import Secret
+
+VERSIONS_KEPT: Final = 10
+"""What KV version 2 keeps of a secret unless its mount says otherwise; older versions give way to newer ones."""
+
+
+class SecretKind(StrEnum):
+    """What the fields of a secret mean; their rules are in `kinds`."""
+
+    X_OAUTH1 = "X_OAUTH1"
+    X_OAUTH2 = "X_OAUTH2"
+    X_APP = "X_APP"
+    GENERIC = "GENERIC"
+
+
+class State(StrEnum):
+    """State of one version; `lifecycle` has the transitions."""
+
+    ACTIVE = "ACTIVE"
+    DELETED = "DELETED"
+    DESTROYED = "DESTROYED"
+
+
+class AccessKind(StrEnum):
+    """Ways to read values."""
+
+    REVEAL = "REVEAL"
+    LEASE = "LEASE"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Which secret."""
+
+    bot_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: id of the user or SPIFFE ID of the service, its network address, the id of the call."""
+
+    actor: str
+    address: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A version to be written."""
+
+    kind: SecretKind
+    fields: Mapping[str, Secret] = field(repr=False)
+    expire_time: datetime | None = None
+    rotate_time: datetime | None = None
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a version says about itself. Lies beside the ciphertext in the vault and is authenticated together with it.
+
+    `write_id` tells this writing from any other that aimed at the same version number.
+    """
+
+    kind: SecretKind
+    field_names: tuple[str, ...]
+    create_time: datetime
+    created_by: str
+    write_id: str
+    expire_time: datetime | None = None
+    rotate_time: datetime | None = None
+    owner: str = ""
+    rolled_back_from: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SealedVersion:
+    """A version as it goes into the vault: encrypted for exactly this secret and number."""
+
+    version: int
+    description: Description
+    ciphertext: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedVersion:
+    """A version with its values."""
+
+    version: int
+    description: Description
+    fields: Mapping[str, Secret] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFact:
+    """One version as the vault reports it."""
+
+    version: int
+    state: State
+    create_time: datetime
+    delete_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRecord:
+    """One version as the catalogue has it. `delete_time`: when it was deleted or destroyed."""
+
+    version: int
+    state: State
+    create_time: datetime
+    delete_time: datetime | None
+    created_by: str
+    rolled_back_from: int
+
+
+@dataclass(frozen=True, slots=True)
+class SecretMetadata:
+    """Everything about a secret but its values. `versions` counts those kept and not destroyed."""
+
+    ref: SecretRef
+    kind: SecretKind
+    version: int
+    versions: int
+    state: State
+    create_time: datetime
+    update_time: datetime
+    expire_time: datetime | None
+    rotate_time: datetime | None
+    owner: str
+    field_names: tuple[str, ...]
+    updated_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One attempt to read values. `version` is 0 and `denied_reason` set where none were given out."""
+
+    id: str
+    ref: SecretRef
+    kind: AccessKind
+    time: datetime
+    caller: Caller
+    reason: str
+    version: int = 0
+    denied_reason: str = ""
+    lease_id: str | None = None
+    lease_end_time: datetime | None = None
+
+    @property
+    def allowed(self) -> bool:
+        """Whether values were given out."""
+        return not self.denied_reason
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to use one version until `expire_time`."""
+
+    id: str
+    ref: SecretRef
+    version: int
+    create_time: datetime
+    expire_time: datetime

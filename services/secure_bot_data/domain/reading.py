@@ -1,0 +1,117 @@
+"""Giving values out, to people and to the service that posts.
+
+Every attempt is on the trail. The values are read and decrypted first, so that the trail says what was really given; its row is
+committed next, together with the call's audit record; only then are the values returned. Without the row they are not. A
+refusal is written too; if that fails the refusal stands, and the log says so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from loguru import logger
+
+from mesh.clock import Clock
+from mesh.errors import MeshError, NotFound, ResourceExhausted, Unavailable
+from services.secure_bot_data.domain.lifecycle import check_readable, refusal
+from services.secure_bot_data.domain.model import (
+    Access,
+    AccessKind,
+    Caller,
+    Lease,
+    OpenedVersion,
+    SecretRef,
+    State,
+)
+from services.secure_bot_data.domain.ports import SecretVault, Trail
+
+DEFAULT_TTL: Final = timedelta(minutes=1)
+RETRY_AFTER: Final = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretReader:
+    """Gives values out. `new_id` gives UUIDv7, `max_open` how many leases a bot may have at this moment."""
+
+    vault: SecretVault
+    trail: Trail
+    clock: Clock
+    new_id: Callable[[], str]
+    max_open: Callable[[], int]
+
+    async def reveal(self, ref: SecretRef, version: int, reason: str, caller: Caller) -> OpenedVersion:
+        """Values for a person; `version` 0 is the current one.
+
+        Raises NotFound SECRET_NOT_FOUND, FailedPrecondition SECRET_DELETED, SECRET_DESTROYED or SECRET_EXPIRED, Unavailable
+        ACCESS_TRAIL_UNAVAILABLE, and what the vault raises.
+        """
+        access = self._access(ref, AccessKind.REVEAL, reason, caller)
+        opened = await self._open(access, version)
+        try:
+            await self.trail.allow(replace(access, version=opened.version))
+        except MeshError as error:
+            raise _no_trail(error) from None
+        return opened
+
+    async def lease(
+        self, ref: SecretRef, version: int, ttl: timedelta, reason: str, caller: Caller
+    ) -> tuple[OpenedVersion, Lease]:
+        """Values for a service, to be forgotten when the lease ends. As `reveal`; also ResourceExhausted LEASE_LIMIT_REACHED."""
+        access = self._access(ref, AccessKind.LEASE, reason, caller)
+        opened = await self._open(access, version)
+        now = self.clock.now()
+        end = min(now + ttl, opened.description.expire_time or now + ttl)
+        lease = Lease(self.new_id(), ref, opened.version, now, end)
+        granted = replace(access, version=opened.version, lease_id=lease.id, lease_end_time=end)
+        try:
+            await self.trail.lease(granted, lease, self.max_open())
+        except ResourceExhausted as full:
+            await self._deny(access, full.reason)
+            raise
+        except MeshError as error:
+            raise _no_trail(error) from None
+        return opened, lease
+
+    async def revoke(self, bot_id: str, reason: str) -> int:
+        """Ends the bot's leases; how many were in force."""
+        return await self.trail.revoke(bot_id, reason, self.clock.now())
+
+    def _access(self, ref: SecretRef, kind: AccessKind, reason: str, caller: Caller) -> Access:
+        return Access(self.new_id(), ref, kind, self.clock.now(), caller, reason)
+
+    async def _open(self, access: Access, version: int) -> OpenedVersion:
+        try:
+            opened = await self._readable(access.ref, version)
+            check_readable(opened.version, opened.description, self.clock.now())
+        except MeshError as error:
+            await self._deny(access, error.reason)
+            raise
+        return opened
+
+    async def _readable(self, ref: SecretRef, version: int) -> OpenedVersion:
+        """The version with its values; the precise refusal where the vault only says that there is none."""
+        try:
+            return await self.vault.open(ref, version)
+        except NotFound as absent:
+            for fact in reversed(await self.vault.facts(ref)):
+                if fact.version == version or not version:
+                    if fact.state is not State.ACTIVE:
+                        raise refusal(fact.version, fact.state) from None
+                    break
+            raise absent from None
+
+    async def _deny(self, access: Access, reason: str) -> None:
+        try:
+            await self.trail.deny(replace(access, denied_reason=reason))
+        except MeshError as error:
+            logger.bind(reason=error.reason, denied_reason=reason).error("denied access not on the trail")
+
+
+def _no_trail(cause: MeshError) -> Unavailable:
+    logger.bind(reason=cause.reason).error("access trail not written")
+    return Unavailable(
+        "ACCESS_TRAIL_UNAVAILABLE",
+        "the access could not be put on the trail, so the secret is not given out",
+        retry_after=RETRY_AFTER,
+    )

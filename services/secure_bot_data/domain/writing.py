@@ -1,0 +1,126 @@
+"""Writing new versions of secrets.
+
+Each write names the version it replaces and the vault decides the race. Without `expected_version` the loser looks again and replaces
+the winner's version; with it the loser is told. A write whose confirmation was lost is looked for by its `write_id` and never
+sent again blindly. The order of steps and what heals them is told in `settling`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from mesh.clock import Clock
+from mesh.errors import Aborted, FailedPrecondition, MeshError, OutcomeUnknown, Unavailable
+from services.secure_bot_data.domain.kinds import check_fields
+from services.secure_bot_data.domain.model import (
+    Caller,
+    Description,
+    Draft,
+    SealedVersion,
+    SecretKind,
+    SecretMetadata,
+    SecretRef,
+)
+from services.secure_bot_data.domain.ports import Catalogue, Marker, SecretVault
+from services.secure_bot_data.domain.settling import Settler
+
+MAX_ROUNDS: Final = 64
+"""Each round of a race has a winner, so this many rivals of one secret are all served."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretWriter:
+    """Writes versions. `new_id` gives UUIDv7."""
+
+    vault: SecretVault
+    catalogue: Catalogue
+    settler: Settler
+    clock: Clock
+    new_id: Callable[[], str]
+
+    async def put(self, ref: SecretRef, draft: Draft, expected: int | None, caller: Caller) -> SecretMetadata:
+        """Writes a new version; `expected` is the version it must replace, 0 for none, None for whichever is current.
+
+        Raises InvalidArgument for fields that do not fit the kind, FailedPrecondition SECRET_KIND_MISMATCH, Aborted VERSION_MISMATCH,
+        OutOfRange MESSAGE_TOO_LARGE, OutcomeUnknown when the vault may have taken it, and what the vault and the catalogue raise.
+        """
+        check_fields(draft.kind, draft.fields)
+        for _ in range(MAX_ROUNDS):
+            current = await self._base(ref, draft.kind, expected)
+            written = await self._write(ref, current + 1, draft, caller)
+            if written is not None:
+                return written
+            await self.settler.settle(ref)
+            if expected is not None:
+                break
+        raise _mismatch()
+
+    async def _base(self, ref: SecretRef, kind: SecretKind, expected: int | None) -> int:
+        """The version to replace. The catalogue may lag behind the vault, so it is settled before anybody is refused."""
+        known = await self.catalogue.find(ref)
+        if expected is not None and expected != _version(known):
+            known = await self.settler.settle(ref)
+            if expected != _version(known):
+                raise _mismatch()
+        if known is not None and known.kind is not kind:
+            raise FailedPrecondition("SECRET_KIND_MISMATCH", f"the secret is of kind {known.kind}")
+        return _version(known)
+
+    async def _write(
+        self, ref: SecretRef, version: int, draft: Draft, caller: Caller
+    ) -> SecretMetadata | None:
+        """Writes `version`; None when somebody else was faster."""
+        description = self._describe(draft, caller)
+        sealed = await self.vault.seal(ref, version, draft.fields, description)
+        marker = Marker(self.new_id(), ref, description.create_time)
+        await self.catalogue.announce(marker)
+        if not await self._put(ref, sealed):
+            await self.catalogue.withdraw(marker.id)
+            return None
+        try:
+            return await self.catalogue.record(ref, version, description, marker.id)
+        except Unavailable:
+            pass
+        raise OutcomeUnknown(
+            "DATABASE_UNAVAILABLE", "the secret was stored, but what is known of it not yet; read it again"
+        )
+
+    async def _put(self, ref: SecretRef, sealed: SealedVersion) -> bool:
+        """Whether this very writing is in the vault; False when another one is in its place."""
+        try:
+            await self.vault.put(ref, sealed)
+        except Aborted:
+            return False
+        except OutcomeUnknown as unknown:
+            found = await self._found(ref, sealed.version)
+            if found is None:
+                raise unknown from None
+            return found.write_id == sealed.description.write_id
+        return True
+
+    async def _found(self, ref: SecretRef, version: int) -> Description | None:
+        """What is at `version` now. None proves nothing: the write may still be on its way."""
+        try:
+            return await self.vault.describe(ref, version)
+        except MeshError:
+            return None
+
+    def _describe(self, draft: Draft, caller: Caller) -> Description:
+        return Description(
+            kind=draft.kind,
+            field_names=tuple(sorted(draft.fields)),
+            create_time=self.clock.now(),
+            created_by=caller.actor,
+            write_id=self.new_id(),
+            expire_time=draft.expire_time,
+            rotate_time=draft.rotate_time,
+            owner=draft.owner,
+        )
+
+
+def _version(known: SecretMetadata | None) -> int:
+    return 0 if known is None else known.version
+
+
+def _mismatch() -> Aborted:
+    return Aborted("VERSION_MISMATCH", "the secret has another version than expected")

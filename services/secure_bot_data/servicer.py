@@ -1,0 +1,221 @@
+"""BotSecretService: convert, call, convert. Rollback, Encrypt and Decrypt are left to the generated base class."""
+
+from datetime import timedelta
+from typing import Any
+
+import grpc.aio
+
+from mesh.context import current_call
+from mesh.paging import PageTokens, page_size
+from services.secure_bot_data.convert import (
+    from_access,
+    from_leased,
+    from_metadata,
+    from_revealed,
+    from_version,
+    to_access_filter,
+    to_draft,
+    to_expected,
+    to_kind,
+    to_ref,
+    to_time,
+)
+from services.secure_bot_data.domain.changing import VersionChanger
+from services.secure_bot_data.domain.lifecycle import Event
+from services.secure_bot_data.domain.model import Caller, SecretRef
+from services.secure_bot_data.domain.reading import DEFAULT_TTL, SecretReader
+from services.secure_bot_data.domain.writing import SecretWriter
+from services.secure_bot_data.store.catalogue import PostgresCatalogue
+from services.secure_bot_data.store.trail import PostgresTrail
+from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2 as pb2
+from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2_grpc as pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+NO_STORE = (("cache-control", "no-store"),)
+
+
+class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
+    """Serves the contract."""
+
+    def __init__(
+        self,
+        writer: SecretWriter,
+        changer: VersionChanger,
+        reader: SecretReader,
+        catalogue: PostgresCatalogue,
+        trail: PostgresTrail,
+        page_secret: bytes,
+    ) -> None:
+        self._writer = writer
+        self._changer = changer
+        self._reader = reader
+        self._catalogue = catalogue
+        self._trail = trail
+        self._secret_pages = PageTokens(page_secret, "secure_bot_data.secrets")
+        self._version_pages = PageTokens(page_secret, "secure_bot_data.versions")
+        self._access_pages = PageTokens(page_secret, "secure_bot_data.accesses")
+
+    async def PutBotSecret(
+        self, request: pb2.PutBotSecretRequest, context: Context
+    ) -> pb2.PutBotSecretResponse:
+        """Writes a version for a person."""
+        ref = _about(request.bot_id, request.name)
+        metadata = await self._writer.put(ref, to_draft(request), to_expected(request), _caller(context))
+        return pb2.PutBotSecretResponse(metadata=from_metadata(metadata))
+
+    async def StoreBotSecret(
+        self, request: pb2.StoreBotSecretRequest, context: Context
+    ) -> pb2.StoreBotSecretResponse:
+        """Writes a version for bot_manager."""
+        ref = _about(request.bot_id, request.name)
+        metadata = await self._writer.put(ref, to_draft(request), to_expected(request), _caller(context))
+        return pb2.StoreBotSecretResponse(metadata=from_metadata(metadata))
+
+    async def ListBotSecrets(
+        self, request: pb2.ListBotSecretsRequest, context: Context
+    ) -> pb2.ListBotSecretsResponse:
+        """A page of secrets by name."""
+        before = to_time(request.rotate_before) if request.HasField("rotate_before") else None
+        filters = {
+            "bot": request.bot_id,
+            "kind": request.kind,
+            "deleted": request.show_deleted,
+            "rotate": str(before),
+        }
+        position = self._secret_pages.decode(request.page_token, filters)
+        size = page_size(request.page_size)
+        found = await self._catalogue.list_secrets(
+            _about(request.bot_id).bot_id,
+            kind=to_kind(request.kind),
+            show_deleted=request.show_deleted,
+            rotate_before=before,
+            after=str(position[0]) if position else "",
+            limit=size + 1,
+        )
+        page = found[:size]
+        token = self._secret_pages.encode((page[-1].ref.name,), filters) if len(found) > size else ""
+        return pb2.ListBotSecretsResponse(
+            secrets=[from_metadata(metadata) for metadata in page], next_page_token=token
+        )
+
+    async def GetBotSecretMetadata(
+        self, request: pb2.GetBotSecretMetadataRequest, context: Context
+    ) -> pb2.GetBotSecretMetadataResponse:
+        """Everything about a secret but its values."""
+        metadata = await self._catalogue.get(_about(request.bot_id, request.name))
+        return pb2.GetBotSecretMetadataResponse(metadata=from_metadata(metadata))
+
+    async def ListBotSecretVersions(
+        self, request: pb2.ListBotSecretVersionsRequest, context: Context
+    ) -> pb2.ListBotSecretVersionsResponse:
+        """A page of versions, newest first."""
+        filters = {"bot": request.bot_id, "name": request.name}
+        position = self._version_pages.decode(request.page_token, filters)
+        size = page_size(request.page_size)
+        found = await self._catalogue.list_versions(
+            _about(request.bot_id, request.name),
+            before=int(position[0] or 0) if position else None,
+            limit=size + 1,
+        )
+        page = found[:size]
+        token = self._version_pages.encode((page[-1].version,), filters) if len(found) > size else ""
+        return pb2.ListBotSecretVersionsResponse(
+            versions=[from_version(record) for record in page], next_page_token=token
+        )
+
+    async def RevealBotSecret(
+        self, request: pb2.RevealBotSecretRequest, context: Context
+    ) -> pb2.RevealBotSecretResponse:
+        """Values for a person; whoever carries them on must not store them."""
+        ref = _about(request.bot_id, request.name)
+        opened = await self._reader.reveal(ref, request.version, request.reason, _caller(context))
+        await context.send_initial_metadata(NO_STORE)
+        return from_revealed(opened)
+
+    async def LeaseBotSecret(
+        self, request: pb2.LeaseBotSecretRequest, context: Context
+    ) -> pb2.LeaseBotSecretResponse:
+        """Values for bot_manager."""
+        ref = _about(request.bot_id, request.name)
+        ttl: timedelta = request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL
+        opened, lease = await self._reader.lease(ref, request.version, ttl, request.reason, _caller(context))
+        await context.send_initial_metadata(NO_STORE)
+        return from_leased(opened, lease)
+
+    async def RevokeBotLeases(
+        self, request: pb2.RevokeBotLeasesRequest, context: Context
+    ) -> pb2.RevokeBotLeasesResponse:
+        """Ends a bot's leases."""
+        count = await self._reader.revoke(_about(request.bot_id).bot_id, request.reason)
+        return pb2.RevokeBotLeasesResponse(revoked_count=count)
+
+    async def DeleteBotSecret(
+        self, request: pb2.DeleteBotSecretRequest, context: Context
+    ) -> pb2.DeleteBotSecretResponse:
+        """Hides versions."""
+        ref = _about(request.bot_id, request.name)
+        metadata = await self._changer.change(ref, Event.DELETE, request.versions)
+        return pb2.DeleteBotSecretResponse(metadata=from_metadata(metadata))
+
+    async def UndeleteBotSecret(
+        self, request: pb2.UndeleteBotSecretRequest, context: Context
+    ) -> pb2.UndeleteBotSecretResponse:
+        """Brings versions back."""
+        ref = _about(request.bot_id, request.name)
+        metadata = await self._changer.change(ref, Event.UNDELETE, request.versions)
+        return pb2.UndeleteBotSecretResponse(metadata=from_metadata(metadata))
+
+    async def DestroyBotSecret(
+        self, request: pb2.DestroyBotSecretRequest, context: Context
+    ) -> pb2.DestroyBotSecretResponse:
+        """Removes values for good."""
+        ref = _about(request.bot_id, request.name)
+        metadata = await self._changer.change(ref, Event.DESTROY, request.versions)
+        return pb2.DestroyBotSecretResponse(metadata=from_metadata(metadata))
+
+    async def ListSecretAccess(
+        self, request: pb2.ListSecretAccessRequest, context: Context
+    ) -> pb2.ListSecretAccessResponse:
+        """A page of the trail, newest first."""
+        wanted = to_access_filter(request)
+        filters = {
+            "bot": wanted.bot_id,
+            "name": wanted.name,
+            "actor": wanted.actor,
+            "kind": wanted.kind,
+            "start": str(wanted.start),
+            "end": str(wanted.end),
+        }
+        position = self._access_pages.decode(request.page_token, filters)
+        size = page_size(request.page_size)
+        found = await self._trail.list_accesses(
+            wanted, before=str(position[0]) if position else None, limit=size + 1
+        )
+        page = found[:size]
+        token = self._access_pages.encode((page[-1].id,), filters) if len(found) > size else ""
+        return pb2.ListSecretAccessResponse(
+            accesses=[from_access(access) for access in page], next_page_token=token
+        )
+
+
+def _about(bot_id: str, name: str = "") -> SecretRef:
+    """The secret (or, without a name, the bot) that the call is about, noted for the audit trail."""
+    ref = to_ref(bot_id, name)
+    call = current_call()
+    if call is not None:
+        call.bot_id = ref.bot_id
+        call.resource = f"bots/{ref.bot_id}/secrets/{name}" if name else f"bots/{ref.bot_id}"
+    return ref
+
+
+def _caller(context: Context) -> Caller:
+    call = current_call()
+    if call is None:
+        raise RuntimeError("this is a bug: a method is served outside of the chain")
+    return Caller(call.actor, call.address or _host(context.peer()), call.request_id)
+
+
+def _host(peer: str) -> str:
+    """`127.0.0.1` out of gRPC's `ipv4:127.0.0.1:50332`, `::1` out of `ipv6:%5B::1%5D:50332`."""
+    _, _, address = peer.partition(":")
+    return address.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")

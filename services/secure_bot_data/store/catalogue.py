@@ -1,0 +1,300 @@
+"""The catalogue in PostgreSQL: implements `domain.ports.Catalogue`, and answers lists.
+
+A version's state is only ever copied from the vault under the secret's lock (`copy`), or ACTIVE when the row is new (`record`), so
+a slow writer cannot bring a deleted version back. The current version only grows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, Select, Table, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mesh.database import Database
+from mesh.errors import NotFound
+from services.secure_bot_data.domain.model import (
+    VERSIONS_KEPT,
+    Description,
+    SecretKind,
+    SecretMetadata,
+    SecretRef,
+    State,
+    VersionFact,
+    VersionRecord,
+)
+from services.secure_bot_data.domain.ports import Look, Marker, Picture
+from services.secure_bot_data.store.tables import announcements, secret_versions, secrets
+
+SWEEP_BATCH: Final = 100
+
+
+class PostgresCatalogue:
+    """The catalogue of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, ref: SecretRef) -> SecretMetadata | None:
+        """See `Catalogue.find`."""
+        async with self._database.read() as connection:
+            return await _find(connection, ref)
+
+    async def get(self, ref: SecretRef) -> SecretMetadata:
+        """What is known of a secret. NotFound SECRET_NOT_FOUND."""
+        found = await self.find(ref)
+        if found is None:
+            raise NotFound("SECRET_NOT_FOUND", "no such secret")
+        return found
+
+    async def list_secrets(
+        self,
+        bot_id: str,
+        *,
+        kind: SecretKind | None,
+        show_deleted: bool,
+        rotate_before: datetime | None,
+        after: str,
+        limit: int,
+    ) -> list[SecretMetadata]:
+        """Secrets of a bot by name, those behind `after`."""
+        query = _metadata().where(secrets.c.bot_id == bot_id, secrets.c.name > after)
+        if kind is not None:
+            query = query.where(secrets.c.kind == kind.value)
+        if not show_deleted:
+            query = query.where(secret_versions.c.state == State.ACTIVE.value)
+        if rotate_before is not None:
+            query = query.where(secrets.c.rotate_time < rotate_before)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(secrets.c.name).limit(limit))
+            return [_to_metadata(row) for row in rows]
+
+    async def list_versions(self, ref: SecretRef, *, before: int | None, limit: int) -> list[VersionRecord]:
+        """Versions of a secret, newest first, those below `before`. NotFound SECRET_NOT_FOUND."""
+        await self.get(ref)
+        query = select(secret_versions).where(*_is(secret_versions, ref))
+        if before is not None:
+            query = query.where(secret_versions.c.version < before)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(secret_versions.c.version.desc()).limit(limit))
+            return [_to_version(row) for row in rows]
+
+    async def announce(self, marker: Marker) -> None:
+        """See `Catalogue.announce`."""
+        values = {"bot_id": marker.ref.bot_id, "name": marker.ref.name, "create_time": marker.create_time}
+        async with self._database.transaction(concludes=False) as connection:
+            await connection.execute(insert(announcements).values(id=marker.id, **values))
+
+    async def withdraw(self, marker_id: str) -> None:
+        """See `Catalogue.withdraw`."""
+        async with self._database.transaction(concludes=False) as connection:
+            await _forget(connection, marker_id)
+
+    async def announced(self, before: datetime) -> Sequence[Marker]:
+        """See `Catalogue.announced`."""
+        query = select(announcements).where(announcements.c.create_time < before)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(announcements.c.create_time).limit(SWEEP_BATCH))
+            return [Marker(row.id, SecretRef(row.bot_id, row.name), row.create_time) for row in rows]
+
+    async def record(
+        self, ref: SecretRef, version: int, description: Description, marker_id: str
+    ) -> SecretMetadata:
+        """See `Catalogue.record`."""
+        async with self._database.transaction() as connection:
+            await _lock(connection, ref)
+            await _enter_version(connection, ref, version, description.create_time, description)
+            await _enter_secret(connection, ref, version, description)
+            await connection.execute(
+                delete(secret_versions).where(
+                    *_is(secret_versions, ref), secret_versions.c.version <= version - VERSIONS_KEPT
+                )
+            )
+            await _forget(connection, marker_id)
+            metadata = await _find(connection, ref)
+        if metadata is None:
+            raise NotFound("SECRET_NOT_FOUND", "no such secret")
+        return _as_written(metadata, version, description)
+
+    async def copy(
+        self, ref: SecretRef, look: Look, *, marker_id: str | None, concludes: bool
+    ) -> SecretMetadata | None:
+        """See `Catalogue.copy`. The lock is held while the vault is asked, which takes no longer than its client's time limit."""
+        async with self._database.transaction(concludes=concludes) as connection:
+            await _lock(connection, ref)
+            picture = await look(await _described(connection, ref))
+            if picture is not None:
+                await _paint(connection, ref, picture)
+            if marker_id is not None:
+                await _forget(connection, marker_id)
+            return await _find(connection, ref)
+
+
+async def _paint(connection: AsyncConnection, ref: SecretRef, picture: Picture) -> None:
+    """Enters everything of the picture, oldest version first, and drops versions that the vault has dropped."""
+    for fact in picture.facts:
+        description = picture.descriptions.get(fact.version)
+        await _enter_version(connection, ref, fact.version, fact.create_time, description)
+        await _set_state(connection, ref, fact)
+        if description is not None:
+            await _enter_secret(connection, ref, fact.version, description)
+    kept = [fact.version for fact in picture.facts]
+    await connection.execute(
+        delete(secret_versions).where(*_is(secret_versions, ref), secret_versions.c.version.not_in(kept))
+    )
+
+
+async def _enter_version(
+    connection: AsyncConnection,
+    ref: SecretRef,
+    version: int,
+    create_time: datetime,
+    description: Description | None,
+) -> None:
+    """A new row, active; of one that is there only what its description says is completed."""
+    made = {
+        "create_time": description.create_time if description else create_time,
+        "created_by": description.created_by if description else "",
+        "rolled_back_from": description.rolled_back_from if description else 0,
+    }
+    statement = insert(secret_versions).values(**_key(ref), version=version, state=State.ACTIVE.value, **made)
+    keys = ["bot_id", "name", "version"]
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=keys, set_=made)
+        if description
+        else statement.on_conflict_do_nothing(index_elements=keys)
+    )
+
+
+async def _set_state(connection: AsyncConnection, ref: SecretRef, fact: VersionFact) -> None:
+    """Copies the vault's state. It does not say when a version was destroyed, so that is when we learn of it."""
+    gone: Any = None
+    if fact.state is not State.ACTIVE:
+        deleted = fact.delete_time if fact.state is State.DELETED else None
+        gone = func.now() if deleted is None else deleted
+    changed = update(secret_versions).values(state=fact.state.value, delete_time=gone)
+    await connection.execute(
+        changed.where(
+            *_is(secret_versions, ref),
+            secret_versions.c.version == fact.version,
+            secret_versions.c.state != fact.state.value,
+        )
+    )
+
+
+async def _enter_secret(
+    connection: AsyncConnection, ref: SecretRef, version: int, description: Description
+) -> None:
+    current = {
+        "version": version,
+        "update_time": description.create_time,
+        "expire_time": description.expire_time,
+        "rotate_time": description.rotate_time,
+        "owner": description.owner,
+        "field_names": list(description.field_names),
+        "updated_by": description.created_by,
+    }
+    statement = insert(secrets).values(
+        **_key(ref), kind=description.kind.value, create_time=description.create_time, **current
+    )
+    await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["bot_id", "name"], set_=current, where=secrets.c.version < version
+        )
+    )
+
+
+async def _lock(connection: AsyncConnection, ref: SecretRef) -> None:
+    """One writer of the secret's rows at a time, until the transaction ends."""
+    name = f"{ref.bot_id}/{ref.name}"
+    await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+async def _forget(connection: AsyncConnection, marker_id: str) -> None:
+    await connection.execute(delete(announcements).where(announcements.c.id == marker_id))
+
+
+async def _described(connection: AsyncConnection, ref: SecretRef) -> frozenset[int]:
+    """Versions of which we know who made them."""
+    query = select(secret_versions.c.version).where(
+        *_is(secret_versions, ref), secret_versions.c.created_by != ""
+    )
+    return frozenset((await connection.execute(query)).scalars())
+
+
+async def _find(connection: AsyncConnection, ref: SecretRef) -> SecretMetadata | None:
+    row = (await connection.execute(_metadata().where(*_is(secrets, ref)))).one_or_none()
+    return None if row is None else _to_metadata(row)
+
+
+def _metadata() -> Select[Any]:
+    """Secrets with the state of their current version and the number of versions that are not destroyed."""
+    counted = secret_versions.alias()
+    kept = (
+        select(func.count())
+        .where(
+            counted.c.bot_id == secrets.c.bot_id,
+            counted.c.name == secrets.c.name,
+            counted.c.state != State.DESTROYED.value,
+        )
+        .scalar_subquery()
+    )
+    current = (
+        (secret_versions.c.bot_id == secrets.c.bot_id)
+        & (secret_versions.c.name == secrets.c.name)
+        & (secret_versions.c.version == secrets.c.version)
+    )
+    return select(secrets, secret_versions.c.state, kept.label("versions")).join(secret_versions, current)
+
+
+def _key(ref: SecretRef) -> dict[str, str]:
+    return {"bot_id": ref.bot_id, "name": ref.name}
+
+
+def _is(table: Table, ref: SecretRef) -> tuple[ColumnElement[bool], ...]:
+    return table.c.bot_id == ref.bot_id, table.c.name == ref.name
+
+
+def _to_metadata(row: Row[Any]) -> SecretMetadata:
+    return SecretMetadata(
+        ref=SecretRef(row.bot_id, row.name),
+        kind=SecretKind(row.kind),
+        version=row.version,
+        versions=row.versions,
+        state=State(row.state),
+        create_time=row.create_time,
+        update_time=row.update_time,
+        expire_time=row.expire_time,
+        rotate_time=row.rotate_time,
+        owner=row.owner,
+        field_names=tuple(row.field_names),
+        updated_by=row.updated_by,
+    )
+
+
+def _as_written(metadata: SecretMetadata, version: int, description: Description) -> SecretMetadata:
+    """The secret as this writing left it, whoever has been faster since: its caller may build on the version it is told."""
+    return replace(
+        metadata,
+        version=version,
+        state=State.ACTIVE,
+        update_time=description.create_time,
+        expire_time=description.expire_time,
+        rotate_time=description.rotate_time,
+        owner=description.owner,
+        field_names=description.field_names,
+        updated_by=description.created_by,
+    )
+
+
+def _to_version(row: Row[Any]) -> VersionRecord:
+    return VersionRecord(
+        version=row.version,
+        state=State(row.state),
+        create_time=row.create_time,
+        delete_time=row.delete_time,
+        created_by=row.created_by,
+        rolled_back_from=row.rolled_back_from,
+    )

@@ -1,0 +1,122 @@
+"""Parts of authentication put together without its process, and small stand-ins for vault and audit trail."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import text
+
+from mesh.database import Database, open_database
+from mesh.errors import Unavailable
+from mesh.secret import Secret
+from mesh.settings import ProcessSettings
+from services.authentication.domain.accounts import Accounts, NewUser
+from services.authentication.domain.hashing import HashingPool
+from services.authentication.domain.issuing import Issuer
+from services.authentication.domain.keyring import Keyring
+from services.authentication.domain.passwords import HashParameters
+from services.authentication.domain.permissions import Giver
+from services.authentication.domain.proving import Prover
+from services.authentication.domain.session import Client, Lifetimes
+from services.authentication.domain.sessions import Sessions
+from services.authentication.domain.sign_in import SignIn
+from services.authentication.domain.throttle import ThrottleRule
+from services.authentication.domain.user import User
+from services.authentication.store.postgres import PostgresStore
+from tests.fakes.clock import ManualClock
+
+TABLES = ("users", "sessions", "refresh_tokens", "signing_keys", "sign_in_attempts", "idempotency", "outbox")
+PASSWORD = Secret("correct horse battery")
+CLIENT = Client("192.0.2.7", "test/1")
+ROOT = Giver(frozenset({"*"}), {"admin": frozenset({"*"}), "viewer": frozenset({"bots.read"})})
+
+
+class FakeSealer:
+    """Turns bytes around. `away` makes it unavailable, as a sealed vault is."""
+
+    def __init__(self) -> None:
+        self.away = False
+
+    async def seal(self, plaintext: bytes, bound_to: bytes) -> str:
+        self._check()
+        return (bound_to + plaintext[::-1]).hex()
+
+    async def open(self, sealed: str, bound_to: bytes) -> bytes:
+        self._check()
+        return bytes.fromhex(sealed).removeprefix(bound_to)[::-1]
+
+    def _check(self) -> None:
+        if self.away:
+            raise Unavailable("VAULT_UNAVAILABLE", "the vault is away")
+
+
+class FakeTrail:
+    """Remembers what calls were about."""
+
+    def __init__(self) -> None:
+        self.resources: list[str] = []
+
+    def about(self, resource: str) -> None:
+        self.resources.append(resource)
+
+
+@dataclass(slots=True)
+class World:
+    """The service's parts without its process."""
+
+    store: PostgresStore
+    clock: ManualClock
+    sealer: FakeSealer
+    trail: FakeTrail
+    hashing: HashingPool
+    cost: HashParameters
+    keyring: Keyring
+    issuer: Issuer
+    sign_in: SignIn
+    sessions: Sessions
+    accounts: Accounts
+
+    async def user(self, username: str = "ann", *roles: str) -> User:
+        """An active user whose password is PASSWORD."""
+        return await self.accounts.create(NewUser(username, PASSWORD, roles=roles), ROOT, None)
+
+
+async def wipe(database: Database) -> None:
+    """Empty tables: the schema is shared by all tests of a run."""
+    async with database.transaction() as connection:
+        for table in TABLES:
+            await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - names of our own
+
+
+def open_schema(environment: Mapping[str, str]) -> Database:
+    """The service's schema as the service's own role."""
+    settings = ProcessSettings(
+        database_url=environment["VIVESPHERE_DATABASE_URL"],
+        database_password_file=Path(environment["VIVESPHERE_DATABASE_PASSWORD_FILE"]),
+    )
+    return open_database(settings, "authentication")
+
+
+def build(database: Database) -> World:
+    """One replica of the service's parts."""
+    store, clock, sealer, trail = PostgresStore(database), ManualClock(), FakeSealer(), FakeTrail()
+    cost = HashParameters(iterations=1, memory_kib=64, lanes=1)
+    hashing = HashingPool(2, 400, lambda: cost)
+    keyring = Keyring(store, sealer, clock)
+    lifetimes = Lifetimes(idle=timedelta(days=1), session=timedelta(days=3))
+    issuer = Issuer(keyring, lambda: lifetimes, clock)
+    prover = Prover(store, hashing, lambda: ThrottleRule(free_attempts=3), clock)
+    return World(
+        store=store,
+        clock=clock,
+        sealer=sealer,
+        trail=trail,
+        hashing=hashing,
+        cost=cost,
+        keyring=keyring,
+        issuer=issuer,
+        sign_in=SignIn(store, prover, issuer, trail, clock),
+        sessions=Sessions(store, keyring, issuer, trail, clock),
+        accounts=Accounts(store, hashing, trail, clock),
+    )

@@ -1,0 +1,204 @@
+"""The service as a process, over real mutual TLS, on the real engines."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
+import pytest
+from sqlalchemy import text
+
+from cli.embedded import EmbeddedMesh
+from mesh.ids import new_id
+from mesh.status import from_rpc_error
+from vivesphere.authentication.v1 import authentication_service_pb2 as pb
+from vivesphere.authentication.v1 import user_pb2
+from vivesphere.authentication.v1 import user_service_pb2 as users_pb
+from vivesphere.logging.v1 import log_record_pb2
+
+from .process import PASSWORD, Door, bearer, configuration, eventually, login, read, refused, running
+from .support import open_schema, wipe
+
+
+@pytest.fixture(scope="module")
+async def door(engines: EmbeddedMesh, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
+    """The running service with a stand-in for configuration; one process for the tests that only talk to it."""
+    schema = open_schema(engines.environment("authentication"))
+    await wipe(schema)
+    log = tmp_path_factory.mktemp("authentication") / "log"
+    async with (
+        configuration(engines) as targets,
+        running(engines, log, VIVESPHERE_ADMIN_PASSWORD=PASSWORD, **targets) as opened,
+    ):
+        await eventually(lambda: _policy_loaded(opened))
+        yield opened
+    assert PASSWORD not in log.read_text()
+    await wipe(schema)
+    await schema.close()
+
+
+async def _policy_loaded(door: Door) -> None:
+    pair = await login(door)
+    await door.users.ListUsers(users_pb.ListUsersRequest(), metadata=bearer(pair.access_token), timeout=5)
+
+
+async def test_a_login_gives_a_token_that_every_service_accepts(door: Door) -> None:
+    """The path everything else of the product begins with."""
+    pair = await login(door)
+    token = await read(door, pair.access_token)
+    assert (token.session_id, token.roles) == (pair.session_id, ("admin",))
+    assert (pair.token_type, pair.expires_in, pair.password_change_required) == ("Bearer", 300, False)
+    answer = await door.authentication.GetCurrentUser(
+        pb.GetCurrentUserRequest(), metadata=bearer(pair.access_token), timeout=5
+    )
+    assert (answer.user.id, answer.user.username) == (token.subject, "admin")
+    assert (list(answer.user.roles), list(answer.user.permissions)) == (["admin"], ["*"])
+
+
+async def test_a_wrong_password_and_an_unknown_name_look_alike(door: Door) -> None:
+    """Over the wire too."""
+    told = set()
+    for name in ("admin", "nobody"):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await login(door, name, "wrong password")
+        told.add((error.value.code(), error.value.details(), from_rpc_error(error.value).reason))
+    assert told == {(grpc.StatusCode.UNAUTHENTICATED, "user name and password do not match", "LOGIN_FAILED")}
+
+
+async def test_a_malformed_request_names_the_field(door: Door) -> None:
+    """The contract's rules are in force."""
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await door.authentication.Login(pb.LoginRequest(password="x"), timeout=5)
+    told = from_rpc_error(error.value)
+    assert (told.code, told.violations[0].field) == ("INVALID_ARGUMENT", "username")
+
+
+async def test_a_used_refresh_token_ends_the_session(door: Door) -> None:
+    """Refused, and so is what the thief, or the owner, got for it."""
+    pair = await login(door)
+    request = pb.RefreshTokenRequest(refresh_token=pair.refresh_token)
+    successor = (await door.authentication.RefreshToken(request, timeout=5)).token_pair
+    assert successor.session_id == pair.session_id
+    with refused("TOKEN_INVALID"):
+        await door.authentication.RefreshToken(request, timeout=5)
+    with refused("TOKEN_INVALID"):
+        await door.authentication.RefreshToken(
+            pb.RefreshTokenRequest(refresh_token=successor.refresh_token), timeout=5
+        )
+    with refused("TOKEN_INVALID"):
+        await door.authentication.GetCurrentUser(
+            pb.GetCurrentUserRequest(), metadata=bearer(successor.access_token), timeout=5
+        )
+
+
+async def test_after_signing_out_the_session_is_over(door: Door) -> None:
+    """For its tokens of both kinds."""
+    pair = await login(door)
+    await door.authentication.Logout(pb.LogoutRequest(), metadata=bearer(pair.access_token), timeout=5)
+    with refused("TOKEN_INVALID"):
+        await door.authentication.RefreshToken(
+            pb.RefreshTokenRequest(refresh_token=pair.refresh_token), timeout=5
+        )
+    other = await login(door)
+    answer = await door.authentication.IntrospectToken(
+        pb.IntrospectTokenRequest(token=pair.access_token), metadata=bearer(other.access_token), timeout=5
+    )
+    assert answer == pb.IntrospectTokenResponse(active=False)
+
+
+async def test_sessions_are_listed_in_pages_and_revoked(door: Door) -> None:
+    """What the page of one's devices needs."""
+    pairs = [await login(door) for _ in range(3)]
+    own = bearer(pairs[-1].access_token)
+    seen, token = [], ""
+    while True:
+        page = await door.authentication.ListSessions(
+            pb.ListSessionsRequest(page_size=2, page_token=token), metadata=own, timeout=5
+        )
+        seen += [(session.id, session.current) for session in page.sessions]
+        token = page.next_page_token
+        if not token:
+            break
+    assert seen[0] == (pairs[-1].session_id, True)
+    assert {pair.session_id for pair in pairs} <= {session for session, _ in seen}
+    await door.authentication.RevokeSession(
+        pb.RevokeSessionRequest(session_id=pairs[0].session_id), metadata=own, timeout=5
+    )
+    with refused("SESSION_NOT_FOUND"):
+        await door.authentication.RevokeSession(
+            pb.RevokeSessionRequest(session_id=new_id()), metadata=own, timeout=5
+        )
+
+
+async def test_users_are_made_changed_and_removed_within_the_givers_rights(door: Door) -> None:
+    """A clerk manages users and cannot make an administrator."""
+    admin = bearer((await login(door)).access_token)
+    request = users_pb.CreateUserRequest(
+        username="Clerk", password="clerk password", roles=["clerk"], request_id=new_id()
+    )
+    clerk = (await door.users.CreateUser(request, metadata=admin, timeout=5)).user
+    assert (clerk.username, clerk.state) == ("clerk", user_pb2.USER_STATE_ACTIVE)
+    again = (await door.users.CreateUser(request, metadata=admin, timeout=5)).user
+    assert again.id == clerk.id
+    own = bearer((await login(door, "clerk", "clerk password")).access_token)
+    for roles, reason in ((["admin"], "PERMISSION_MISSING"), (["ghost"], "ROLE_NOT_FOUND")):
+        with refused(reason):
+            await door.users.CreateUser(
+                users_pb.CreateUserRequest(username="eve", password="eves password", roles=roles),
+                metadata=own,
+                timeout=5,
+            )
+    change = users_pb.UpdateUserRequest(
+        user_id=clerk.id, user=user_pb2.User(display_name="The clerk", etag=clerk.etag)
+    )
+    changed = (await door.users.UpdateUser(change, metadata=admin, timeout=5)).user
+    assert (changed.display_name, list(changed.roles)) == ("The clerk", ["clerk"])
+    found = await door.users.ListUsers(
+        users_pb.ListUsersRequest(filter="roles : clerk"), metadata=own, timeout=5
+    )
+    assert [user.id for user in found.users] == [clerk.id]
+    await door.users.DeleteUser(users_pb.DeleteUserRequest(user_id=clerk.id), metadata=admin, timeout=5)
+    with refused("USER_NOT_FOUND"):
+        await door.users.GetUser(users_pb.GetUserRequest(user_id=clerk.id), metadata=admin, timeout=5)
+
+
+async def test_the_last_administrator_cannot_be_disabled(door: Door) -> None:
+    """Nor by itself."""
+    admin = bearer((await login(door)).access_token)
+    me = await door.authentication.GetCurrentUser(pb.GetCurrentUserRequest(), metadata=admin, timeout=5)
+    with refused("LAST_ADMINISTRATOR"):
+        await door.users.UpdateUser(
+            users_pb.UpdateUserRequest(
+                user_id=me.user.id, user=user_pb2.User(state=user_pb2.USER_STATE_DISABLED)
+            ),
+            metadata=admin,
+            timeout=5,
+        )
+
+
+async def test_what_is_not_built_yet_says_so(door: Door) -> None:
+    """In the contract, not in this version."""
+    admin = bearer((await login(door)).access_token)
+    with refused("NOT_IMPLEMENTED"):
+        await door.authentication.EnrollTotp(pb.EnrollTotpRequest(), metadata=admin, timeout=5)
+
+
+async def test_sign_ins_are_on_the_trail_with_their_user_and_without_their_password(
+    door: Door, engines: EmbeddedMesh
+) -> None:
+    """Success and failure, both naming whom they were about."""
+    pair = await login(door)
+    subject = (await read(door, pair.access_token)).subject
+    with refused("LOGIN_FAILED"):
+        await login(door, "admin", "hunter2-on-the-trail")
+    schema = open_schema(engines.environment("authentication"))
+    async with schema.read() as connection:
+        rows = await connection.execute(
+            text("SELECT payload FROM outbox WHERE subject = 'audit.authentication' ORDER BY create_time")
+        )
+        payloads = [bytes(row.payload) for row in rows]
+    await schema.close()
+    records = [log_record_pb2.LogRecord.FromString(payload).audit for payload in payloads]
+    logins = [record for record in records if record.action.endswith("/Login")]
+    assert {record.outcome for record in logins[-2:]} == {"OK", "UNAUTHENTICATED"}
+    assert {record.resource for record in logins[-2:]} == {f"users/{subject}"}
+    assert not any(b"hunter2-on-the-trail" in payload or PASSWORD.encode() in payload for payload in payloads)
