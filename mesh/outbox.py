@@ -79,8 +79,13 @@ class Publisher(Protocol):
 
 async def first_delivery(connection: AsyncConnection, consumer: str, message_id: str) -> bool:
     """Whether this consumer sees the message for the first time; remembers it in the same transaction."""
-    statement = insert(inbox).values(consumer=consumer, message_id=message_id).on_conflict_do_nothing()
-    return (await connection.execute(statement)).rowcount == 1
+    statement = (
+        insert(inbox)
+        .values(consumer=consumer, message_id=message_id)
+        .on_conflict_do_nothing()
+        .returning(inbox.c.message_id)
+    )
+    return (await connection.execute(statement)).one_or_none() is not None
 
 
 class Outbox:
@@ -164,7 +169,7 @@ class Outbox:
             rows = (await connection.execute(query)).all()
             if not rows:
                 return 0
-            sent = await self._publish([row._tuple() for row in rows])
+            sent = await self._publish([tuple(row) for row in rows])
             if sent:
                 await connection.execute(
                     update(outbox).where(outbox.c.id.in_(sent)).values(publish_time=func.now())
