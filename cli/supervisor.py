@@ -11,7 +11,8 @@ is a mistake a person must see. The supervisor keeps no file; `on_change` lets t
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -57,6 +58,7 @@ class Supervisor:
         self._on_change = on_change
         self._stages: dict[int, list[Child]] = {}
         self._keepers = TaskSet()
+        self._keeping: dict[str, asyncio.Task[None]] = {}
 
     @property
     def children(self) -> list[Child]:
@@ -80,8 +82,28 @@ class Supervisor:
         self._on_change()
         await child.wait_ready()
         self._report(Event("ready", child.spec.name))
-        self._keepers.spawn(self._keep(child), name=f"keep {child.spec.name}")
+        self._watch(child)
         self._on_change()
+
+    def _watch(self, child: Child) -> None:
+        name = child.spec.name
+        self._keeping[name] = self._keepers.spawn(self._keep(child), name=f"keep {name}")
+
+    @asynccontextmanager
+    async def without(self, name: str) -> AsyncIterator[None]:
+        """Take a child down for the length of the block and start it again after it. Raises KeyError for an unknown name."""
+        child = {child.spec.name: child for child in self.children}[name]
+        keeper = self._keeping.pop(name)
+        keeper.cancel()
+        await asyncio.wait([keeper])
+        await child.stop(child.spec.stop_seconds)
+        try:
+            yield
+        finally:
+            await child.spawn()
+            await child.wait_ready()
+            self._watch(child)
+            self._on_change()
 
     async def _keep(self, child: Child) -> None:
         crashes = 0

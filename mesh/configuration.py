@@ -40,7 +40,9 @@ SILENCE = timedelta(seconds=15)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)  # no slots: `SettingDefinition[int](…)` cannot set `__orig_class__` on a frozen class with slots
+@dataclass(
+    frozen=True
+)  # no slots: `SettingDefinition[int](…)` cannot set `__orig_class__` on a frozen class with slots
 class SettingDefinition(Generic[T]):
     """One setting that a service owns. `json_schema` is draft 2020-12 and holds for `default` as well."""
 

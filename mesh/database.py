@@ -5,6 +5,7 @@ the outbox, or nothing at all. `read` is for queries. Losing the database become
 each connection before it lends it, so a restarted server is found again without a restart of ours.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -18,7 +19,8 @@ from mesh.errors import Aborted, DeadlineExceeded, MeshError, Unavailable
 from mesh.settings import ProcessSettings
 
 CONNECT_TIMEOUT_SECONDS = 3
-POOL_TIMEOUT_SECONDS = 5
+POOL_TIMEOUT_SECONDS = 3
+ANSWER_TIMEOUT_SECONDS = 4
 STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 5_000
 POOL_SIZE = 8
@@ -58,7 +60,7 @@ class Database:
         """
         then: list[Then] = []
         with _told_as_mesh_errors():
-            async with self._engine.begin() as connection:
+            async with self._connected() as connection, connection.begin():
                 yield connection
                 for hook in self._before_commit if concludes else ():
                     follow_up = await hook(connection)
@@ -71,8 +73,19 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading; whatever is written is rolled back."""
         with _told_as_mesh_errors():
-            async with self._engine.connect() as connection:
+            async with self._connected() as connection:
                 yield connection
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that answered just now. A server that is there and says nothing is as good as away."""
+        connection = self._engine.connect()
+        async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+            await connection.start()
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
     async def check(self) -> None:
         """Raises Unavailable unless the database answers."""
@@ -103,7 +116,9 @@ def _translate(error: BaseException) -> MeshError | None:
         return Aborted("VERSION_MISMATCH", "another writer was faster; repeat the call")
     if isinstance(original, (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)):
         return DeadlineExceeded("DEADLINE_TOO_SHORT", "the database did not finish in time")
-    lost = isinstance(original, (psycopg.OperationalError, psycopg.InterfaceError, exc.TimeoutError, OSError))
+    lost = isinstance(
+        original, (psycopg.OperationalError, psycopg.InterfaceError, exc.TimeoutError, OSError, TimeoutError)
+    )
     if lost or (isinstance(error, exc.DBAPIError) and error.connection_invalidated):
         logger.bind(error=type(original).__name__).warning("database unavailable")
         return Unavailable(

@@ -65,7 +65,13 @@ class Redactor:
             if literal in lowered:
                 text = NAMED_PATTERN.sub(self._replace, text)
                 break
-        if LONG_RUN.search(text) is not None or "eyj" in lowered or "vsk_" in lowered or "vsr_" in lowered or "hvs." in lowered:
+        if (
+            LONG_RUN.search(text) is not None
+            or "eyj" in lowered
+            or "vsk_" in lowered
+            or "vsr_" in lowered
+            or "hvs." in lowered
+        ):
             return BARE_PATTERN.sub(REDACTED, text)
         return text
 

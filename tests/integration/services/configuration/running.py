@@ -1,0 +1,104 @@
+"""The service as a process of its own, a stand-in for authentication's public keys, and channels as services and users have them."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.api import httpbody_pb2
+
+from cli.embedded import EmbeddedMesh
+from cli.registry import PROJECT_ROOT
+from tests.fakes.mesh import Issuer
+from vivesphere.authentication.v1 import authentication_service_pb2, authentication_service_pb2_grpc
+
+
+class Keys(authentication_service_pb2_grpc.AuthenticationServiceServicer):
+    """Gives out the public key of a test's issuer of tokens."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+
+    async def GetJwks(
+        self, request: authentication_service_pb2.GetJwksRequest, context: object
+    ) -> authentication_service_pb2.GetJwksResponse:
+        """As authentication answers."""
+        body = httpbody_pb2.HttpBody(content_type="application/json", data=await self._issuer.jwks())
+        return authentication_service_pb2.GetJwksResponse(jwks=body)
+
+
+@asynccontextmanager
+async def public_keys(engines: EmbeddedMesh, issuer: Issuer) -> AsyncIterator[None]:
+    """A server where authentication would be."""
+    files = engines.data.tls_files("authentication")
+    credentials = grpc.ssl_server_credentials(
+        [(files.key_file.read_bytes(), files.cert_file.read_bytes())],
+        files.ca_file.read_bytes(),
+        True,
+    )
+    server = grpc.aio.server()
+    authentication_service_pb2_grpc.add_AuthenticationServiceServicer_to_server(Keys(issuer), server)
+    server.add_secure_port(f"127.0.0.1:{engines.ports['authentication']}", credentials)
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(0)
+
+
+class Service:
+    """Starts and stops `python -m services.configuration`."""
+
+    def __init__(self, engines: EmbeddedMesh) -> None:
+        self._engines = engines
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Return when its health says SERVING."""
+        spec = self._engines.service_spec("configuration")
+        log = self._engines.data.logs / "configuration-under-test.log"
+        with log.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *spec.argv, env=dict(spec.env), cwd=PROJECT_ROOT, stdout=output, stderr=output
+            )
+        async with asyncio.timeout(20):
+            while not await spec.ready():
+                if self._process.returncode is not None:
+                    raise AssertionError(log.read_text()[-4000:])
+                await asyncio.sleep(0.05)
+
+    async def stop(self, how: signal.Signals = signal.SIGTERM) -> float:
+        """End it; seconds that took."""
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return 0.0
+        started = asyncio.get_running_loop().time()
+        process.send_signal(how)
+        async with asyncio.timeout(10):
+            await process.wait()
+        return asyncio.get_running_loop().time() - started
+
+
+def channel(engines: EmbeddedMesh, identity: str) -> grpc.aio.Channel:
+    """A channel to the service with the certificate of `identity`."""
+    files = engines.data.tls_files(identity)
+    credentials = grpc.ssl_channel_credentials(
+        files.ca_file.read_bytes(), files.key_file.read_bytes(), files.cert_file.read_bytes()
+    )
+    options: list[tuple[str, Any]] = [
+        ("grpc.ssl_target_name_override", "configuration"),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.initial_reconnect_backoff_ms", 50),
+        ("grpc.max_reconnect_backoff_ms", 200),
+    ]
+    return grpc.aio.secure_channel(
+        f"127.0.0.1:{engines.ports['configuration']}", credentials, options=options
+    )
+
+
+def as_user(token: str) -> tuple[tuple[str, str], ...]:
+    """Metadata of a call that a user makes through the gateway."""
+    return (("authorization", f"Bearer {token}"),)
