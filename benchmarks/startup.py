@@ -46,7 +46,7 @@ async def running(folder: Path) -> AsyncIterator[Up]:
     )
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await _until_announced(process)
+            await until_announced(process)
         data = DataDir(folder)
         yield Up(time.monotonic() - began, data, read_state(data).addresses)
     finally:
@@ -54,7 +54,8 @@ async def running(folder: Path) -> AsyncIterator[Up]:
         await process.wait()
 
 
-async def _until_announced(process: asyncio.subprocess.Process) -> None:
+async def until_announced(process: asyncio.subprocess.Process) -> None:
+    """Returns once `vivesphere up` says that it runs. Raises RuntimeError with what it printed if it ends instead."""
     assert process.stdout is not None
     seen = []
     async for line in process.stdout:

@@ -195,11 +195,11 @@ class ConfigurationWatch:
 
     async def _apply(self, copy: Copy) -> None:
         refused = self._refusals(copy.settings)
-        if refused and self._copy is not None:
-            kept = {key: self._copy.settings.get(key, self._definitions[key].default) for key in refused}
+        if refused:
+            before = {} if self._copy is None else self._copy.settings
+            kept = {key: before.get(key, self._definitions[key].default) for key in refused}
             copy = replace(copy, settings={**copy.settings, **kept})
-        typed = {key: _typed(value, self._definitions.get(key)) for key, value in copy.settings.items()}
-        self._copy = replace(copy, settings=typed)
+        self._copy = copy
         logger.bind(revision=copy.revision, refused=sorted(refused)).debug("configuration applied")
         await self._acknowledge(copy, refused)
 
@@ -263,11 +263,16 @@ def _with_changes(copy: Copy, transaction: watch_pb2.PolicyTransaction) -> Copy:
 
 
 def _plain(value: struct_pb2.Value) -> Any:
-    return json_format.MessageToDict(value)
+    return _whole(json_format.MessageToDict(value))
 
 
-def _typed(value: Any, definition: SettingDefinition[Any] | None) -> Any:
-    """protobuf's Value has one kind of number; a setting whose default is an integer stays one."""
-    if definition is not None and isinstance(definition.default, int) and isinstance(value, float):
-        return int(value)
+def _whole(value: Any) -> Any:
+    """protobuf's Value has one kind of number, a double; integral ones are integers again, inside lists and objects too."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [_whole(item) for item in value]
+        case dict():
+            return {name: _whole(item) for name, item in value.items()}
     return value

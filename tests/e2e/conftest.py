@@ -1,6 +1,13 @@
-"""A whole mesh for the run: every service, the sandbox and the gateway as processes on the shared engines."""
+"""A whole mesh for the run: every service, the sandbox and the gateway as processes on the shared engines.
 
-from collections.abc import AsyncIterator, Iterator
+The supervisor lives in the event loop of the session and reads what the processes print; while that loop stands still they would block
+on full pipes. So tests that are not coroutines run in a thread, and the loop goes on.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -11,6 +18,7 @@ from cli.rest import Api
 from cli.up import UpOptions, start_processes, with_free_ports
 
 PASSWORD = "a password of this test run"
+PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,20 +26,46 @@ class Running:
     """Where the mesh of this run listens."""
 
     mesh: EmbeddedMesh
+    loop: asyncio.AbstractEventLoop
     url: str
     grpc: str
     sandbox: str
 
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """The mesh without one of its processes, for the length of the block. For tests in a thread."""
+        outage = self.mesh.supervisor.without(name)
+        asyncio.run_coroutine_threadsafe(outage.__aenter__(), self.loop).result(PATIENCE_SECONDS)
+        try:
+            yield
+        finally:
+            asyncio.run_coroutine_threadsafe(outage.__aexit__(None, None, None), self.loop).result(
+                PATIENCE_SECONDS
+            )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is not a coroutine in a thread, see above."""
+    running = pyfuncitem.funcargs.get("running")
+    if running is None or inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    wanted = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in wanted}
+    running.loop.run_until_complete(asyncio.to_thread(pyfuncitem.obj, **arguments))
+    return True
+
 
 @pytest.fixture(scope="session")
-async def running(engines: EmbeddedMesh) -> AsyncIterator[Running]:
+async def running(engines: EmbeddedMesh) -> Running:
     """The mesh, ready; the engines' fixture stops its processes."""
     wanted = UpOptions(data_dir=engines.data.root / "elsewhere", http_port=0, grpc_port=0, sandbox_port=0)
     options = with_free_ports(wanted)
     user = prepare_first_user(engines.data, {"VIVESPHERE_ADMIN_PASSWORD": PASSWORD})
     await start_processes(engines, options, user)
-    yield Running(
+    return Running(
         engines,
+        asyncio.get_running_loop(),
         f"http://127.0.0.1:{options.http_port}",
         f"127.0.0.1:{options.grpc_port}",
         f"http://127.0.0.1:{options.sandbox_port}",

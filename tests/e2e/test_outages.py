@@ -35,13 +35,11 @@ def pids(running: Running) -> dict[str, int | None]:
     return {c.spec.name: c.pid for c in running.mesh.supervisor.children if c.spec.name not in engines}
 
 
-async def test_without_the_vault_secrets_wait_and_the_rest_works(
-    running: Running, api: Api, sandbox: Api
-) -> None:
+def test_without_the_vault_secrets_wait_and_the_rest_works(running: Running, api: Api, sandbox: Api) -> None:
     """Storing credentials needs the vault; reading bots does not. Posts wait and go out when it is back."""
     bot, account = connected_bot(api, sandbox, "vaulted")
     before = pids(running)
-    async with running.mesh.supervisor.without("openbao"):
+    with running.without("openbao"):
         credentials = {
             "consumerKey": "a",
             "consumerSecret": "b",
@@ -60,13 +58,11 @@ async def test_without_the_vault_secrets_wait_and_the_rest_works(
     assert pids(running) == before
 
 
-async def test_without_nats_calls_are_answered_and_posts_wait(
-    running: Running, api: Api, sandbox: Api
-) -> None:
+def test_without_nats_calls_are_answered_and_posts_wait(running: Running, api: Api, sandbox: Api) -> None:
     """The outbox keeps what was promised; nothing acknowledged is lost, and nothing is sent twice afterwards."""
     bot, account = connected_bot(api, sandbox, "unheard")
     before = pids(running)
-    async with running.mesh.supervisor.without("nats"):
+    with running.without("nats"):
         post = api.post(f"/api/v1/bots/{bot['id']}/posts", {"text": "after the silence"}, publishNow="true")
         assert api.get(f"/api/v1/posts/{post['id']}")["state"] != "POST_STATE_PUBLISHED"
         assert eventually(lambda: ready(running)[0], lambda code: code == 503) == 503
@@ -80,13 +76,11 @@ async def test_without_nats_calls_are_answered_and_posts_wait(
     assert pids(running) == before
 
 
-async def test_without_the_database_calls_are_refused_at_once(
-    running: Running, api: Api, sandbox: Api
-) -> None:
+def test_without_the_database_calls_are_refused_at_once(running: Running, api: Api, sandbox: Api) -> None:
     """Unavailable with a reason instead of a hanging request; public keys and health are still there."""
     bot, account = connected_bot(api, sandbox, "stateless")
     before = pids(running)
-    async with running.mesh.supervisor.without("postgres"):
+    with running.without("postgres"):
         for call in (
             lambda: api.get(f"/api/v1/bots/{bot['id']}"),
             lambda: api.post("/api/v1/bots", {"handle": "nowhere"}),
@@ -103,9 +97,9 @@ async def test_without_the_database_calls_are_refused_at_once(
     assert pids(running) == before
 
 
-async def test_without_a_service_the_gateway_names_it(running: Running, api: Api) -> None:
+def test_without_a_service_the_gateway_names_it(running: Running, api: Api) -> None:
     """A service that is down answers 503 with its name; its neighbours do not notice."""
-    async with running.mesh.supervisor.without("logging"):
+    with running.without("logging"):
         error = refused(lambda: api.get("/api/v1/logs"))
         assert (error.status, error.reason) == (503, "SERVICE_UNAVAILABLE")
         assert "logging" in error.message

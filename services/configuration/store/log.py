@@ -132,7 +132,8 @@ class LogTable:
             .values(revision=config_head.c.revision + 1, commit_time=now)
             .returning(config_head.c.revision, config_head.c.commit_time)
         )
-        return (await self._connection.execute(statement)).one()._tuple()
+        revision, commit_time = (await self._connection.execute(statement)).one()
+        return revision, commit_time
 
     async def _carry_out(self, change: Change, revision: int, actor: str, now: datetime) -> None:
         settings, roles = SettingsTable(self._connection), RolesTable(self._connection)

@@ -60,7 +60,7 @@ class PostgresWriter(PostgresReader):
             )
         )
         found = row.one_or_none()
-        return None if found is None else found._tuple()
+        return None if found is None else (found.request_hash, found.response)
 
     async def remember(
         self, request_id: str, method: str, actor: str, request_hash: str, response: Json

@@ -252,27 +252,68 @@ async def test_a_service_keeps_what_it_cannot_accept_and_says_so(mesh: Mesh) -> 
             await _until(lambda: new.value(ATTEMPTS) == 500)
             await _until(lambda: old.revision == new.revision)
             assert old.value(strict) == 20
-            states = await _eventually_states(mesh, "strict-1", "new-1")
-            assert states["strict-1"].state == rollout_pb2.INSTANCE_STATE_REFUSED
-            assert states["strict-1"].refusals[0].key == ATTEMPTS.key
-            assert states["new-1"].state == rollout_pb2.INSTANCE_STATE_CURRENT
-
-
-async def _eventually_states(mesh: Mesh, refusing: str, other: str) -> dict[str, rollout_pb2.InstanceStatus]:
-    stub = watch_service_pb2_grpc.WatchServiceStub(mesh.gateway)
-    states: dict[str, rollout_pb2.InstanceStatus] = {}
-    async with asyncio.timeout(5):
-        while not (
-            states.keys() >= {refusing, other}
-            and states[refusing].refusals
-            and states[other].applied_revision
-        ):
-            answer = await mesh.call(
-                stub.GetRollout, watch_service_pb2.GetRolloutRequest(service="bot_manager"), "viewer"
+            known = await _eventually_states(
+                mesh,
+                {
+                    "strict-1": rollout_pb2.INSTANCE_STATE_REFUSED,
+                    "new-1": rollout_pb2.INSTANCE_STATE_CURRENT,
+                    "test-1": rollout_pb2.INSTANCE_STATE_AWAY,
+                },
             )
-            states = {status.instance: status for status in answer.instances}
+            assert known["strict-1"].refusals[0].key == ATTEMPTS.key
+
+
+async def test_a_first_value_that_breaks_the_law_gives_way_to_the_default(mesh: Mesh) -> None:
+    """A process that starts has no older value to keep, and must not run with a forbidden one."""
+    strict = SettingDefinition[int](
+        "bot_manager.publish.limit", 3, {"type": "integer", "maximum": 50}, "Old."
+    )
+    wide = SettingDefinition[int]("bot_manager.publish.limit", 3, {"type": "integer"}, "New.")
+    own = channel(mesh.engines, "bot_manager")
+    declare = watch_service_pb2_grpc.WatchServiceStub(own).RegisterDefinitions
+    await declare(
+        watch_service_pb2.RegisterDefinitionsRequest(definitions=[wide.to_proto()], release="99.0.0"),
+        timeout=5,
+    )
+    request = settings_service_pb2.UpdateSettingRequest(key=wide.key, value=from_json(600))
+    await mesh.call(mesh.settings.UpdateSetting, request)
+    async with _watching(mesh, strict, "old-release") as watch:
+        assert watch.value(strict) == 3
+    async with _watching(mesh, wide, "new-release") as watch:
+        assert watch.value(wide) == 600
+    await own.close()
+
+
+async def test_whole_numbers_stay_whole_inside_of_values(mesh: Mesh) -> None:
+    """`range(5.0)` is a TypeError in whichever service reads the setting."""
+    delays = SettingDefinition[list[int]](
+        "bot_manager.publish.delays", [1, 5], {"type": "array", "items": {"type": "number"}}, "Waits."
+    )
+    own = channel(mesh.engines, "bot_manager")
+    watch = ConfigurationWatch("bot_manager", "delays-1", own, SystemClock())
+    watch.define([delays])
+    running = asyncio.create_task(watch.run())
+    await _until(lambda: watch.revision > 0)
+    request = settings_service_pb2.UpdateSettingRequest(key=delays.key, value=from_json([1, 7, 0.5]))
+    await mesh.call(mesh.settings.UpdateSetting, request)
+    await _until(lambda: watch.value(delays) == [1, 7, 0.5])
+    assert repr(watch.value(delays)) == "[1, 7, 0.5]"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await own.close()
+
+
+async def _eventually_states(mesh: Mesh, wanted: dict[str, int]) -> dict[str, rollout_pb2.InstanceStatus]:
+    """What GetRollout says of bot_manager's instances once those in `wanted` are in their states."""
+    stub = watch_service_pb2_grpc.WatchServiceStub(mesh.gateway)
+    request = watch_service_pb2.GetRolloutRequest(service="bot_manager")
+    async with asyncio.timeout(5):
+        while True:
+            answer = await mesh.call(stub.GetRollout, request, "viewer")
+            known = {status.instance: status for status in answer.instances}
+            if wanted.items() <= {name: int(status.state) for name, status in known.items()}.items():
+                return known
             await asyncio.sleep(0.05)
-    return states
 
 
 async def test_who_may_do_what(mesh: Mesh) -> None:
@@ -360,11 +401,11 @@ async def test_people_watch_settings_too(mesh: Mesh) -> None:
     stream = mesh.settings.WatchSettings(
         settings_service_pb2.WatchSettingsRequest(), metadata=as_user(token), timeout=10
     )
-    first = await stream.read()
+    first: Any = await stream.read()
     assert first.HasField("bookmark")
     stored = await mesh.put(77)
     while True:
-        response = await stream.read()
+        response: Any = await stream.read()
         if response.HasField("transaction"):
             break
     (change,) = response.transaction.changes

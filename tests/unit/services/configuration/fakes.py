@@ -53,6 +53,10 @@ class MemoryHistory:
         """A reader with a log."""
         yield self
 
+    def write(self) -> Any:
+        """Nothing here writes through the port."""
+        raise NotImplementedError
+
     @property
     def log(self) -> "MemoryHistory":
         """The log is this object."""

@@ -42,7 +42,7 @@ def test_each_setting_occurs_once_with_its_newest_value() -> None:
         ),
     )
     message = from_transaction(transaction)
-    kinds = [change.WhichOneof("change") for change in message.changes]
+    kinds = [str(change.WhichOneof("change")) for change in message.changes]
     assert sorted(kinds) == ["removed_role_id", "role_binding", "setting"]
     (setting,) = [change.setting for change in message.changes if change.HasField("setting")]
     assert (setting.value.number_value, setting.revision) == (3, 8)
