@@ -18,6 +18,7 @@ async def assemble(process: Process) -> None:
     """Puts the service together on `process`."""
     process.define_settings(LEASES_MAX_PER_BOT)
     vault = VaultSecrets(process.vault())
+    process.health.add("vault", vault.check)
     catalogue = PostgresCatalogue(process.database)
     trail = PostgresTrail(process.database)
     settler = Settler(vault, catalogue, process.clock)

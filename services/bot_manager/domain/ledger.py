@@ -137,7 +137,7 @@ def accept(
     part = replace(
         post.parts[part_index], state=PartState.PUBLISHED, x_post_id=x_post_id, publish_time=publish_time
     )
-    after = replace(post, parts=_with_part(post, part), miss_time=None)
+    after = replace(post, parts=_with_part(post, part), miss_time=None, attempts_before=post.attempt_count)
     if after.next_part is None:
         done = replace(
             _let_go(after, PostEvent.ACCEPT_LAST), publish_time=publish_time, failure=None, due_time=None

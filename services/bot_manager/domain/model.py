@@ -205,6 +205,8 @@ class Post:
     claimed_by: str = ""
     lease_end_time: datetime | None = None
     attempt_count: int = 0
+    attempts_before: int = 0
+    """Of these, how many were made before it was last scheduled by a person or got a part to X: they count against no limit."""
     entry_count: int = 0
     """Entries of its story so far."""
 
@@ -212,6 +214,11 @@ class Post:
     def x_post_ids(self) -> tuple[str, ...]:
         """Ids on X of the parts published so far, in order."""
         return tuple(part.x_post_id for part in self.parts if part.x_post_id)
+
+    @property
+    def tries(self) -> int:
+        """Attempts that count against the limit."""
+        return self.attempt_count - self.attempts_before
 
     @property
     def next_part(self) -> Part | None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
 from mesh.errors import AlreadyExists, FailedPrecondition, NotFound
-from services.bot_manager.domain.lifecycle import BOT_TABLE, UNSETTLED, BotEvent, next_state
+from services.bot_manager.domain.lifecycle import BOT_TABLE, UNSETTLED, BotEvent
 from services.bot_manager.domain.listing import Condition, Operator, Page, Position, Query
 from services.bot_manager.domain.model import ACTOR, Bot, CredentialsStatus, Post, PostState, StateDetail
 from services.bot_manager.domain.rules import cancel
@@ -86,7 +86,10 @@ class PostgresBots:
             edited = edit(bot)
             if edited is bot:
                 return bot
-            steps = [Step(post, cancel(post, edited.state_detail.actor, "the bot was archived")) for post in waiting.values()]
+            steps = [
+                Step(post, cancel(post, edited.state_detail.actor, "the bot was archived"))
+                for post in waiting.values()
+            ]
             await write(connection, steps, now, self._instance)
             return await _put(connection, replace(edited, version=bot.version + 1, update_time=now))
 
@@ -94,13 +97,12 @@ class PostgresBots:
         """See the port."""
 
         def edit(bot: Bot) -> Bot:
-            if bot.state not in BOT_TABLE[event] or (state := next_state(bot.state, event)) is bot.state:
-                return bot
             credentials = bot.credentials
-            if event is BotEvent.REFUSE_CREDENTIALS and credentials is not None:
-                credentials = replace(
-                    credentials, verified=False, verify_time=now, failure_reason=reason
-                )
+            if event is BotEvent.REFUSE_CREDENTIALS and credentials is not None and credentials.verified:
+                credentials = replace(credentials, verified=False, verify_time=now, failure_reason=reason)
+            state = BOT_TABLE[event].get(bot.state, bot.state)
+            if state is bot.state:
+                return bot if credentials is bot.credentials else replace(bot, credentials=credentials)
             detail = StateDetail(reason, message, ACTOR, now)
             return replace(bot, state=state, state_detail=detail, credentials=credentials)
 
@@ -153,10 +155,7 @@ def _handle_is_free() -> Iterator[None]:
         yield
     except exc.IntegrityError as error:
         cause = error.orig
-        if (
-            isinstance(cause, psycopg.errors.UniqueViolation)
-            and cause.diag.constraint_name == HANDLE_INDEX
-        ):
+        if isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == HANDLE_INDEX:
             raise AlreadyExists(
                 "HANDLE_TAKEN", "another bot that is not archived has this handle", field="bot.handle"
             ) from None
@@ -165,7 +164,7 @@ def _handle_is_free() -> Iterator[None]:
 
 def _condition(condition: Condition) -> ColumnElement[bool]:
     if condition.field == "labels":
-        label = bots.c.labels[condition.key].astext
+        label: ColumnElement[Any] = bots.c.labels[condition.key].astext
         if condition.operator is Operator.CONTAINS:
             return label.icontains(str(condition.value), autoescape=True)
         return compare(label, condition)

@@ -36,9 +36,7 @@ def page_of(select: Select[Any], query: Query, column: Column, identity: Column)
     return select.order_by(first.nulls_last(), second).limit(query.limit + 1)
 
 
-def _after(
-    position: Position, column: Column, identity: Column, *, descending: bool
-) -> ColumnElement[bool]:
+def _after(position: Position, column: Column, identity: Column, *, descending: bool) -> ColumnElement[bool]:
     beyond: Callable[[Any, Any], Any] = lt if descending else gt
     if position.value is None:
         return and_(column.is_(None), beyond(identity, position.id))

@@ -267,6 +267,9 @@ class PostStore(Protocol):
         """
         ...
 
+    async def recall(self, key: RequestKey, now: datetime) -> Post | None:
+        """What the key stands for, to answer a repeat before anything else is checked. Raises InvalidArgument (IDEMPOTENCY_KEY_REUSED)."""
+        ...
 
     async def get(self, post_id: str) -> Post:
         """Raises NotFound (POST_NOT_FOUND)."""
@@ -341,4 +344,16 @@ class MetricStore(Protocol):
         self, bot_id: str, start: datetime, end: datetime
     ) -> tuple[int, Counters, datetime | None]:
         """Of the posts published in the span: how many, the sum of their parts' last counters, when X was last read."""
+        ...
+
+    async def of_bot(self, bot_id: str, start: datetime, end: datetime) -> Sequence[Reading]:
+        """Readings in the span by time, after the last one of each part from before it."""
+        ...
+
+    async def gone_since(self, bot_id: str, since: datetime) -> Sequence[str]:
+        """Posts of the bot of which X said from then on that a part is deleted."""
+        ...
+
+    async def foreign(self, bot_id: str, post_ids: Sequence[str]) -> Sequence[str]:
+        """Those of the ids that are no posts of the bot."""
         ...

@@ -13,7 +13,7 @@ from services.bot_manager.domain.listing import Condition, Operator, Page, Posit
 from services.bot_manager.domain.model import Change, Entry, Post, StoredEntry
 from services.bot_manager.store.listing import compare, page_of
 from services.bot_manager.store.ports import RequestKey
-from services.bot_manager.store.requests import first_result
+from services.bot_manager.store.requests import first_result, recall
 from services.bot_manager.store.rows import to_entry
 from services.bot_manager.store.tables import post_events, post_parts, posts
 from services.bot_manager.store.writing import Step, insert_post, read_posts, with_parts, write
@@ -49,6 +49,12 @@ class PostgresPosts:
                 return await _get(connection, first)
             return await insert_post(connection, post, entries, post.create_time, self._instance)
 
+    async def recall(self, key: RequestKey, now: datetime) -> Post | None:
+        """See the port."""
+        async with self._database.read() as connection:
+            first = await recall(connection, key, now)
+            return None if first is None else await _get(connection, first)
+
     async def get(self, post_id: str) -> Post:
         """See the port."""
         async with self._database.read() as connection:
@@ -83,7 +89,7 @@ class PostgresPosts:
             check(await _get(connection, post_id, lock=True))
             await connection.execute(delete(posts).where(posts.c.id == post_id))
 
-    async def story(self, post_id: str, after: int, limit: int) -> list[StoredEntry]:
+    async def story(self, post_id: str, after: int, limit: int) -> Sequence[StoredEntry]:
         """See the port."""
         query = (
             select(post_events)

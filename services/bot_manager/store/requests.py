@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,12 +21,7 @@ async def first_result(
 
     Waits for a call with the same key that is under way. Raises InvalidArgument (IDEMPOTENCY_KEY_REUSED) if another thing was asked.
     """
-    same = (
-        idempotency.c.request_id == key.request_id,
-        idempotency.c.method == key.method,
-        idempotency.c.actor == key.actor,
-    )
-    await connection.execute(delete(idempotency).where(*same, idempotency.c.create_time < now - KEEP))
+    await connection.execute(delete(idempotency).where(*_same(key), idempotency.c.create_time <= now - KEEP))
     made = await connection.execute(
         insert(idempotency)
         .values(
@@ -39,17 +34,32 @@ async def first_result(
         )
         .on_conflict_do_nothing()
     )
-    if made.rowcount == 1:
+    return None if made.rowcount == 1 else await recall(connection, key, now)
+
+
+async def recall(connection: AsyncConnection, key: RequestKey, now: datetime) -> str | None:
+    """The id that the key stands for; None if it is new. Raises InvalidArgument (IDEMPOTENCY_KEY_REUSED) if another thing was asked."""
+    query = select(idempotency.c.request_hash, idempotency.c.response_id).where(
+        *_same(key), idempotency.c.create_time > now - KEEP
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
         return None
-    query = select(idempotency.c.request_hash, idempotency.c.response_id).where(*same)
-    request_hash, first = (await connection.execute(query)).one()._tuple()
-    if request_hash != key.request_hash:
+    if bytes(row.request_hash) != key.request_hash:
         raise InvalidArgument(
             "IDEMPOTENCY_KEY_REUSED", "request_id was used for another request", field="request_id"
         )
-    return str(first)
+    return str(row.response_id)
 
 
 async def prune_requests(connection: AsyncConnection, now: datetime) -> None:
     """Remove what is older than a day."""
     await connection.execute(delete(idempotency).where(idempotency.c.create_time < now - KEEP))
+
+
+def _same(key: RequestKey) -> tuple[ColumnElement[bool], ...]:
+    return (
+        idempotency.c.request_id == key.request_id,
+        idempotency.c.method == key.method,
+        idempotency.c.actor == key.actor,
+    )

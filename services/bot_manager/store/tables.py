@@ -91,6 +91,7 @@ posts = Table(
     Column("claimed_by", Text, nullable=False),
     Column("lease_end_time", TIME),
     Column("attempt_count", Integer, nullable=False),
+    Column("attempts_before", Integer, nullable=False),
     Column("entry_count", Integer, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("create_time", TIME, nullable=False),

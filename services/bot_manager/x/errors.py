@@ -1,7 +1,7 @@
 """What callers of the mesh are told when X did not do as asked: an `Outcome` as a MeshError, total over its kinds."""
 
-from services.bot_manager.domain.outcomes import Outcome, OutcomeKind
 from mesh.errors import FailedPrecondition, MeshError, ResourceExhausted, Unavailable
+from services.bot_manager.domain.outcomes import Outcome, OutcomeKind
 
 _K = OutcomeKind
 

@@ -22,7 +22,14 @@ from yarl import URL
 
 from mesh.clock import Clock
 from mesh.errors import Unavailable
-from services.bot_manager.domain.outcomes import Exchange, Outcome, judge_create, judge_refusal, lost, not_sent
+from services.bot_manager.domain.outcomes import (
+    Exchange,
+    Outcome,
+    judge_create,
+    judge_refusal,
+    lost,
+    not_sent,
+)
 from services.bot_manager.x import reading
 from services.bot_manager.x.body import create_body
 from services.bot_manager.x.errors import error_of
@@ -189,7 +196,7 @@ class _Client(AsyncClient):  # type: ignore[misc]  # the library ships no types
             timedelta(seconds=self._clock.monotonic() - started),
         )
 
-    def _signed(self, url: str, method: str) -> dict[str, str]:
+    def _signed(self, url: str, method: Any) -> dict[str, str]:
         keys = self._credentials
         signer = Signer(
             keys.consumer_key.reveal(),

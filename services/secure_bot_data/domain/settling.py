@@ -17,7 +17,7 @@ from typing import Final
 from loguru import logger
 
 from mesh.clock import Clock
-from mesh.errors import MeshError, NotFound
+from mesh.errors import MeshError, NotFound, Unavailable
 from services.secure_bot_data.domain.model import SecretMetadata, SecretRef
 from services.secure_bot_data.domain.ports import Catalogue, Picture, SecretVault
 
@@ -55,13 +55,20 @@ class Settler:
             await self._clock.sleep(INTERVAL)
 
     async def sweep(self) -> None:
-        """Settles what was announced a while ago and never concluded."""
+        """Settles what was announced a while ago and never concluded. Stops while vault or database are away."""
         now = self._clock.now()
         for marker in await self._catalogue.announced(now - GRACE):
             over = marker.create_time <= now - SETTLED
-            await self.settle(marker.ref, marker_id=marker.id if over else None)
-            if over:
-                logger.bind(bot_id=marker.ref.bot_id, secret_name=marker.ref.name).info("secret settled")
+            secret = logger.bind(bot_id=marker.ref.bot_id, secret_name=marker.ref.name)
+            try:
+                await self.settle(marker.ref, marker_id=marker.id if over else None)
+            except Unavailable:
+                raise
+            except MeshError as error:
+                # One secret that was tampered with must not keep the others waiting.
+                secret.bind(reason=error.reason).warning("secret not settled")
+            else:
+                secret.debug("secret settled")
 
     async def _look(self, ref: SecretRef, known: frozenset[int]) -> Picture | None:
         try:

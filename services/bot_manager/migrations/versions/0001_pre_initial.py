@@ -92,6 +92,7 @@ def _create_posts() -> None:
         sa.Column("claimed_by", sa.Text, nullable=False),
         sa.Column("lease_end_time", TIME),
         sa.Column("attempt_count", sa.Integer, nullable=False),
+        sa.Column("attempts_before", sa.Integer, nullable=False),
         sa.Column("entry_count", sa.Integer, nullable=False),
         sa.Column("version", sa.BigInteger, nullable=False),
         sa.Column("create_time", TIME, nullable=False),

@@ -4,12 +4,16 @@ import asyncio
 import json
 import os
 import signal
-from typing import Any
+import time
+from typing import Any, Final
 
 import requests
 
+from cli.child import Child
 from cli.embedded import EmbeddedMesh
 from cli.setup.vault_init import health
+
+UNSEALS_ITSELF_SECONDS: Final = 6.0
 
 
 class Root:
@@ -40,16 +44,24 @@ class Root:
         return await asyncio.to_thread(self.call, method, path, body)
 
     async def seal(self) -> None:
-        """From now on the vault answers 503 until it is restarted: the embedded seal opens at start only."""
+        """From now on the vault answers 503 until it is restarted: the embedded seal opens at start only.
+
+        OpenBao's start-up tries to unseal once more after five seconds when it found itself uninitialised at first, and would
+        undo a seal made before that.
+        """
+        await asyncio.sleep(self._child().started_at + UNSEALS_ITSELF_SECONDS - time.time())
         await asyncio.to_thread(self.call, "PUT", "sys/seal")
         await self._becomes(503)
 
     async def restart(self) -> None:
         """Ends the server's process and waits until the supervisor has it up and unsealed again."""
-        child = next(child for child in self._engines.supervisor.children if child.spec.name == "openbao")
-        assert child.pid is not None
-        os.kill(child.pid, signal.SIGKILL)
+        pid = self._child().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
         await self._becomes(200)
+
+    def _child(self) -> Child:
+        return next(child for child in self._engines.supervisor.children if child.spec.name == "openbao")
 
     async def _becomes(self, status: int) -> None:
         async with asyncio.timeout(30):

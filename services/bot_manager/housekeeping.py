@@ -1,0 +1,24 @@
+"""Removes what is only kept for a while: request ids after a day. Every replica may do it; doing it twice does no harm."""
+
+from datetime import timedelta
+from typing import Final
+
+from loguru import logger
+
+from mesh.clock import Clock
+from mesh.database import Database
+from mesh.errors import MeshError
+from services.bot_manager.store.requests import prune_requests
+
+INTERVAL: Final = timedelta(hours=1)
+
+
+async def prune(database: Database, clock: Clock) -> None:
+    """Prune every hour until cancelled; a database that is away is tried again next time."""
+    while True:
+        try:
+            async with database.transaction(concludes=False, wake=False) as connection:
+                await prune_requests(connection, clock.now())
+        except MeshError as error:
+            logger.bind(reason=error.reason).warning("request ids not pruned")
+        await clock.sleep(INTERVAL)

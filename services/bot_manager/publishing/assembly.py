@@ -1,0 +1,106 @@
+"""Where publishing's parts meet, and what the rest of the service may ask of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from mesh.clock import Clock
+from mesh.errors import Unavailable
+from mesh.process import Process
+from services.bot_manager.publishing import metrics
+from services.bot_manager.publishing.claimer import Claimer
+from services.bot_manager.publishing.gate import Gate
+from services.bot_manager.publishing.leases import LeasedCredentials, Leases
+from services.bot_manager.publishing.ledger import WorkerLedger
+from services.bot_manager.publishing.reaper import Reaper
+from services.bot_manager.publishing.sender import Sender
+from services.bot_manager.publishing.settings import DEFINITIONS, MAX_IN_FLIGHT, PublishSettings
+from services.bot_manager.publishing.worker import Worker
+from services.bot_manager.store.ports import BotStore, PostLedger
+from services.bot_manager.store.publishing import PostgresPublishingQueries
+from services.bot_manager.x.port import XPort
+
+NEED: Final = timedelta(seconds=10)
+"""How long credentials last at least that are lent to other parts of the service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """What servicers may ask of publishing."""
+
+    claimer: Claimer
+    leases: Leases
+    gate: Gate
+
+    def wake(self) -> None:
+        """A post may be due: call after the commit that made it so."""
+        self.claimer.wake()
+
+    def forget(self, bot_id: str) -> None:
+        """The bot's credentials were replaced, or the bot was stopped."""
+        self.leases.forget(bot_id)
+        self.gate.reopen(bot_id)
+
+    async def lease(self, bot_id: str, reason: str) -> LeasedCredentials:
+        """The bot's credentials for a call that reads. Raises as `Leases.get`."""
+        return await self.leases.get(bot_id, reason, NEED)
+
+
+class OverdueCheck:
+    """For health: whether posts go out when they should."""
+
+    def __init__(self, ledger: PostLedger, settings: Callable[[], PublishSettings], clock: Clock) -> None:
+        self._ledger = ledger
+        self._settings = settings
+        self._clock = clock
+
+    async def __call__(self) -> None:
+        """Raises Unavailable while the oldest due post of an active bot waits longer than the setting."""
+        now = self._clock.now()
+        due = await self._ledger.oldest_overdue(now)
+        late = timedelta() if due is None else now - due
+        metrics.oldest_overdue_seconds.set(late.total_seconds())
+        if late > self._settings().overdue_alarm:
+            raise Unavailable(
+                "SERVICE_UNAVAILABLE",
+                "posts that are due do not go out",
+                metadata={"oldestOverdueSeconds": str(int(late.total_seconds()))},
+            )
+
+
+def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, secrets: Any) -> Publisher:
+    """Define the settings and start the loops. `secrets` is a stub of BotSecretService."""
+    process.define_settings(*DEFINITIONS)
+    value = process.configuration.value
+
+    def settings() -> PublishSettings:
+        return PublishSettings.read(value)
+
+    clock = process.clock
+    queries = PostgresPublishingQueries(process.database)
+    leases = Leases(secrets, process.tasks, clock)
+    gate = Gate()
+    claimer = Claimer(ledger, queries, process.instance, settings, lambda: process.messaging.connected, clock)
+    sender = Sender(
+        WorkerLedger(ledger, process.instance, lambda: settings().lease, clock),
+        queries,
+        bots,
+        x,
+        leases,
+        gate,
+        settings,
+        clock,
+    )
+
+    def sweep() -> None:
+        leases.sweep()
+        gate.sweep(clock.now())
+
+    process.health.add("publishing", OverdueCheck(ledger, settings, clock))
+    process.tasks.spawn_loop(claimer.run, name="claimer")
+    process.tasks.spawn_loop(Reaper(ledger, sweep, clock).run, name="reaper")
+    process.tasks.spawn_loop(
+        lambda: Worker(process.messaging, sender, int(value(MAX_IN_FLIGHT))).run(), name="publisher"
+    )
+    return Publisher(claimer, leases, gate)

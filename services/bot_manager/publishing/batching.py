@@ -1,0 +1,101 @@
+"""Many callers, one transaction: what arrives while a batch is being written goes into the next one.
+
+Nothing waits for company: the first item is taken at once, and under load batches grow by themselves. A caller gets the result of its
+own item, or the error that its batch met. An error that is not a MeshError may come from one bad item, so the batch is then repeated
+item by item and only that one fails. Two items with the same key never share a batch.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from mesh.errors import MeshError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MAX_BATCH = 500
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    key: str
+    result: "asyncio.Future[Result]"
+
+
+class Batcher(Generic[Item, Result]):
+    """`write` takes up to MAX_BATCH items and returns their results in order. `run` must be running."""
+
+    def __init__(
+        self, write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], key: Callable[[Item], str]
+    ) -> None:
+        self._write = write
+        self._key = key
+        self._waiting: deque[_Waiting[Item, Result]] = deque()
+        self._news = asyncio.Event()
+
+    async def submit(self, item: Item) -> Result:
+        """The result of this item. Bounded by the callers: each waits here. A cancelled caller's item may be written all the same."""
+        waiting = _Waiting[Item, Result](item, self._key(item), asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._news.set()
+        return await waiting.result
+
+    async def run(self) -> None:
+        """Write batches, one at a time, until cancelled; whoever still waits then is cancelled too."""
+        try:
+            while True:
+                await self._news.wait()
+                batch = self._next()
+                if batch:
+                    await self._settle(batch)
+                else:
+                    self._news.clear()
+        finally:
+            for waiting in self._waiting:
+                waiting.result.cancel()
+
+    def _next(self) -> list[_Waiting[Item, Result]]:
+        batch: dict[str, _Waiting[Item, Result]] = {}
+        later: list[_Waiting[Item, Result]] = []
+        while self._waiting and len(batch) < MAX_BATCH:
+            waiting = self._waiting.popleft()
+            if waiting.result.cancelled():
+                continue
+            if waiting.key in batch:
+                later.append(waiting)
+            else:
+                batch[waiting.key] = waiting
+        self._waiting.extendleft(reversed(later))
+        return list(batch.values())
+
+    async def _settle(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
+        try:
+            await self._write_batch(batch)
+        except asyncio.CancelledError:
+            for waiting in batch:
+                waiting.result.cancel()
+            raise
+        except MeshError as error:
+            for waiting in batch:
+                _fail(waiting, error)
+        except Exception as error:
+            if len(batch) == 1:
+                _fail(batch[0], error)
+                return
+            for waiting in batch:
+                await self._settle([waiting])
+
+    async def _write_batch(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
+        results = await self._write([waiting.item for waiting in batch])
+        for waiting, result in zip(batch, results, strict=True):
+            if not waiting.result.done():
+                waiting.result.set_result(result)
+
+
+def _fail(waiting: _Waiting[Item, Result], error: Exception) -> None:
+    if not waiting.result.done():
+        waiting.result.set_exception(error)

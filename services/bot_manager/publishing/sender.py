@@ -1,0 +1,250 @@
+"""One post's way from a claim to X, and back into the record.
+
+    take → for each part that is not on X yet:
+        gate → secret → intent committed → enough of the lease left? → X → outcome committed
+
+The order is the guarantee. Up to the intent nothing has happened: whatever fails gives the post back. After the intent only what X says
+decides, and what it said is written until it is written: as long as this process lives, an answer is never dropped because the database
+was away. If the process dies in between, the lease ends and the post becomes UNKNOWN. Nothing here sends a part twice under one intent,
+and nothing that goes wrong after X has taken a part can fail it.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from loguru import logger
+
+from mesh.clock import Clock
+from mesh.errors import MeshError, NotFound
+from mesh.tasks import Backoff
+from services.bot_manager.domain.lifecycle import BotEvent
+from services.bot_manager.domain.model import Attempt, AttemptOutcome, Bot, Part, Post, PostState
+from services.bot_manager.domain.outcomes import Outcome, OutcomeKind, not_sent
+from services.bot_manager.domain.retry import Decision, answer_of, decide, put_off
+from services.bot_manager.publishing import metrics
+from services.bot_manager.publishing.draft import draft_of
+from services.bot_manager.publishing.gate import Gate
+from services.bot_manager.publishing.leases import LeasedCredentials, Leases
+from services.bot_manager.publishing.ledger import WorkerLedger
+from services.bot_manager.publishing.settings import PublishSettings
+from services.bot_manager.store.ports import BotStore, Claim, Finish, Intent, Refusal, Release
+from services.bot_manager.store.publishing import PublishingQueries
+from services.bot_manager.x.body import request_hash
+from services.bot_manager.x.port import XPort, XPostDraft
+
+if TYPE_CHECKING:
+    from loguru import Logger
+
+SLACK: Final = timedelta(seconds=1)
+"""What has to be left of a lease beyond the time limit of the call."""
+KEEP_TRYING: Final = timedelta(minutes=15)
+"""How long an outcome is kept in memory while the database is away; the post is UNKNOWN by then, and a late answer settles it."""
+WRITE_AGAIN: Final = Backoff(first=timedelta(milliseconds=100), most=timedelta(seconds=5))
+NEEDS_HISTORY: Final = frozenset({OutcomeKind.NOT_SENT, OutcomeKind.DUPLICATE})
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call to X that has been made: everything its outcome is judged with."""
+
+    post: Post
+    bot: Bot
+    part: Part
+    attempt: Attempt
+    leased: LeasedCredentials
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """See the module. `chance` gives a number in [0, 1)."""
+
+    ledger: WorkerLedger
+    queries: PublishingQueries
+    bots: BotStore
+    x: XPort
+    leases: Leases
+    gate: Gate
+    settings: Callable[[], PublishSettings]
+    clock: Clock
+    chance: Callable[[], float] = random.random
+
+    async def publish(self, claim: Claim) -> None:
+        """Send what is left of the post. Returns when nothing more is to be done now; raises MeshError if the record cannot be reached."""
+        held = await self.ledger.take(claim)
+        if held is None:
+            logger.bind(post_id=claim.post_id).debug("post has moved on")
+            return
+        logger.bind(post_id=claim.post_id, fence=held.post.claim_fence).info("post claimed")
+        post: Post | None = held.post
+        while post is not None and (part := post.next_part) is not None:
+            post = await self._send(post, held.bot, part)
+
+    async def _send(self, post: Post, bot: Bot, part: Part) -> Post | None:
+        """Send one part. The post as it is afterwards if this worker still holds it, else None."""
+        settings = self.settings()
+        hold = self.gate.hold(bot, self.clock.now())
+        if hold is not None:
+            await self._release(post, hold.until, hold.reason, hold.message)
+            return None
+        try:
+            leased = await self.leases.get(
+                bot.id, f"publish post {post.id}", settings.request_timeout + SLACK
+            )
+        except MeshError as error:
+            await self._without_secret(post, bot, error)
+            return None
+        draft = draft_of(post, part)
+        certain_until = _Deadline(self.clock, settings.lease)
+        intent = Intent(post.id, part.index, post.claim_fence, request_hash(draft))
+        begun = await self.ledger.begin(intent)
+        if isinstance(begun, Refusal):
+            await self._refused(post, begun)
+            return None
+        outcome = await self._call(draft, leased, certain_until, settings.request_timeout)
+        return await self._settle(_Call(post, bot, part, begun, leased, outcome))
+
+    async def _call(
+        self, draft: XPostDraft, leased: LeasedCredentials, lease: "_Deadline", limit: timedelta
+    ) -> Outcome:
+        if not lease.leaves(limit + SLACK) or leased.end - self.clock.monotonic() < limit.total_seconds():
+            # This process was paused, or the commit was slow: somebody else may hold the post by the time X answers.
+            return not_sent("too little of the lease was left to begin")
+        with metrics.call_seconds.time():
+            return await self.x.create_post(leased.credentials, draft)
+
+    async def _settle(self, call: _Call) -> Post | None:
+        """Decide what follows and write it, whatever it takes. The post if this worker goes on with it."""
+        metrics.attempts.labels(call.outcome.kind.value).inc()
+        heard = self.clock.now()
+        give_up = self.clock.monotonic() + KEEP_TRYING.total_seconds()
+        failures = 0
+        while True:
+            try:
+                decision = await self._decide(call, heard)
+                await self._stop_bot(call, decision, heard)
+                after = await self.ledger.finish(
+                    Finish(call.attempt, decision.answer, decision.next_time, decision.failure)
+                )
+            except MeshError as error:
+                failures += 1
+                if failures == 1:
+                    _log(call).bind(reason=error.reason).warning("outcome waits to be written")
+                if self.clock.monotonic() > give_up:
+                    _log(call).bind(reason=error.reason).error("outcome was never written")
+                    return None
+                await self.clock.sleep(WRITE_AGAIN.pause(failures, self.chance()))
+            else:
+                _tell(call, decision, after, heard)
+                return after if after is not None and after.state is PostState.CLAIMED else None
+
+    async def _decide(self, call: _Call, heard: datetime) -> Decision:
+        rules = self.settings().rules
+        kind, attempt = call.outcome.kind, call.attempt
+        if kind is OutcomeKind.CREDENTIALS_REJECTED and not await self._is_current(call):
+            return Decision(answer_of(call.outcome), next_time=heard + rules.first_retry)
+        earlier: Sequence[AttemptOutcome | None] = ()
+        if kind in NEEDS_HISTORY:
+            earlier = await self.queries.earlier_outcomes(attempt.post_id, attempt.part_index, attempt.number)
+        decision = decide(call.outcome, call.part.index, earlier, heard, rules, self.chance())
+        if decision.hold is not None:
+            self.gate.close(call.bot, decision.hold)
+        return decision
+
+    async def _is_current(self, call: _Call) -> bool:
+        """Whether the credentials that X refused are those that are stored now. Not knowing it is no reason to stop the bot."""
+        self.leases.forget(call.bot.id)
+        try:
+            stored = await self.leases.get(call.bot.id, "X refused the credentials", SLACK)
+        except MeshError as error:
+            return error.reason == "CREDENTIALS_MISSING"
+        return stored.version == call.leased.version
+
+    async def _stop_bot(self, call: _Call, decision: Decision, heard: datetime) -> None:
+        if decision.bot_event is not None:
+            await self._apply(call.bot, decision.bot_event, heard, decision.reason, decision.message)
+
+    async def _apply(self, bot: Bot, event: BotEvent, now: datetime, reason: str, message: str) -> None:
+        with suppress(NotFound):
+            after = await self.bots.apply(bot.id, event, now, reason, message)
+            if after.state is not bot.state:
+                logger.bind(state=after.state.value, reason=reason).warning("bot stopped")
+
+    async def _without_secret(self, post: Post, bot: Bot, error: MeshError) -> None:
+        now = self.clock.now()
+        if error.reason == "CREDENTIALS_MISSING":
+            told = "the bot has no usable credentials; connect the account again"
+            await self._apply(bot, BotEvent.REFUSE_CREDENTIALS, now, error.reason, told)
+            await self._release(post, now, error.reason, told)
+            return
+        late = now - (post.scheduled_time or now)
+        again = now + put_off(late, self.settings().rules, self.chance())
+        await self._release(post, again, error.reason, "the bot's secret could not be had just now")
+
+    async def _refused(self, post: Post, refusal: Refusal) -> None:
+        now = self.clock.now()
+        match refusal:
+            case Refusal.STALE:
+                logger.bind(post_id=post.id).info("claim was lost")
+            case Refusal.BOT_NOT_ACTIVE:
+                await self._release(post, now, "INVALID_STATE", "the bot is not active; it waits for that")
+            case Refusal.TOO_LATE:
+                await self._release(post, now, "DEADLINE_MISSED", "its latest time has passed")
+
+    async def _release(self, post: Post, due_time: datetime, reason: str, message: str) -> None:
+        await self.ledger.release(Release(post.id, post.claim_fence, due_time, reason, message))
+        logger.bind(post_id=post.id, reason=reason, due_time=due_time.isoformat()).info("post put off")
+
+
+class _Deadline:
+    """The end of a lease that starts now, by both clocks: the monotonic one sees steps of the wall clock, the other a sleeping machine."""
+
+    def __init__(self, clock: Clock, lease: timedelta) -> None:
+        self._clock = clock
+        self._monotonic = clock.monotonic() + lease.total_seconds()
+        self._wall = clock.now() + lease
+
+    def leaves(self, time: timedelta) -> bool:
+        """Whether at least so much of the lease is left."""
+        left = self._monotonic - self._clock.monotonic()
+        return left >= time.total_seconds() and self._wall - self._clock.now() >= time
+
+
+def _log(call: _Call) -> "Logger":
+    outcome = call.outcome
+    return logger.bind(
+        post_id=call.post.id,
+        part=call.part.index,
+        attempt=call.attempt.number,
+        outcome=outcome.kind.value,
+        http_status=outcome.http_status,
+        problem_type=outcome.problem_type,
+        x_request_id=outcome.x_request_id,
+        latency_ms=round(outcome.latency / timedelta(milliseconds=1)),
+    )
+
+
+def _tell(call: _Call, decision: Decision, after: Post | None, heard: datetime) -> None:
+    """One line an attempt."""
+    log = _log(call)
+    if after is None:
+        log.warning("answer came late")
+    elif after.state is PostState.PUBLISHED:
+        late = heard - (call.post.scheduled_time or heard)
+        metrics.lateness_seconds.observe(late.total_seconds())
+        log.bind(x_post_id=call.outcome.x_post_id, late_ms=round(late / timedelta(milliseconds=1))).info(
+            "post published"
+        )
+    elif after.state is PostState.CLAIMED:
+        log.bind(x_post_id=call.outcome.x_post_id).info("part published")
+    elif after.state is PostState.UNKNOWN:
+        log.warning("post outcome unknown")
+    elif after.state is PostState.FAILED:
+        log.bind(reason=after.failure.reason if after.failure else "").warning("post failed")
+    else:
+        due_time = decision.next_time.isoformat() if decision.next_time else ""
+        log.bind(due_time=due_time).warning("post put off")

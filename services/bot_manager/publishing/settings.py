@@ -1,0 +1,157 @@
+"""Run-time settings of publishing, and what is made of them at the time of use.
+
+A lease must outlast a call to X with room to spare: where the values contradict that, the lease is taken longer, never the call shorter.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from mesh.configuration import SettingDefinition
+from services.bot_manager.domain.retry import Rules
+
+Value = Callable[[SettingDefinition[Any]], Any]
+"""How the value in force is read: `ConfigurationWatch.value`."""
+
+
+def _seconds(
+    key: str, default: float, least: float, most: float, description: str
+) -> SettingDefinition[float]:
+    return SettingDefinition(
+        key=f"bot_manager.publish.{key}",
+        default=default,
+        json_schema={"type": "number", "minimum": least, "maximum": most},
+        description=description,
+        unit="seconds",
+    )
+
+
+def _count(
+    key: str, default: int, least: int, most: int, unit: str, description: str, *, restart: bool = False
+) -> SettingDefinition[int]:
+    return SettingDefinition(
+        key=f"bot_manager.publish.{key}",
+        default=default,
+        json_schema={"type": "integer", "minimum": least, "maximum": most},
+        description=description,
+        unit=unit,
+        restart_required=restart,
+    )
+
+
+MAX_ATTEMPTS: Final = _count(
+    "max_attempts",
+    8,
+    1,
+    100,
+    "attempts",
+    "How often one part may fail to reach X, surely unsent, before the post is FAILED. Refusals for now do not count.",
+)
+REQUEST_TIMEOUT: Final = _seconds(
+    "request_timeout",
+    10,
+    1,
+    60,
+    "How long a call to X may take; one without an answer by then is of unknown outcome.",
+)
+LEASE: Final = _seconds(
+    "lease",
+    60,
+    5,
+    600,
+    "How long a worker may hold a post without a sign of life. Then it goes out again if X was not called, else its outcome is unknown.",
+)
+MAX_IN_FLIGHT: Final = _count(
+    "max_in_flight", 200, 1, 2000, "posts", "Posts that one process sends at a time.", restart=True
+)
+MAX_CLAIMED: Final = _count(
+    "max_claimed",
+    2000,
+    1,
+    100_000,
+    "posts",
+    "Posts that all workers together may hold; further due ones wait unclaimed, so that no lease ends in a queue.",
+)
+TICK: Final = _seconds(
+    "tick",
+    1,
+    0.05,
+    60,
+    "Longest pause between looks for due posts. A due time that is known ahead is met exactly; this bounds what other replicas accept.",
+)
+OVERDUE_ALARM: Final = _seconds(
+    "overdue_alarm",
+    60,
+    1,
+    86_400,
+    "How late the oldest waiting post of an active bot may be before health says so.",
+)
+FIRST_RETRY: Final = _seconds(
+    "first_retry", 2, 0.05, 600, "Pause after the first failure to reach X; doubles from then on."
+)
+LONGEST_RETRY: Final = _seconds(
+    "longest_retry", 300, 1, 86_400, "Longest pause between two attempts to reach X."
+)
+SETTLE: Final = _seconds(
+    "settle", 10, 0, 3600, "How long after a call of unknown outcome the account is read for the first time."
+)
+CREDITS_PAUSE: Final = _seconds(
+    "credits_pause",
+    900,
+    1,
+    86_400,
+    "How long no post of an app is tried after X said that its credits are used up (402).",
+)
+
+DEFINITIONS: Final = (
+    MAX_ATTEMPTS,
+    REQUEST_TIMEOUT,
+    LEASE,
+    MAX_IN_FLIGHT,
+    MAX_CLAIMED,
+    TICK,
+    OVERDUE_ALARM,
+    FIRST_RETRY,
+    LONGEST_RETRY,
+    SETTLE,
+    CREDITS_PAUSE,
+)
+
+LEAST_SLACK: Final = timedelta(seconds=5)
+"""What a lease has beyond one call: for writing its outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishSettings:
+    """The values in force at one moment."""
+
+    rules: Rules
+    request_timeout: timedelta
+    lease: timedelta
+    tick: timedelta
+    overdue_alarm: timedelta
+    max_claimed: int
+
+    @classmethod
+    def read(cls, value: Value) -> "PublishSettings":
+        """Ask for every value now."""
+
+        def seconds(definition: SettingDefinition[float]) -> timedelta:
+            return timedelta(seconds=value(definition))
+
+        request_timeout = seconds(REQUEST_TIMEOUT)
+        return cls(
+            rules=Rules(
+                max_attempts=int(value(MAX_ATTEMPTS)),
+                first_retry=seconds(FIRST_RETRY),
+                longest_retry=max(seconds(LONGEST_RETRY), seconds(FIRST_RETRY)),
+                settle=seconds(SETTLE),
+                credits_pause=seconds(CREDITS_PAUSE),
+            ),
+            request_timeout=request_timeout,
+            lease=max(seconds(LEASE), request_timeout * 2 + LEAST_SLACK),
+            tick=seconds(TICK),
+            overdue_alarm=seconds(OVERDUE_ALARM),
+            max_claimed=int(value(MAX_CLAIMED)),
+        )

@@ -1,0 +1,27 @@
+"""A rig for each test: empty tables, a fresh sandbox, the relay of the outbox running."""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from cli.embedded import EmbeddedMesh
+from mesh.database import Database
+from mesh.outbox import Outbox
+from mesh.tasks import TaskSet
+from sandbox.app import running
+from sandbox.settings import Settings
+from tests.fakes.engines import messaging_of
+from tests.integration.services.bot_manager.publishing.rig import Rig
+
+
+@pytest.fixture
+async def rig(engines: EmbeddedMesh, database: Database) -> AsyncIterator[Rig]:
+    async with (
+        messaging_of(engines, "bot_manager") as messaging,
+        running(Settings(port=0, rate_limits=False)) as url,
+        aiohttp.ClientSession() as session,
+        TaskSet() as tasks,
+    ):
+        tasks.spawn(Outbox(database, messaging).relay(), name="relay")
+        yield Rig(database, messaging, url, session)
