@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := mesh services gateway sandbox cli tools tests benchmarks
+SOURCES := mesh services gateway sandbox cli tools tests benchmarks deploy
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test lint format generate bench lock clean setup

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from gateway.exchange import Exchange
 from gateway.metrics import CONTENT_TYPE, Metrics
-from gateway.readiness import SERVING, Readiness
+from gateway.readiness import SERVING, Readiness, serves
 from gateway.transcoding.rendering import JSON, dump
 from gateway.transcoding.transcoder import wrong_method
 
@@ -55,12 +55,18 @@ class Pages:
         await exchange.respond(200, JSON, dump({"status": "ok"}), [_NO_STORE])
 
     async def _ready(self, exchange: Exchange) -> None:
-        services = await self._readiness.states()
-        ready = not self._readiness.draining and all(state == SERVING for state in services.values())
+        found = await self._readiness.services()
+        ready = not self._readiness.draining and all(serves(names) for names in found.values())
         status = "ready" if ready else "draining" if self._readiness.draining else "not ready"
-        await exchange.respond(
-            200 if ready else 503, JSON, dump({"status": status, "services": services}), [_NO_STORE]
-        )
+        body: dict[str, object] = {
+            "status": status,
+            "services": {name: names.get("", SERVING) for name, names in found.items()},
+            "dependencies": {
+                name: {part: state for part, state in names.items() if part and "." not in part}
+                for name, names in found.items()
+            },
+        }
+        await exchange.respond(200 if ready else 503, JSON, dump(body), [_NO_STORE])
 
     async def _exposition(self, exchange: Exchange) -> None:
         await exchange.respond(200, CONTENT_TYPE, self._metrics.render(), [_NO_STORE])

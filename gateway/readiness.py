@@ -1,4 +1,8 @@
-"""Who answers: grpc.health.v1 of every service, asked with a short timeout, all at once."""
+"""Who answers, and what they miss: grpc.health.v1 of every service, asked with a short timeout, all at once.
+
+A service lists each thing it depends on under a name of its own (`database`, `vault`, `publishing`, …). The mesh can do its main job
+when every service answers and none of them misses anything.
+"""
 
 import asyncio
 from typing import Final
@@ -9,6 +13,7 @@ from grpc_health.v1 import health_pb2
 from gateway.backends import Backend, Backends
 
 CHECK: Final = "/grpc.health.v1.Health/Check"
+LIST: Final = "/grpc.health.v1.Health/List"
 WATCH: Final = "/grpc.health.v1.Health/Watch"
 TIMEOUT_SECONDS: Final = 2.0
 
@@ -23,19 +28,37 @@ class Readiness:
         self._backends = backends
         self.draining = False
 
-    async def states(self) -> dict[str, str]:
-        """State by service: SERVING, NOT_SERVING, UNKNOWN, or UNREACHABLE."""
+    async def services(self) -> dict[str, dict[str, str]]:
+        """By service, the state of everything that its health service lists: SERVING, NOT_SERVING, …; {"": UNREACHABLE} for one
+        that does not answer."""
         asked = self._backends.all()
-        answers = await asyncio.gather(*(state(backend, "") for backend in asked))
+        answers = await asyncio.gather(*(listed(backend) for backend in asked))
         return {backend.name: answer for backend, answer in zip(asked, answers, strict=True)}
 
     async def overall(self) -> str:
-        """SERVING when every service is and the gateway is not stopping."""
-        if self.draining:
-            return "NOT_SERVING"
-        return (
-            SERVING if all(answer == SERVING for answer in (await self.states()).values()) else "NOT_SERVING"
-        )
+        """SERVING when every service is, misses nothing, and the gateway is not stopping."""
+        found = await self.services()
+        ready = not self.draining and all(serves(names) for names in found.values())
+        return SERVING if ready else "NOT_SERVING"
+
+
+def serves(names: dict[str, str]) -> bool:
+    """Whether a service and everything it depends on is SERVING."""
+    return all(answer == SERVING for answer in names.values())
+
+
+async def listed(backend: Backend) -> dict[str, str]:
+    """State by name of what one backend's health service lists; of the whole alone where it cannot list."""
+    request = health_pb2.HealthListRequest().SerializeToString()
+    try:
+        answer = await backend.call(LIST, "unary")(request, timeout=TIMEOUT_SECONDS)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return {"": await state(backend, "")}
+        return {"": UNREACHABLE}
+    statuses = health_pb2.HealthListResponse.FromString(answer).statuses
+    name_of = health_pb2.HealthCheckResponse.ServingStatus.Name
+    return {name: str(name_of(statuses[name].status)) for name in sorted(statuses)}
 
 
 async def state(backend: Backend, service: str) -> str:

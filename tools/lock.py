@@ -3,6 +3,7 @@
     requirements/uv.txt   uv itself, installed first
     requirements/run.txt  what `vivesphere up` needs, engines included
     requirements/dev.txt  the same versions, plus what building and testing needs
+    requirements/image.txt, build.txt  what the container image installs, and what builds it
 
 The locks hold for every platform (`--universal`), so they are compiled once and installed with `--require-hashes` everywhere.
 """
@@ -38,6 +39,8 @@ LOCKS: dict[str, tuple[str, ...]] = {
         "-c",
         "requirements/run.txt",
     ),
+    "image.txt": ("pyproject.toml", "-c", "requirements/run.txt"),
+    "build.txt": ("requirements/build.in", "-c", "requirements/dev.txt"),
 }
 
 

@@ -17,6 +17,8 @@ from cli.layout import write_private
 
 ACTIVE_SECONDS = 15.0
 PROBE_SECONDS = 5.0
+INIT_SECONDS = 60.0
+"""Initialising happens once, and its answer holds keys that are nowhere else: giving up early would lose them."""
 NOT_INITIALISED = HTTPStatus.NOT_IMPLEMENTED  # how sys/health says it
 SEALED = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -54,7 +56,14 @@ def root_token(address: str, authority: Path, keys_file: Path) -> str:
 def _initialise(address: str, authority: Path) -> dict[str, Any]:
     automatic = _call("GET", f"{address}/v1/sys/seal-status", authority).json().get("type") != "shamir"
     kind = "recovery" if automatic else "secret"
-    answer = _call("PUT", f"{address}/v1/sys/init", authority, {f"{kind}_shares": 1, f"{kind}_threshold": 1})
+    shares = {f"{kind}_shares": 1, f"{kind}_threshold": 1}
+    try:
+        answer = _call("PUT", f"{address}/v1/sys/init", authority, shares, INIT_SECONDS)
+    except requests.RequestException as error:
+        raise VaultUnusable(
+            f"the vault at {address} did not answer while it was initialised ({type(error).__name__}); "
+            "if it is initialised now, its keys are lost: empty its storage and start again"
+        ) from None
     if answer.status_code != HTTPStatus.OK:
         raise VaultUnusable(f"the vault at {address} refused to be initialised (status {answer.status_code})")
     made = answer.json()
@@ -73,9 +82,15 @@ def _wait_active(address: str, authority: Path) -> None:
         time.sleep(0.03)
 
 
-def _call(method: str, url: str, authority: Path, body: dict[str, Any] | None = None) -> requests.Response:
+def _call(
+    method: str,
+    url: str,
+    authority: Path,
+    body: dict[str, Any] | None = None,
+    timeout: float = PROBE_SECONDS,
+) -> requests.Response:
     with requests.Session() as session:
         session.trust_env = False
         return session.request(
-            method, url, json=body, verify=str(authority), timeout=PROBE_SECONDS, allow_redirects=False
+            method, url, json=body, verify=str(authority), timeout=timeout, allow_redirects=False
         )

@@ -48,7 +48,7 @@ class Running:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a test that is not a coroutine in a thread, see above."""
     running = pyfuncitem.funcargs.get("running")
-    if running is None or inspect.iscoroutinefunction(pyfuncitem.obj):
+    if running is None or pyfuncitem.get_closest_marker("asyncio") is not None:
         return None
     wanted = inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: pyfuncitem.funcargs[name] for name in wanted}

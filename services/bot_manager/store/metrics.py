@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Row, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from mesh.database import Database
 from services.bot_manager.domain.model import Counters, PostState, Reading
@@ -90,7 +90,7 @@ class PostgresMetrics:
         """See the port."""
         query = (
             select(post_metrics)
-            .distinct(post_metrics.c.x_post_id)
+            .ext(distinct_on(post_metrics.c.x_post_id))
             .where(post_metrics.c.post_id == post_id)
             .order_by(post_metrics.c.x_post_id, post_metrics.c.time.desc())
         )
@@ -121,7 +121,7 @@ class PostgresMetrics:
         )
         last = (
             select(post_metrics)
-            .distinct(post_metrics.c.post_id, post_metrics.c.x_post_id)
+            .ext(distinct_on(post_metrics.c.post_id, post_metrics.c.x_post_id))
             .join(published, published.c.id == post_metrics.c.post_id)
             .order_by(post_metrics.c.post_id, post_metrics.c.x_post_id, post_metrics.c.time.desc())
             .subquery()
@@ -129,14 +129,14 @@ class PostgresMetrics:
         sums = select(func.max(last.c.time), *(func.coalesce(func.sum(last.c[name]), 0) for name in COUNTERS))
         async with self._database.read() as connection:
             count = (await connection.execute(select(func.count()).select_from(published))).scalar_one()
-            read_time, *counters = (await connection.execute(sums)).one()._tuple()
+            read_time, *counters = (await connection.execute(sums)).one()
         return count, Counters(*map(int, counters)), read_time
 
     async def of_bot(self, bot_id: str, start: datetime, end: datetime) -> list[Reading]:
         """See the port."""
         before = (
             select(post_metrics)
-            .distinct(post_metrics.c.x_post_id)
+            .ext(distinct_on(post_metrics.c.x_post_id))
             .join(posts, posts.c.id == post_metrics.c.post_id)
             .where(posts.c.bot_id == bot_id, post_metrics.c.time < start)
             .order_by(post_metrics.c.x_post_id, post_metrics.c.time.desc())

@@ -33,8 +33,9 @@ async def first_result(
             create_time=now,
         )
         .on_conflict_do_nothing()
+        .returning(idempotency.c.request_id)
     )
-    return None if made.rowcount == 1 else await recall(connection, key, now)
+    return await recall(connection, key, now) if made.one_or_none() is None else None
 
 
 async def recall(connection: AsyncConnection, key: RequestKey, now: datetime) -> str | None:

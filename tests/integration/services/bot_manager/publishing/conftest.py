@@ -24,4 +24,6 @@ async def rig(engines: EmbeddedMesh, database: Database) -> AsyncIterator[Rig]:
         TaskSet() as tasks,
     ):
         tasks.spawn(Outbox(database, messaging).relay(), name="relay")
-        yield Rig(database, messaging, url, session)
+        rig = Rig(database, messaging, url, session)
+        yield rig
+        await rig.close()

@@ -46,12 +46,16 @@ SETTINGS = PublishSettings(
         settle=SECOND,
         credits_pause=timedelta(hours=1),
     ),
-    request_timeout=SECOND,
-    lease=timedelta(seconds=4),
+    request_timeout=SECOND * 0.8,
+    lease=SECOND * 3,
     tick=SECOND / 10,
     overdue_alarm=timedelta(minutes=1),
     max_claimed=1000,
 )
+
+
+PATIENT = replace(SETTINGS, request_timeout=SECOND * 20, lease=SECOND * 60)
+"""For many posts at once on a busy machine."""
 
 
 @dataclass
@@ -70,6 +74,18 @@ class Rig:
         self.bots = PostgresBots(self.database, "test-1")
         self.posts = PostgresPosts(self.database, "test-1")
         self.queries = PostgresPublishingQueries(self.database)
+        self._ports: list[TweepyPort] = []
+
+    def port(self, url: str = "") -> TweepyPort:
+        """A way to the sandbox, or to another address; closed with the rig."""
+        made = TweepyPort(url or self.url, request_timeout=lambda: self.settings.request_timeout, clock=CLOCK)
+        self._ports.append(made)
+        return made
+
+    async def close(self) -> None:
+        """Close the ports."""
+        for port in self._ports:
+            await port.close()
 
     def sender(self, tasks: TaskSet, x: XPort, name: str = "worker-1", **parts: Any) -> Sender:
         """A sender of its own; `parts` replace what it is made of."""
@@ -91,9 +107,9 @@ class Rig:
         self, name: str = "worker-1", *, url: str = "", reap: bool = True, **parts: Any
     ) -> AsyncIterator[Sender]:
         """Claimer, reaper and worker, as one process has them."""
-        port = TweepyPort(url or self.url, request_timeout=lambda: self.settings.request_timeout, clock=CLOCK)
-        async with _closing(port), TaskSet() as tasks:
-            sender = self.sender(tasks, parts.pop("x", port), name, **parts)
+        x = parts.pop("x", None) or self.port(url)
+        async with TaskSet() as tasks:
+            sender = self.sender(tasks, x, name, **parts)
             claimer = Claimer(
                 self.ledger,
                 self.queries,
@@ -160,14 +176,6 @@ class Rig:
         async with self.session.request(method, self.url + path, **more) as response:
             assert response.ok, await response.text()
             return await response.json() if response.status != 204 else None
-
-
-@asynccontextmanager
-async def _closing(port: TweepyPort) -> AsyncIterator[TweepyPort]:
-    try:
-        yield port
-    finally:
-        await port.close()
 
 
 async def eventually(look: Callable[[], Awaitable[Any]], seconds: float = WAIT) -> Any:

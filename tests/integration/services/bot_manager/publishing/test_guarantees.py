@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -21,9 +21,9 @@ from services.bot_manager.publishing.sender import Sender
 from services.bot_manager.store.ledger import PostgresLedger
 from services.bot_manager.store.ports import PUBLISH_SUBJECT, Claim, Finish, Intent, Refusal
 from services.bot_manager.x.port import OAuth1Credentials, XPort, XPostDraft
-from services.bot_manager.x.tweepy_port import TweepyPort
 from tests.integration.services.bot_manager.publishing.rig import (
     CLOCK,
+    PATIENT,
     SECOND,
     SETTINGS,
     Rig,
@@ -37,7 +37,7 @@ S, E = PostState, EntryKind
 class Sending(XPort):
     """A port that does as its parent, and lets the test know when and hold it up."""
 
-    def __init__(self, port: TweepyPort) -> None:
+    def __init__(self, port: XPort) -> None:
         self._port = port
         self.called = asyncio.Event()
         self.go_on = asyncio.Event()
@@ -92,7 +92,7 @@ class PausingLedger(PostgresLedger):
 class ForgetfulLedger(PostgresLedger):
     """Cannot be reached for a while when outcomes are to be written; `committed` ones get lost on their way back."""
 
-    until = datetime.max
+    until = datetime.max.replace(tzinfo=UTC)
     committed = False
     refused = 0
 
@@ -107,10 +107,6 @@ class ForgetfulLedger(PostgresLedger):
         return await super().finish_attempts(finishes, now, lease)
 
 
-def port_of(rig: Rig) -> TweepyPort:
-    return TweepyPort(rig.url, request_timeout=lambda: SETTINGS.request_timeout, clock=CLOCK)
-
-
 async def claim(rig: Rig, post: Post) -> Claim:
     (one,) = await rig.ledger.claim_due("claimer", now(), SETTINGS.lease, 10)
     assert one.post_id == post.id
@@ -120,13 +116,12 @@ async def claim(rig: Rig, post: Post) -> Claim:
 async def test_a_worker_that_dies_after_the_intent_leaves_an_unknown_post(rig: Rig) -> None:
     """X may have it: the lease's end must never send it again. This is the commonest bug of all."""
     post = await rig.post(await rig.bot())
-    x = Sending(port_of(rig))
+    x = Sending(rig.port())
     async with TaskSet() as tasks:
         sender = rig.sender(tasks, x)
         sender.ledger.start(tasks)
         tasks.spawn(sender.publish(await claim(rig, post)), name="worker")
         await x.called.wait()
-    await x._port.close()
     assert (await rig.posts.get(post.id)).state is S.PUBLISHING
     async with rig.replica("worker-2"):
         post = await rig.until(post, S.UNKNOWN)
@@ -140,13 +135,12 @@ async def test_a_worker_that_dies_before_the_intent_costs_one_lease(rig: Rig) ->
     """X was surely not called, so the post goes out by itself."""
     post = await rig.post(await rig.bot())
     async with TaskSet() as tasks:
-        sender = rig.sender(tasks, port_of(rig))
+        sender = rig.sender(tasks, rig.port())
         stalled = StalledLeases(sender.leases)
         sender = rig.sender(tasks, sender.x, leases=stalled)
         sender.ledger.start(tasks)
         tasks.spawn(sender.publish(await claim(rig, post)), name="worker")
         await stalled.asked.wait()
-    await sender.x.close()
     async with rig.replica("worker-2"):
         await rig.until(post, S.PUBLISHED)
     assert await rig.outcomes(post) == ["ACCEPTED"]
@@ -157,7 +151,7 @@ async def test_a_worker_that_wakes_with_an_old_claim_is_refused(rig: Rig) -> Non
     """A process may sleep for minutes between any two lines; the fence is what it shows when it wakes."""
     post = await rig.post(await rig.bot())
     async with TaskSet() as tasks:
-        sender = rig.sender(tasks, port_of(rig))
+        sender = rig.sender(tasks, rig.port())
         stalled = StalledLeases(sender.leases)
         sender = rig.sender(tasks, sender.x, leases=stalled)
         sender.ledger.start(tasks)
@@ -167,7 +161,6 @@ async def test_a_worker_that_wakes_with_an_old_claim_is_refused(rig: Rig) -> Non
             await rig.until(post, S.PUBLISHED)
             stalled.go_on.set()
             await late
-    await sender.x.close()
     assert await rig.outcomes(post) == ["ACCEPTED"]
     assert len(await rig.shown()) == 1
 
@@ -177,10 +170,9 @@ async def test_a_worker_that_sleeps_after_the_intent_does_not_call_x(rig: Rig) -
     post = await rig.post(await rig.bot())
     ledger = PausingLedger(rig.database, "test-1")
     async with TaskSet() as tasks:
-        sender = rig.sender(tasks, port_of(rig), ledger=ledger, clock=ledger.clock)
+        sender = rig.sender(tasks, rig.port(), ledger=ledger, clock=ledger.clock)
         sender.ledger.start(tasks)
         await sender.publish(await claim(rig, post))
-    await sender.x.close()
     assert await rig.outcomes(post) == ["NOT_SENT"]
     assert (await rig.posts.get(post.id)).state is S.SCHEDULED
     assert await rig.shown() == []
@@ -193,10 +185,9 @@ async def test_an_outcome_is_written_once_the_database_is_back(rig: Rig, committ
     ledger = ForgetfulLedger(rig.database, "test-1")
     ledger.until, ledger.committed = now() + SECOND, committed
     async with TaskSet() as tasks:
-        sender = rig.sender(tasks, port_of(rig), ledger=ledger)
+        sender = rig.sender(tasks, rig.port(), ledger=ledger)
         sender.ledger.start(tasks)
         await sender.publish(await claim(rig, post))
-    await sender.x.close()
     assert ledger.refused > 0
     assert (await rig.posts.get(post.id)).state is S.PUBLISHED
     assert await rig.outcomes(post) == ["ACCEPTED"]
@@ -208,7 +199,7 @@ async def test_an_answer_that_can_be_written_only_after_the_lease_still_settles_
     post = await rig.post(await rig.bot())
     ledger = ForgetfulLedger(rig.database, "test-1")
     async with TaskSet() as tasks:
-        sender = rig.sender(tasks, port_of(rig), ledger=ledger)
+        sender = rig.sender(tasks, rig.port(), ledger=ledger)
         sender.ledger.start(tasks)
         late = tasks.spawn(sender.publish(await claim(rig, post)), name="worker")
         await eventually(lambda: _true(ledger.refused))
@@ -216,7 +207,6 @@ async def test_an_answer_that_can_be_written_only_after_the_lease_still_settles_
         assert (await rig.posts.get(post.id)).state is S.UNKNOWN
         ledger.until = now()
         await late
-    await sender.x.close()
     assert (await rig.posts.get(post.id)).state is S.PUBLISHED
     assert len(await rig.shown()) == 1
 
@@ -254,6 +244,7 @@ async def test_a_stopping_worker_finishes_the_call_in_hand(rig: Rig) -> None:
 
 async def test_two_replicas_publish_three_hundred_due_posts_once_each(rig: Rig) -> None:
     """Any number of processes may do this side by side."""
+    rig.settings = PATIENT
     bots = [await rig.bot(f"bot{number}") for number in range(6)]
     posts = [await rig.post(bots[number % 6], f"post {number}") for number in range(300)]
     async with rig.replica("worker-1"), rig.replica("worker-2"):
@@ -269,7 +260,7 @@ async def test_killed_at_any_moment_no_post_is_there_twice_and_none_is_lost(rig:
     posts = [await rig.post(bot, f"post {number}") for number in range(60)]
     chance = random.Random(11)  # noqa: S311 - repeatable chance
     claims = {one.post_id: one for one in await rig.ledger.claim_due("claimer", now(), SETTINGS.lease, 100)}
-    x = port_of(rig)
+    x = rig.port()
 
     async def killed(post: Post) -> None:
         async with TaskSet() as tasks:
@@ -282,7 +273,6 @@ async def test_killed_at_any_moment_no_post_is_there_twice_and_none_is_lost(rig:
         await asyncio.gather(*(killed(post) for post in posts[start : start + 6]))
     async with rig.replica("worker-2"):
         await eventually(lambda: _all_settled(rig, posts), 30)
-    await x.close()
     shown = Counter(str(one["text"]) for one in await rig.shown())
     states: Counter[PostState] = Counter()
     for post in posts:

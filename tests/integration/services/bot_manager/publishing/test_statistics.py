@@ -6,7 +6,6 @@ from services.bot_manager.publishing.leases import Leases
 from services.bot_manager.statistics import Fetcher
 from services.bot_manager.store.metrics import PostgresMetrics
 from tests.integration.services.bot_manager.publishing.rig import CLOCK, SECOND, Rig
-from tests.integration.services.bot_manager.publishing.test_guarantees import port_of
 
 
 async def test_counters_are_read_for_every_part_and_gone_ones_are_left_alone(rig: Rig) -> None:
@@ -17,7 +16,7 @@ async def test_counters_are_read_for_every_part_and_gone_ones_are_left_alone(rig
         single = await rig.until(await rig.post(bot, "three"), PostState.PUBLISHED)
     counts = {"impression_count": 1000, "like_count": 12, "url_link_clicks": 4}
     await rig.call("PUT", f"/sandbox/posts/{thread.x_post_ids[0]}/metrics", counts)
-    store, x = PostgresMetrics(rig.database), port_of(rig)
+    store, x = PostgresMetrics(rig.database), rig.port()
     async with TaskSet() as tasks:
         leases = Leases(rig.secrets, tasks, CLOCK)
         fetcher = Fetcher(store, x, leases, CLOCK)
@@ -26,7 +25,6 @@ async def test_counters_are_read_for_every_part_and_gone_ones_are_left_alone(rig
         await x._client(keys).delete_tweet(single.x_post_ids[0])
         assert await fetcher.refresh(bot.id) == 2
         assert await fetcher.refresh(bot.id, [single.id]) == 0
-    await x.close()
     latest = {one.x_post_id: one.counters for one in await store.latest_of_post(thread.id)}
     assert latest[thread.x_post_ids[0]] == Counters(impressions=1000, likes=12, url_clicks=4)
     assert len(await store.of_post(thread.id, None, None, 100)) == 4
@@ -36,9 +34,8 @@ async def test_counters_are_read_for_every_part_and_gone_ones_are_left_alone(rig
 async def test_a_bot_without_published_posts_costs_nothing(rig: Rig) -> None:
     """Neither a lease nor a call."""
     bot = await rig.bot()
-    x = port_of(rig)
+    x = rig.port()
     async with TaskSet() as tasks:
         fetcher = Fetcher(PostgresMetrics(rig.database), x, Leases(rig.secrets, tasks, CLOCK), CLOCK)
         assert await fetcher.refresh(bot.id) == 0
-    await x.close()
     assert rig.secrets.asked == []
