@@ -19,8 +19,7 @@ FROM python:3.11-slim-bookworm
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="ViveSphere Bot Manager" \
       org.opencontainers.image.description="A self-hosted manager for fleets of X bots, built as a mesh of gRPC services." \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.version="${VERSION}"
 # A new volume takes owner and mode of the directory it is first mounted on. That is how the set-up job, which is not root
 # either, may write to the mesh's files, and how NATS and Vault (run as the same user) may write to their own volumes.
 RUN python -m pip uninstall --yes pip setuptools wheel \

@@ -2,6 +2,9 @@
 
 The rule comes from the contract (`mesh.contract`), the token is checked locally (`mesh.identity.tokens`), roles come from
 configuration's watch (`mesh.authorization`). Nothing is allowed that no rule allows.
+
+Not enforced yet: `step_up`, since no second factor can be enrolled in this version, and `high_risk`, since revocations are not sent
+to the services yet: an ended session's access token is refused by authentication at once and elsewhere when its five minutes are over.
 """
 
 from typing import Any, Protocol
@@ -82,6 +85,8 @@ class Access:
         rule = call.policy
         if rule is None:
             raise PermissionDenied("PERMISSION_MISSING", "this is a bug: the method carries no access rule")
+        if request is not None:
+            call.bot_id = rule.bot_id(request)
         if rule.who is Who.PUBLIC:
             return
         if rule.who is Who.SERVICES:
@@ -89,7 +94,7 @@ class Access:
             return
         call.principal = await self._authenticator.authenticate(call.authorization)
         if rule.who is Who.PERMISSION:
-            self._require(call, rule, request)
+            self._require(call, rule)
 
     async def leave(self, call: Call) -> None:
         return
@@ -102,8 +107,7 @@ class Access:
             # A service that acts for a user sends the user's token along, so that the trail names the user.
             call.principal = await self._authenticator.authenticate(call.authorization)
 
-    def _require(self, call: Call, rule: MethodPolicy, request: Any) -> None:
-        call.bot_id = rule.bot_id(request) if request is not None else ""
+    def _require(self, call: Call, rule: MethodPolicy) -> None:
         principal = call.principal
         if principal is None or not self._policies.policy().allows(principal, rule.permission, call.bot_id):
             raise PermissionDenied(

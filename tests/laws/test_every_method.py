@@ -36,7 +36,9 @@ def test_every_method_carries_an_access_rule(service: str) -> None:
     policies = policies_of(services_of(service))
     pool = descriptor_pool.Default()
     methods = {
-        f"/{name}/{method.name}" for name in services_of(service) for method in pool.FindServiceByName(name).methods
+        f"/{name}/{method.name}"
+        for name in services_of(service)
+        for method in pool.FindServiceByName(name).methods
     }
     assert methods
     assert policies.keys() == methods
@@ -60,19 +62,23 @@ def test_a_server_without_all_of_its_guards_does_not_start() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_nobody_without_a_credential_reaches_a_method_that_is_not_public(service: str, tmp_path: Path) -> None:
+async def test_nobody_without_a_credential_reaches_a_method_that_is_not_public(
+    service: str, tmp_path: Path
+) -> None:
     """Called as the gateway calls for a browser that has not signed in: refused, whatever the request says."""
     policies = policies_of(services_of(service))
-    async with serving(tmp_path, service, list(services_of(service)), registrations(service), roles={}) as server:
-        async with server.channel("gateway", service) as channel:
-            for path, policy in policies.items():
-                answer = await refusal(channel, path, policy.request_streaming, policy.response_streaming)
-                if policy.who is Who.PUBLIC:
-                    assert answer.code in {"UNIMPLEMENTED", "INVALID_ARGUMENT"}, path
-                elif policy.who is Who.SERVICES:
-                    assert (answer.code, answer.reason) == ("PERMISSION_DENIED", "SERVICE_NOT_ALLOWED"), path
-                else:
-                    assert (answer.code, answer.reason) == ("UNAUTHENTICATED", "CREDENTIAL_MISSING"), path
+    async with (
+        serving(tmp_path, service, list(services_of(service)), registrations(service), roles={}) as server,
+        server.channel("gateway", service) as channel,
+    ):
+        for path, policy in policies.items():
+            answer = await refusal(channel, path, policy.request_streaming, policy.response_streaming)
+            if policy.who is Who.PUBLIC:
+                assert answer.code in {"UNIMPLEMENTED", "INVALID_ARGUMENT"}, path
+            elif policy.who is Who.SERVICES:
+                assert (answer.code, answer.reason) == ("PERMISSION_DENIED", "SERVICE_NOT_ALLOWED"), path
+            else:
+                assert (answer.code, answer.reason) == ("UNAUTHENTICATED", "CREDENTIAL_MISSING"), path
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -81,28 +87,26 @@ async def test_a_signed_in_user_without_roles_gets_no_further_than_the_own_accou
 ) -> None:
     """Deny is the default: a token alone opens nothing that names a permission."""
     policies = policies_of(services_of(service))
-    async with serving(tmp_path, service, list(services_of(service)), registrations(service), roles={}) as server:
-        async with server.channel("gateway", service) as channel:
-            for path, policy in policies.items():
-                if policy.who is Who.PERMISSION:
-                    token = server.issuer.token()
-                    answer = await refusal(
-                        channel, path, policy.request_streaming, policy.response_streaming, token
-                    )
-                    assert (answer.code, answer.reason) == ("PERMISSION_DENIED", "PERMISSION_MISSING"), path
+    async with (
+        serving(tmp_path, service, list(services_of(service)), registrations(service), roles={}) as server,
+        server.channel("gateway", service) as channel,
+    ):
+        for path, policy in policies.items():
+            if policy.who is Who.PERMISSION:
+                token = server.issuer.token()
+                answer = await refusal(
+                    channel, path, policy.request_streaming, policy.response_streaming, token
+                )
+                assert (answer.code, answer.reason) == ("PERMISSION_DENIED", "PERMISSION_MISSING"), path
 
 
 async def refusal(
     channel: grpc.aio.Channel, path: str, client_stream: bool, server_stream: bool, token: str = ""
 ) -> Any:
+    arity = f"{'stream' if client_stream else 'unary'}_{'stream' if server_stream else 'unary'}"
+    request: Any = iter([b""]) if client_stream else b""
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    call = getattr(channel, arity)(path)(request, metadata=metadata, timeout=10)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        if client_stream and server_stream:
-            await channel.stream_stream(path)(iter([b""]), metadata=metadata, timeout=10).read()
-        elif client_stream:
-            await channel.stream_unary(path)(iter([b""]), metadata=metadata, timeout=10)
-        elif server_stream:
-            await channel.unary_stream(path)(b"", metadata=metadata, timeout=10).read()
-        else:
-            await channel.unary_unary(path)(b"", metadata=metadata, timeout=10)
+        await (call.read() if server_stream else call)
     return from_rpc_error(caught.value)

@@ -37,7 +37,7 @@ def modules(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
 
 def test_every_reason_that_is_raised_is_in_the_contract() -> None:
     """Clients switch on reasons; one that is not in the enum cannot be switched on."""
-    known = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}
+    known = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118 - not a dict
     unknown = []
     for path, tree in modules("mesh", "services", "gateway"):
         for node in ast.walk(tree):
@@ -59,16 +59,16 @@ def test_log_events_are_constant_strings() -> None:
     levels = {"trace", "debug", "info", "success", "warning", "error", "critical", "exception"}
     wrong = []
     for path, tree in modules("mesh", "services", "gateway"):
-        for node in ast.walk(tree):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and node.func.attr in levels
-                and "log" in ast.unparse(node.func.value)
-                and node.args
-                and not isinstance(node.args[0], ast.Constant)
-            ):
-                wrong.append(f"{path}:{node.lineno}")
+        wrong += [
+            f"{path}:{node.lineno}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in levels
+            and "log" in ast.unparse(node.func.value)
+            and node.args
+            and not isinstance(node.args[0], ast.Constant)
+        ]
     assert wrong == []
 
 
@@ -81,7 +81,8 @@ def test_background_tasks_are_made_in_one_place() -> None:
         wrong += [
             f"{path}:{node.lineno}"
             for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("create_task", "ensure_future"))
+            if isinstance(node, ast.Call)
+            and ast.unparse(node.func).endswith(("create_task", "ensure_future"))
         ]
     assert wrong == []
 
@@ -102,7 +103,10 @@ def test_pages_link_to_what_exists() -> None:
     """A dead link in the documentation is a broken promise."""
     dead = []
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if "://" not in target and not (page.parent / target).exists():
-                dead.append(f"{page.relative_to(ROOT)} → {target}")
+        targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        dead += [
+            f"{page.relative_to(ROOT)} → {target}"
+            for target in targets
+            if "://" not in target and not (page.parent / target).exists()
+        ]
     assert dead == []

@@ -7,7 +7,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mesh.errors import MeshError
 from services.bot_manager.domain import ledger, rules
 from services.bot_manager.domain.model import (
     Answer,
@@ -58,15 +57,12 @@ class PublishOnce(RuleBasedStateMachine):
         self.calls: list[Call] = []
         self.fences: list[int] = []
         self.ids = 0
+        self.called_off = False
 
     def apply(self, change: Change | None) -> bool:
         if change is not None:
             self.post = change.post
         return change is not None
-
-    @rule(seconds=st.sampled_from([1, 20, 31]))
-    def time_passes(self, seconds: int) -> None:
-        self.now += timedelta(seconds=seconds)
 
     @precondition(lambda self: self.post.state is PostState.SCHEDULED)
     @rule()
@@ -83,8 +79,9 @@ class PublishOnce(RuleBasedStateMachine):
     @rule(data=st.data(), taken=st.booleans())
     def worker_calls_x(self, data: st.DataObject, taken: bool) -> None:
         """Any worker that ever had a fence may wake up and try."""
-        fence = data.draw(st.sampled_from(self.fences))
-        part = data.draw(st.integers(0, PARTS - 1))
+        fence = data.draw(st.sampled_from([*self.fences[-3:], *[self.post.claim_fence] * 5]))
+        ahead = self.post.next_part
+        part = data.draw(st.sampled_from([0, 1, *[ahead.index if ahead else 0] * 6]))
         begun = ledger.begin(
             self.post, self.bot, Intent("p", part, fence, "hash"), f"a{len(self.calls)}", self.now, LEASE
         )
@@ -109,12 +106,14 @@ class PublishOnce(RuleBasedStateMachine):
         answer = call.answer if heard and call.answer else Answer(AttemptOutcome.UNKNOWN)
         self.apply(ledger.finish(self.post, Finish(call.attempt, answer), self.now, LEASE))
 
-    @rule()
-    def reaper_comes(self) -> None:
-        if self.post.lease_end_time is not None:
-            self.apply(ledger.end_lease(self.post, self.now))
+    @precondition(lambda self: self.post.lease_end_time is not None)
+    @rule(over=st.booleans())
+    def reaper_comes(self, over: bool) -> None:
+        if over:
+            self.now += LEASE
+        self.apply(ledger.end_lease(self.post, self.now))
 
-    @precondition(lambda self: bool(self.fences))
+    @precondition(lambda self: self.post.state is PostState.CLAIMED)
     @rule(data=st.data())
     def worker_gives_back(self, data: st.DataObject) -> None:
         fence = data.draw(st.sampled_from(self.fences))
@@ -133,15 +132,16 @@ class PublishOnce(RuleBasedStateMachine):
         else:
             assert self.apply(ledger.send_again(self.post, fence, self.now))
 
-    @rule(again=st.booleans())
-    def person_interferes(self, again: bool) -> None:
-        try:
-            if again:
-                self.apply(rules.retry(self.post, self.now + timedelta(seconds=1), LATENESS, "user"))
-            else:
-                self.apply(rules.cancel(self.post, "user", ""))
-        except MeshError:
-            return
+    @precondition(lambda self: self.post.state is PostState.SCHEDULED and not self.called_off)
+    @rule()
+    def person_calls_it_off(self) -> None:
+        self.called_off = True
+        self.apply(rules.cancel(self.post, "user", ""))
+
+    @precondition(lambda self: self.post.state is PostState.CANCELLED)
+    @rule()
+    def person_wants_it_again(self) -> None:
+        self.apply(rules.retry(self.post, self.now, LATENESS, "user"))
 
     @invariant()
     def each_part_is_on_x_at_most_once(self) -> None:
@@ -173,4 +173,4 @@ class PublishOnce(RuleBasedStateMachine):
 
 
 TestPublishOnce = PublishOnce.TestCase
-TestPublishOnce.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestPublishOnce.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
