@@ -15,7 +15,7 @@ class BotSecretServiceStub:
     """Wraps a Vault: decides who reads or writes which bot's secrets, and keeps a trail of every reading.
 
     Values leave by two methods only: RevealBotSecret to people, LeaseBotSecret to the service that posts. Every method answers UNAVAILABLE
-    (VAULT_UNAVAILABLE) while the Vault is sealed, unreachable or refuses this service, and never says anything about a value in an error.
+    (VAULT_SEALED, VAULT_UNAVAILABLE) while the Vault is sealed, unreachable or refuses this service, and never says anything about a value in an error.
     A secret of a bot that the caller may not see is not found.
     """
 
@@ -24,8 +24,8 @@ class BotSecretServiceStub:
     """Writes a new version of a secret, or its first one.
 
     With `expected_version` a repeat after success answers ABORTED instead of writing twice. Errors: INVALID_ARGUMENT (INVALID_FIELD, names
-    the field that the kind lacks or does not have), ABORTED (VERSION_MISMATCH), FAILED_PRECONDITION (INVALID_STATE) if the secret is of
-    another kind.
+    the field that the kind lacks or does not have), ABORTED (VERSION_MISMATCH), FAILED_PRECONDITION (SECRET_KIND_MISMATCH), OUT_OF_RANGE
+    (MESSAGE_TOO_LARGE). UNKNOWN if the Vault took the version and the answer was lost: read the metadata before repeating.
     """
     StoreBotSecret: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.StoreBotSecretRequest, _bot_secret_service_pb2.StoreBotSecretResponse]
     """Writes a new version of a secret on behalf of a user who may connect bots but may not write secrets.
@@ -55,15 +55,15 @@ class BotSecretServiceStub:
 
     Written to the access trail, with the reason, before the values are given out; the answer must not be stored. Demands a recent
     second factor unless the setting `authentication.step_up.max_age` turns that off. Errors: NOT_FOUND (SECRET_NOT_FOUND),
-    FAILED_PRECONDITION (INVALID_STATE) if the version is deleted, destroyed or expired, PERMISSION_DENIED (STEP_UP_REQUIRED),
-    UNAVAILABLE (DATABASE_UNAVAILABLE) if the trail cannot be written.
+    FAILED_PRECONDITION (SECRET_DELETED, SECRET_DESTROYED, SECRET_EXPIRED), PERMISSION_DENIED (STEP_UP_REQUIRED),
+    UNAVAILABLE (ACCESS_TRAIL_UNAVAILABLE) if the trail cannot be written.
     """
     LeaseBotSecret: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.LeaseBotSecretRequest, _bot_secret_service_pb2.LeaseBotSecretResponse]
     """Gives the values of a secret to the service that posts, for a short time.
 
     Written to the access trail before the values are given out. The caller keeps them in memory only and forgets them at `expire_time`.
-    Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (INVALID_STATE) if the version is deleted, destroyed or expired,
-    RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo) if the bot has too many leases, UNAVAILABLE (DATABASE_UNAVAILABLE) if the trail cannot
+    Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (SECRET_DELETED, SECRET_DESTROYED, SECRET_EXPIRED),
+    RESOURCE_EXHAUSTED (LEASE_LIMIT_REACHED, with RetryInfo) if the bot has too many leases, UNAVAILABLE (ACCESS_TRAIL_UNAVAILABLE) if the trail cannot
     be written.
     """
     RevokeBotLeases: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.RevokeBotLeasesRequest, _bot_secret_service_pb2.RevokeBotLeasesResponse]
@@ -74,13 +74,13 @@ class BotSecretServiceStub:
     DeleteBotSecret: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.DeleteBotSecretRequest, _bot_secret_service_pb2.DeleteBotSecretResponse]
     """Hides versions of a secret from everybody; UndeleteBotSecret brings them back.
 
-    Idempotent: what is deleted already stays so. Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (INVALID_STATE) for a version
+    Idempotent: what is deleted already stays so. Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (SECRET_DESTROYED) for a version
     that is destroyed.
     """
     UndeleteBotSecret: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.UndeleteBotSecretRequest, _bot_secret_service_pb2.UndeleteBotSecretResponse]
     """Brings deleted versions of a secret back.
 
-    Idempotent: what is active already stays so. Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (INVALID_STATE) for a version
+    Idempotent: what is active already stays so. Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (SECRET_DESTROYED) for a version
     that is destroyed.
     """
     DestroyBotSecret: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.DestroyBotSecretRequest, _bot_secret_service_pb2.DestroyBotSecretResponse]
@@ -92,7 +92,7 @@ class BotSecretServiceStub:
     """Makes the values of an earlier version current again, as a new version.
 
     With `expected_version` a repeat after success answers ABORTED instead of writing twice. Errors: NOT_FOUND (SECRET_NOT_FOUND),
-    FAILED_PRECONDITION (INVALID_STATE) if the version is deleted or destroyed, ABORTED (VERSION_MISMATCH).
+    FAILED_PRECONDITION (SECRET_DELETED, SECRET_DESTROYED), ABORTED (VERSION_MISMATCH).
     """
     Encrypt: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.EncryptRequest, _bot_secret_service_pb2.EncryptResponse]
     """Encrypts a small value for a service that stores it itself.
@@ -115,7 +115,7 @@ class BotSecretServiceServicer:
     """Wraps a Vault: decides who reads or writes which bot's secrets, and keeps a trail of every reading.
 
     Values leave by two methods only: RevealBotSecret to people, LeaseBotSecret to the service that posts. Every method answers UNAVAILABLE
-    (VAULT_UNAVAILABLE) while the Vault is sealed, unreachable or refuses this service, and never says anything about a value in an error.
+    (VAULT_SEALED, VAULT_UNAVAILABLE) while the Vault is sealed, unreachable or refuses this service, and never says anything about a value in an error.
     A secret of a bot that the caller may not see is not found.
     """
 
@@ -127,8 +127,8 @@ class BotSecretServiceServicer:
         """Writes a new version of a secret, or its first one.
 
         With `expected_version` a repeat after success answers ABORTED instead of writing twice. Errors: INVALID_ARGUMENT (INVALID_FIELD, names
-        the field that the kind lacks or does not have), ABORTED (VERSION_MISMATCH), FAILED_PRECONDITION (INVALID_STATE) if the secret is of
-        another kind.
+        the field that the kind lacks or does not have), ABORTED (VERSION_MISMATCH), FAILED_PRECONDITION (SECRET_KIND_MISMATCH), OUT_OF_RANGE
+        (MESSAGE_TOO_LARGE). UNKNOWN if the Vault took the version and the answer was lost: read the metadata before repeating.
         """
 
     def StoreBotSecret(
@@ -183,8 +183,8 @@ class BotSecretServiceServicer:
 
         Written to the access trail, with the reason, before the values are given out; the answer must not be stored. Demands a recent
         second factor unless the setting `authentication.step_up.max_age` turns that off. Errors: NOT_FOUND (SECRET_NOT_FOUND),
-        FAILED_PRECONDITION (INVALID_STATE) if the version is deleted, destroyed or expired, PERMISSION_DENIED (STEP_UP_REQUIRED),
-        UNAVAILABLE (DATABASE_UNAVAILABLE) if the trail cannot be written.
+        FAILED_PRECONDITION (SECRET_DELETED, SECRET_DESTROYED, SECRET_EXPIRED), PERMISSION_DENIED (STEP_UP_REQUIRED),
+        UNAVAILABLE (ACCESS_TRAIL_UNAVAILABLE) if the trail cannot be written.
         """
 
     def LeaseBotSecret(
@@ -195,8 +195,8 @@ class BotSecretServiceServicer:
         """Gives the values of a secret to the service that posts, for a short time.
 
         Written to the access trail before the values are given out. The caller keeps them in memory only and forgets them at `expire_time`.
-        Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (INVALID_STATE) if the version is deleted, destroyed or expired,
-        RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo) if the bot has too many leases, UNAVAILABLE (DATABASE_UNAVAILABLE) if the trail cannot
+        Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (SECRET_DELETED, SECRET_DESTROYED, SECRET_EXPIRED),
+        RESOURCE_EXHAUSTED (LEASE_LIMIT_REACHED, with RetryInfo) if the bot has too many leases, UNAVAILABLE (ACCESS_TRAIL_UNAVAILABLE) if the trail cannot
         be written.
         """
 
@@ -217,7 +217,7 @@ class BotSecretServiceServicer:
     ) -> _abc.Awaitable[_bot_secret_service_pb2.DeleteBotSecretResponse]:
         """Hides versions of a secret from everybody; UndeleteBotSecret brings them back.
 
-        Idempotent: what is deleted already stays so. Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (INVALID_STATE) for a version
+        Idempotent: what is deleted already stays so. Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (SECRET_DESTROYED) for a version
         that is destroyed.
         """
 
@@ -228,7 +228,7 @@ class BotSecretServiceServicer:
     ) -> _abc.Awaitable[_bot_secret_service_pb2.UndeleteBotSecretResponse]:
         """Brings deleted versions of a secret back.
 
-        Idempotent: what is active already stays so. Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (INVALID_STATE) for a version
+        Idempotent: what is active already stays so. Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (SECRET_DESTROYED) for a version
         that is destroyed.
         """
 
@@ -250,7 +250,7 @@ class BotSecretServiceServicer:
         """Makes the values of an earlier version current again, as a new version.
 
         With `expected_version` a repeat after success answers ABORTED instead of writing twice. Errors: NOT_FOUND (SECRET_NOT_FOUND),
-        FAILED_PRECONDITION (INVALID_STATE) if the version is deleted or destroyed, ABORTED (VERSION_MISMATCH).
+        FAILED_PRECONDITION (SECRET_DELETED, SECRET_DESTROYED), ABORTED (VERSION_MISMATCH).
         """
 
     def Encrypt(
