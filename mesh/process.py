@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 import uvloop
@@ -44,11 +44,13 @@ from mesh.telemetry import configure, metrics
 from mesh.telemetry.context import add_call_context
 from mesh.telemetry.metrics import RpcMetrics, serve_metrics
 from mesh.telemetry.shipper import LogShipper
-from mesh.vault import VaultClient, VaultState
 from mesh.version import VERSION
 from vivesphere.authentication.v1 import authentication_service_pb2, authentication_service_pb2_grpc
 
 OUTBOX_ALARM = timedelta(seconds=60)
+
+if TYPE_CHECKING:
+    from mesh.vault import VaultClient
 
 Assemble = Callable[["Process"], Awaitable[None]]
 
@@ -87,8 +89,10 @@ class Process:
         self.stack.push_async_callback(channel.close)
         return channel
 
-    def vault(self) -> VaultClient:
+    def vault(self) -> "VaultClient":
         """A client of the vault with this service's own AppRole, kept signed in while the process runs."""
+        from mesh.vault import VaultClient  # loads an HTTP stack that most services do not need
+
         settings = self.settings
         if settings.vault_role_id_file is None or settings.vault_secret_id_file is None:
             raise ValueError("VIVESPHERE_VAULT_ROLE_ID_FILE and VIVESPHERE_VAULT_SECRET_ID_FILE are not set")
@@ -180,8 +184,8 @@ class Process:
         return self._authentication_stub
 
 
-async def _check_vault(client: VaultClient) -> None:
-    if client.state is not VaultState.READY:
+async def _check_vault(client: "VaultClient") -> None:
+    if client.state.name != "READY":
         raise Unavailable("VAULT_UNAVAILABLE", "the vault is sealed, away or refuses this service")
 
 
