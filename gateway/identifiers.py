@@ -1,4 +1,4 @@
-"""Request ids: taken from the client when well formed, made otherwise."""
+"""Request ids and traces: taken from the client when well formed, begun here otherwise."""
 
 import os
 import re
@@ -21,3 +21,8 @@ def new_id() -> str:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=value))
+
+
+def new_traceparent() -> str:
+    """A W3C traceparent that begins a trace, so that what one request does in all services can be found together."""
+    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"

@@ -99,6 +99,8 @@ class RequestHeaders:
             if not (text.isascii() and text.isprintable()):
                 raise invalid(name.decode(), "expected printable ASCII", "MALFORMED_REQUEST")
             made.append((key, self.idempotency_key if key == "idempotency-key" else text))
+        if b"traceparent" not in self._values:
+            made.append(("traceparent", identifiers.new_traceparent()))
         return made
 
     def timeout(self) -> float | None:
@@ -163,6 +165,8 @@ def relayed_metadata(incoming: Sequence[tuple[str, str | bytes]], peer: str) -> 
     made += [("x-request-id", request_id), ("x-forwarded-for", peer)]
     if agent is not None:
         made.append(("x-user-agent", agent))
+    if not any(key == "traceparent" for key, _ in made):
+        made.append(("traceparent", identifiers.new_traceparent()))
     return made, request_id
 
 

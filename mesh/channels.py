@@ -21,7 +21,6 @@ from mesh.contract import is_idempotent
 from mesh.errors import DeadlineExceeded, Unavailable
 from mesh.settings import ProcessSettings, TlsFiles, dns_name
 from mesh.status import from_rpc_error
-from mesh.telemetry.tracing import child_traceparent
 
 DEFAULT_TIMEOUT = timedelta(seconds=5)
 OWN_WORK = timedelta(milliseconds=20)
@@ -136,8 +135,8 @@ def outgoing_metadata() -> tuple[tuple[str, str], ...]:
     pairs = [("x-request-id", call.request_id)]
     if call.authorization:
         pairs.append(("authorization", call.authorization))
-    if call.trace_id:
-        pairs.append(("traceparent", child_traceparent(call.trace_id)))
+    if call.trace is not None:
+        pairs.append(("traceparent", call.trace.traceparent))
     return tuple(pairs)
 
 

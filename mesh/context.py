@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from mesh.contract import MethodPolicy
 from mesh.ids import new_id
+from mesh.telemetry.tracing import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ class Call:
     path: str
     request_id: str
     origin: Origin = field(default_factory=Nowhere, repr=False)
-    trace_id: str = ""
-    span_id: str = ""
+    trace: Trace | None = None
+    """This call's own span; None where the caller began no trace."""
     policy: MethodPolicy | None = None
     principal: Principal | None = None
     authorization: str = field(default="", repr=False)
@@ -88,6 +89,16 @@ class Call:
     def peer(self) -> str:
         """Service name out of the peer's SPIFFE ID; empty where there is none."""
         return self.origin.peer
+
+    @property
+    def trace_id(self) -> str:
+        """Trace id in lower-case hex; empty where there is no trace."""
+        return self.trace.trace_id if self.trace else ""
+
+    @property
+    def span_id(self) -> str:
+        """This call's span id in lower-case hex; empty where there is no trace."""
+        return self.trace.span_id if self.trace else ""
 
     @property
     def address(self) -> str:

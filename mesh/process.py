@@ -44,6 +44,7 @@ from mesh.telemetry import configure, metrics
 from mesh.telemetry.context import add_call_context
 from mesh.telemetry.metrics import RpcMetrics, serve_metrics
 from mesh.telemetry.shipper import LogShipper
+from mesh.telemetry.tracing import exporter
 from mesh.version import VERSION
 from vivesphere.authentication.v1 import authentication_service_pb2, authentication_service_pb2_grpc
 
@@ -78,6 +79,9 @@ class Process:
         )
         self.keys = KeySource(self._fetch_jwks, self.clock)
         self.metrics = RpcMetrics()
+        self.spans = exporter(name, self.instance)
+        if self.spans is not None:
+            stack.callback(self.spans.close)
         self.shipper = LogShipper(
             name, self.instance, self.messaging, settings.data_dir / "spool", version=VERSION
         )
@@ -154,7 +158,12 @@ class Process:
         settings = self.settings
         return Chain(
             (
-                Observe(self.metrics, self.clock, debug=settings.log_level in ("TRACE", "DEBUG")),
+                Observe(
+                    self.metrics,
+                    self.clock,
+                    spans=self.spans,
+                    debug=settings.log_level in ("TRACE", "DEBUG"),
+                ),
                 Overload(settings.max_calls, settings.max_streams),
                 self.audit,
                 Access(Authenticator(self.keys, self.clock), self.configuration),

@@ -8,12 +8,12 @@ from mesh.contract import MethodPolicy
 from mesh.identity.peer import GATEWAY, peer_service
 from mesh.ids import new_id
 from mesh.interceptors.chain import ServicerContext
+from mesh.telemetry.tracing import parse_traceparent
 
 DEFAULT_DEADLINE_SECONDS = 30.0
 """Deadline of a call that brings none. Streams bring their own or run until they end."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}", re.ASCII)
 _MAX_USER_AGENT = 256
 
 
@@ -53,7 +53,7 @@ def call_from(context: ServicerContext, policy: MethodPolicy, clock: Clock) -> C
         if isinstance(value, str):
             metadata.setdefault(key, value)
     request_id = metadata.get("x-request-id", "")
-    trace = _TRACEPARENT.fullmatch(metadata.get("traceparent", ""))
+    above = parse_traceparent(metadata.get("traceparent", ""))
     started = clock.monotonic()
     remaining = context.time_remaining()
     guarded = remaining is not None
@@ -64,8 +64,7 @@ def call_from(context: ServicerContext, policy: MethodPolicy, clock: Clock) -> C
         policy=policy,
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else new_id(),
         origin=RpcOrigin(context, metadata),
-        trace_id=trace.group(1) if trace else "",
-        span_id=trace.group(2) if trace else "",
+        trace=above.child() if above else None,
         authorization=metadata.get("authorization", ""),
         started=started,
         deadline=None if remaining is None else started + remaining,

@@ -13,7 +13,9 @@ from mesh.context import Call
 from mesh.errors import DeadlineExceeded, FieldViolation, InvalidArgument, ResourceExhausted
 from mesh.interceptors.chain import ServicerContext
 from mesh.telemetry.metrics import RpcMetrics
+from mesh.telemetry.tracing import SpanSink, Trace
 
+NANO = 1_000_000_000
 LEAST_USEFUL_SECONDS = 0.005
 """With less time than this left, no call of ours can answer; it is refused instead of begun."""
 
@@ -26,9 +28,12 @@ class Observe:
 
     name = "observe"
 
-    def __init__(self, metrics: RpcMetrics, clock: Clock, *, debug: bool = False) -> None:
+    def __init__(
+        self, metrics: RpcMetrics, clock: Clock, *, spans: SpanSink | None = None, debug: bool = False
+    ) -> None:
         self._metrics = metrics
         self._clock = clock
+        self._spans = spans
         self._debug = debug
 
     async def enter(self, call: Call, request: Any, context: ServicerContext) -> None:
@@ -37,6 +42,8 @@ class Observe:
     async def leave(self, call: Call) -> None:
         seconds = self._clock.monotonic() - call.started
         self._metrics.finished(call.path, call.outcome, seconds)
+        if self._spans is not None and call.trace is not None:
+            self._export(self._spans, call, call.trace, seconds)
         level = _level(call)
         if level == "DEBUG" and not self._debug:
             return
@@ -48,6 +55,18 @@ class Observe:
             peer=call.peer,
             address=call.address,
         ).log(level, "call finished")
+
+    def _export(self, spans: SpanSink, call: Call, trace: Trace, seconds: float) -> None:
+        end = int(self._clock.now().timestamp() * NANO)
+        service, _, method = call.path.removeprefix("/").partition("/")
+        attributes = {
+            "rpc.system": "grpc",
+            "rpc.service": service,
+            "rpc.method": method,
+            "rpc.code": call.outcome,
+        }
+        failed = call.outcome not in _EXPECTED
+        spans.finished(call.path, trace, end - int(seconds * NANO), end, attributes, failed=failed)
 
 
 def _level(call: Call) -> str:

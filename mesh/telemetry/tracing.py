@@ -64,11 +64,6 @@ def parse_traceparent(header: str) -> Trace | None:
     return Trace(match[2], match[3], int(match[4], 16))
 
 
-def child_traceparent(trace_id: str) -> str:
-    """The header of an outgoing call within the trace: a span id of its own for the call."""
-    return Trace(trace_id, new_span_id()).traceparent
-
-
 class SpanSink:
     """Finished spans on their way to the OTLP endpoint. `close` flushes, within the SDK's own time limit of 30 seconds."""
 

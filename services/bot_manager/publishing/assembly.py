@@ -63,7 +63,7 @@ class OverdueCheck:
         metrics.oldest_overdue_seconds.set(late.total_seconds())
         if late > self._settings().overdue_alarm:
             raise Unavailable(
-                "SERVICE_UNAVAILABLE",
+                "PUBLISHING_OVERDUE",
                 "posts that are due do not go out",
                 metadata={"oldestOverdueSeconds": str(int(late.total_seconds()))},
             )

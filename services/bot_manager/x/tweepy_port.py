@@ -38,6 +38,7 @@ from services.bot_manager.x.port import (
     OAuth1Credentials,
     XAccount,
     XMetricsRead,
+    XPost,
     XPostDraft,
     XTimeline,
 )
@@ -49,6 +50,7 @@ IDLE_CONNECTION_SECONDS: Final = 5
 CONNECT_SHARE: Final = 0.4
 """Part of the time limit that reaching X may take, a wait for a connection of the pool included."""
 TIMELINE_PAGE: Final = 100
+MAX_PAGES: Final = 20
 TIMELINE_FIELDS: Final = ("created_at", "entities", "referenced_tweets", "attachments")
 NEVER_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 """What aiohttp raises before it has a connection to write to."""
@@ -108,8 +110,9 @@ class TweepyPort:
     ) -> XTimeline:
         """See XPort."""
         pages: list[XTimeline] = []
+        found: list[XPost] = []
         token: str | None = None
-        while True:
+        for _ in range(MAX_PAGES):
             document = await self._read(
                 self._client(credentials).get_users_tweets(
                     user_id,
@@ -124,7 +127,8 @@ class TweepyPort:
             token = reading.next_token(document)
             found = [post for page in pages for post in page.posts]
             if not token or len(found) >= limit:
-                return XTimeline(found, complete=not token and all(page.complete for page in pages))
+                break
+        return XTimeline(found, complete=not token and all(page.complete for page in pages))
 
     async def _read(self, request: Any) -> Mapping[str, Any]:
         """The document that a reading call answers with. Raises as `x/port.py` says."""

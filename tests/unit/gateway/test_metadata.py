@@ -110,15 +110,25 @@ def test_response_metadata_becomes_headers_with_binary_in_base64() -> None:
     ]
 
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"  # W3C Trace Context, section 3.2.4
+
+
+def test_a_request_without_a_trace_begins_one() -> None:
+    """What one request does in all services can be found by one id."""
+    for made in (headers().metadata("p"), relayed_metadata([], "p")[0]):
+        assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", str(dict(made)["traceparent"]))
+    assert dict(headers(traceparent=TRACE).metadata("p"))["traceparent"] == TRACE
+
+
 def test_a_grpc_client_cannot_set_what_the_gateway_vouches_for() -> None:
     """Services trust x-forwarded-for because it comes from here."""
     made, request_id = relayed_metadata(
-        [("x-forwarded-for", "6.6.6.6"), ("authorization", "Bearer t"), ("x-data-bin", b"\x01"), ("grpc-x", "1"),
+        [("x-forwarded-for", "6.6.6.6"), ("traceparent", TRACE), ("authorization", "Bearer t"), ("x-data-bin", b"\x01"), ("grpc-x", "1"),
          ("user-agent", "grpcurl"), ("x-user-agent", "fake"), ("forwarded", "x")],
         "10.0.0.1",
     )  # fmt: skip
     assert sorted(made, key=str) == sorted(
-        [("authorization", "Bearer t"), ("x-data-bin", b"\x01"), ("x-request-id", request_id),
+        [("traceparent", TRACE), ("authorization", "Bearer t"), ("x-data-bin", b"\x01"), ("x-request-id", request_id),
          ("x-forwarded-for", "10.0.0.1"), ("x-user-agent", "grpcurl")], key=str
     )  # fmt: skip
 

@@ -196,6 +196,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. The bot has as many leases in force as allowed."""
     ERROR_REASON_QUERY_TOO_BROAD: _ErrorReason.ValueType  # 135
     """DEADLINE_EXCEEDED. The query would read too much; narrow its time range or filter."""
+    ERROR_REASON_PUBLISHING_OVERDUE: _ErrorReason.ValueType  # 136
+    """UNAVAILABLE. Posts are overdue for longer than the alarm allows; health says so, calls are served."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 140
     """INTERNAL. A defect of the product. The message holds an incident id and nothing else; the log entry with that id says what happened."""
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 141
@@ -398,6 +400,8 @@ ERROR_REASON_LEASE_LIMIT_REACHED: ErrorReason.ValueType  # 134
 """RESOURCE_EXHAUSTED. The bot has as many leases in force as allowed."""
 ERROR_REASON_QUERY_TOO_BROAD: ErrorReason.ValueType  # 135
 """DEADLINE_EXCEEDED. The query would read too much; narrow its time range or filter."""
+ERROR_REASON_PUBLISHING_OVERDUE: ErrorReason.ValueType  # 136
+"""UNAVAILABLE. Posts are overdue for longer than the alarm allows; health says so, calls are served."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 140
 """INTERNAL. A defect of the product. The message holds an incident id and nothing else; the log entry with that id says what happened."""
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 141

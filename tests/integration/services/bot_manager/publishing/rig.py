@@ -149,6 +149,30 @@ class Rig:
 
         return await eventually(there)
 
+    async def until_attempted(self, post: Post, *outcomes: str) -> None:
+        """Wait until the post's attempts begin with these outcomes."""
+
+        async def there() -> bool:
+            return tuple(await self.outcomes(post))[: len(outcomes)] == outcomes
+
+        await eventually(there)
+
+    async def until_told(self, post: Post, kind: EntryKind) -> None:
+        """Wait until the post's story has an entry of this kind."""
+
+        async def there() -> bool:
+            return kind in await self.kinds(post)
+
+        await eventually(there)
+
+    async def until_bot(self, bot: Bot, state: BotState) -> None:
+        """Wait until the bot is in this state."""
+
+        async def there() -> bool:
+            return (await self.bots.get(bot.id)).state is state
+
+        await eventually(there)
+
     async def kinds(self, post: Post) -> list[EntryKind]:
         """The kinds of the entries of its story."""
         return [entry.kind for entry in await self.posts.story(post.id, 0, 1000)]

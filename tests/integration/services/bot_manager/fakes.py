@@ -1,0 +1,71 @@
+"""X and secure_bot_data, as far as credentials go."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from mesh.errors import MeshError
+from mesh.secret import Secret
+from services.bot_manager.domain.outcomes import Outcome
+from services.bot_manager.x.port import (
+    OAuth1Credentials,
+    XAccount,
+    XMetricsRead,
+    XPostDraft,
+    XTimeline,
+)
+
+
+class FakeX:
+    """Knows one account; `fail_next` makes the next call fail."""
+
+    def __init__(self) -> None:
+        self.account = XAccount("4711", "acme")
+        self._errors: list[MeshError] = []
+
+    def fail_next(self, error: MeshError) -> None:
+        """The next call raises this."""
+        self._errors.append(error)
+
+    async def get_me(self, credentials: OAuth1Credentials) -> XAccount:
+        """See XPort."""
+        if self._errors:
+            raise self._errors.pop()
+        return self.account
+
+    async def create_post(self, credentials: OAuth1Credentials, draft: XPostDraft) -> Outcome:
+        """Not used here."""
+        raise NotImplementedError
+
+    async def get_metrics(self, credentials: OAuth1Credentials, x_post_ids: Sequence[str]) -> XMetricsRead:
+        """Not used here."""
+        raise NotImplementedError
+
+    async def own_posts(
+        self, credentials: OAuth1Credentials, user_id: str, since: datetime, limit: int = 100
+    ) -> XTimeline:
+        """Not used here."""
+        raise NotImplementedError
+
+
+class FakeSecrets:
+    """Keeps credentials in memory, by bot."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, list[OAuth1Credentials]] = {}
+
+    async def store(self, bot_id: str, fields: Mapping[str, Secret]) -> int:
+        """See SecretKeeper."""
+        self.versions.setdefault(bot_id, []).append(OAuth1Credentials(**fields))
+        return len(self.versions[bot_id])
+
+    async def lease(self, bot_id: str, reason: str) -> OAuth1Credentials:
+        """See SecretKeeper."""
+        return self.versions[bot_id][-1]
+
+
+class FakeFetcher:
+    """Reads nothing."""
+
+    async def refresh(self, bot_id: str, post_ids: Sequence[str] = ()) -> int:
+        """See the servicer's port."""
+        return 0
