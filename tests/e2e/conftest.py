@@ -1,4 +1,6 @@
-"""A whole mesh for the run: every service, the sandbox and the gateway as processes on the shared engines.
+"""A whole mesh for the run: every service, the sandbox and the gateway as processes, on engines of their own.
+
+The engines that other tests share would not do: a running bot_manager claims whatever post is due, also those of other tests.
 
 The supervisor lives in the event loop of the session and reads what the processes print; while that loop stands still they would block
 on full pipes. So tests that are not coroutines run in a thread, and the loop goes on.
@@ -6,7 +8,7 @@ on full pipes. So tests that are not coroutines run in a thread, and the loop go
 
 import asyncio
 import inspect
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -56,20 +58,21 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
-@pytest.fixture(scope="session")
-async def running(engines: EmbeddedMesh) -> Running:
-    """The mesh, ready; the engines' fixture stops its processes."""
-    wanted = UpOptions(data_dir=engines.data.root / "elsewhere", http_port=0, grpc_port=0, sandbox_port=0)
-    options = with_free_ports(wanted)
-    user = prepare_first_user(engines.data, {"VIVESPHERE_ADMIN_PASSWORD": PASSWORD})
-    await start_processes(engines, options, user)
-    return Running(
-        engines,
-        asyncio.get_running_loop(),
-        f"http://127.0.0.1:{options.http_port}",
-        f"127.0.0.1:{options.grpc_port}",
-        f"http://127.0.0.1:{options.sandbox_port}",
-    )
+@pytest.fixture(scope="package")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """The mesh, ready; stopped when the last test of this folder is done."""
+    folder = tmp_path_factory.mktemp("running")
+    options = with_free_ports(UpOptions(data_dir=folder, http_port=0, grpc_port=0, sandbox_port=0))
+    async with EmbeddedMesh(folder, fsync=False) as mesh:
+        user = prepare_first_user(mesh.data, {"VIVESPHERE_ADMIN_PASSWORD": PASSWORD})
+        await start_processes(mesh, options, user)
+        yield Running(
+            mesh,
+            asyncio.get_running_loop(),
+            f"http://127.0.0.1:{options.http_port}",
+            f"127.0.0.1:{options.grpc_port}",
+            f"http://127.0.0.1:{options.sandbox_port}",
+        )
 
 
 @pytest.fixture

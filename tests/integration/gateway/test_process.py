@@ -83,16 +83,16 @@ async def test_a_stop_lets_calls_in_flight_end(tmp_path: Path) -> None:
         standalone(tmp_path / "set.binpb", f"127.0.0.1:{port}") as (process, url),
         httpx.AsyncClient(timeout=10) as client,
     ):
-        stream = asyncio.create_task(client.get(f"{url}/api/v1/count/100000"))
         call = asyncio.create_task(client.get(f"{url}/api/v1/sleep?seconds=1"))
-        async with asyncio.timeout(5):
-            while len(backend.seen) < 2:
-                await asyncio.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        assert (
-            json.loads((await stream).text.splitlines()[-1])["error"]["details"][0]["reason"]
-            == "SHUTTING_DOWN"
-        )
+        async with client.stream("GET", f"{url}/api/v1/count/2000000000") as stream:
+            lines = stream.aiter_lines()
+            assert "result" in json.loads(await anext(lines))
+            async with asyncio.timeout(5):
+                while len(backend.seen) < 2:
+                    await asyncio.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            last = [line async for line in lines][-1]
+        assert json.loads(last)["error"]["details"][0]["reason"] == "SHUTTING_DOWN"
         assert (await call).status_code == 200
         assert await asyncio.wait_for(process.wait(), 5) == 0
     await server.stop(0)

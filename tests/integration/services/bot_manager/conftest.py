@@ -4,32 +4,57 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from cli.embedded import EmbeddedMesh
-from mesh.database import Database
+from mesh.database import Database, open_database
 from mesh.ids import new_id
+from mesh.outbox import metadata as mesh_metadata
 from services.bot_manager.domain import rules
 from services.bot_manager.domain.model import Bot, BotState, Part, Post, PostState
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.ledger import PostgresLedger
 from services.bot_manager.store.posts import PostgresPosts
-from tests.fakes.engines import database_of
+from services.bot_manager.store.tables import metadata
+from tests.fakes.engines import settings_of
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATENESS = timedelta(hours=1)
+SCHEMA = "bot_manager_tests"
 
 AddBot = Callable[..., Awaitable[Bot]]
 AddPost = Callable[..., Awaitable[Post]]
 
 
+@pytest.fixture(scope="session")
+def schema(engines: EmbeddedMesh) -> str:
+    """A schema of our own with the service's tables, so that a service that runs on these engines does not publish our posts.
+
+    That models and migrations agree is proven elsewhere.
+    """
+    engine = create_engine("postgresql+psycopg://", creator=engines.admin.connect, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+        connection.execute(text(f"SET LOCAL search_path TO {SCHEMA}"))
+        for tables in (metadata, mesh_metadata):
+            tables.create_all(connection, checkfirst=False)
+        connection.execute(text(f"GRANT USAGE ON SCHEMA {SCHEMA} TO bot_manager"))
+        connection.execute(
+            text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO bot_manager")
+        )
+    return SCHEMA
+
+
 @pytest.fixture
-async def database(engines: EmbeddedMesh) -> AsyncIterator[Database]:
-    async with database_of(engines, "bot_manager") as database:
-        async with database.transaction() as connection:
-            for table in ("bots", "idempotency", "outbox"):
-                await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - names from the line above
-        yield database
+async def database(engines: EmbeddedMesh, schema: str) -> AsyncIterator[Database]:
+    """The service's role on empty tables."""
+    database = open_database(settings_of(engines, "bot_manager"), schema)
+    async with database.transaction() as connection:
+        for table in ("bots", "idempotency", "outbox", "inbox"):
+            await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - names from the line above
+    yield database
+    await database.close()
 
 
 @pytest.fixture
