@@ -149,7 +149,11 @@ class Sender:
             return Decision(answer_of(call.outcome), next_time=heard + rules.first_retry)
         earlier: Sequence[AttemptOutcome | None] = ()
         if kind in NEEDS_HISTORY:
-            earlier = await self.queries.earlier_outcomes(attempt.post_id, attempt.part_index, attempt.number)
+            # A person who says "again" grants all tries anew; whether X may have the text already is asked of all calls ever.
+            since = call.post.attempts_before if kind is OutcomeKind.NOT_SENT else 0
+            earlier = await self.queries.earlier_outcomes(
+                attempt.post_id, attempt.part_index, attempt.number, since
+            )
         decision = decide(call.outcome, call.part.index, earlier, heard, rules, self.chance())
         if decision.hold is not None:
             self.gate.close(call.bot, decision.hold)

@@ -15,9 +15,9 @@ class PublishingQueries(Protocol):
     """The publisher's questions."""
 
     async def earlier_outcomes(
-        self, post_id: str, part_index: int, before: int
+        self, post_id: str, part_index: int, before: int, after: int = 0
     ) -> Sequence[AttemptOutcome | None]:
-        """What became of the calls for a part with a number below `before`, in order; None where nobody knows yet."""
+        """What became of the calls for a part with a number above `after` and below `before`, in order; None where nobody knows yet."""
         ...
 
     async def held_count(self) -> int:
@@ -32,7 +32,7 @@ class PostgresPublishingQueries:
         self._database = database
 
     async def earlier_outcomes(
-        self, post_id: str, part_index: int, before: int
+        self, post_id: str, part_index: int, before: int, after: int = 0
     ) -> list[AttemptOutcome | None]:
         """See the port."""
         query = (
@@ -41,6 +41,7 @@ class PostgresPublishingQueries:
                 attempts.c.post_id == post_id,
                 attempts.c.part_index == part_index,
                 attempts.c.number < before,
+                attempts.c.number > after,
             )
             .order_by(attempts.c.number)
         )
