@@ -60,6 +60,9 @@ def _explained() -> Iterator[None]:
     except PermissionError as error:
         _errors.print(f"[red]error:[/] not permitted: {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
+    except (NotADirectoryError, FileExistsError) as error:
+        _errors.print(f"[red]error:[/] not a directory: {error.filename}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -106,7 +109,8 @@ def _announce(
         view.say(f"[bold]X sandbox[/]  {sandbox}")
     if one_time_password is not None:
         view.say(
-            f"[bold]Sign in[/]    admin / {one_time_password}   (shown once; to be changed at first sign-in)"
+            f"[bold]Sign in[/]    admin / {one_time_password}   (shown once)\n"
+            f"           It has to be changed before anything else: POST {console}api/v1/auth/password:change"
         )
     view.say("\nCtrl-C stops everything.")
 

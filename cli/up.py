@@ -14,6 +14,7 @@ from pathlib import Path
 from cli.child import ChildSpec
 from cli.embedded import DOOR_STAGE, SERVICE_READY_SECONDS, SERVICE_STAGE, EmbeddedMesh
 from cli.environment import gateway_environment, inherited, python_module
+from cli.errors import CliError
 from cli.first_user import FirstUser, discard_first_user, finish_first_user, prepare_first_user
 from cli.layout import DataDir, make_private_directory
 from cli.ports import LOOPBACK, require_free
@@ -73,11 +74,14 @@ async def run_up(
 
 
 def with_free_ports(options: UpOptions) -> UpOptions:
-    """The options with every port a free one. Raises AlreadyRunning or PortTaken."""
+    """The options with every port a free one. Raises AlreadyRunning, PortTaken, or CliError for a port named twice."""
     pid = running_pid(DataDir(options.data_dir.absolute()))
     if pid is not None:  # before the ports, which that process holds
         raise AlreadyRunning(options.data_dir.absolute(), pid)
     sandbox = options.sandbox_port
+    wanted = [port for port in (options.http_port, options.grpc_port, sandbox) if port]
+    if len(set(wanted)) < len(wanted):
+        raise CliError("--http-port, --grpc-port and --sandbox-port must be different ports")
     return UpOptions(
         data_dir=options.data_dir,
         http_port=require_free(options.http_port, "the console", "--http-port", options.http_host),
@@ -116,10 +120,11 @@ async def start_processes(mesh: EmbeddedMesh, options: UpOptions, user: FirstUse
     if options.sandbox_port is not None:
         specs.append(sandbox_spec(mesh.data, options.sandbox_port))
     await mesh.supervisor.start(SERVICE_STAGE, *specs)
-    finish_first_user(mesh.data, user)
     running = _running(options, user)
     mesh.addresses.update(console=running.console, grpc=running.grpc, sandbox=running.sandbox or "none")
     await mesh.supervisor.start(DOOR_STAGE, gateway_spec(mesh, options))
+    # Only now: a start that fails before its password was shown is followed by one that brings another.
+    finish_first_user(mesh.data, user)
 
 
 def _running(options: UpOptions, user: FirstUser) -> Running:

@@ -17,7 +17,12 @@ _MARKS = {
     "crashed": "[red]✗[/]",
     "failed": "[red]✗[/]",
 }
-_WORDS = {"killed": "did not stop in time and was killed", "failed": "could not be started again:"}
+_WORDS = {
+    "crashed": "is down:",
+    "killed": "did not stop in time and was killed",
+    "failed": "could not be started again:",
+}
+_LAST_LINES = 5
 
 
 class View:
@@ -59,7 +64,7 @@ class View:
             words = _WORDS.get(event.kind, event.kind)
             detail = f" {event.detail}" if event.detail else ""
             self.say(f"{_MARKS[event.kind]} {event.name} {words}{detail}{seconds}")
-            for line in event.lines:
+            for line in event.lines[-_LAST_LINES:]:
                 self.say(f"    [dim]{escape(line)}[/]")
         if self._spinner is not None:
             self._spinner.update(f"waiting for {', '.join(self._waiting) or 'the next step'}")

@@ -24,6 +24,8 @@ _INWARDS: Final = {
     b"user-agent": "x-user-agent",
     b"idempotency-key": "idempotency-key",
 }
+# gRPC refuses a call whose metadata is larger than 8 KiB in all, with words of its own.
+MAX_VALUE_CHARS: Final = 6000
 _OUTWARDS_PLAIN: Final = frozenset({"etag", "location", "cache-control", "retry-after"})
 _INTERNAL: Final = frozenset({"x-request-id", "content-type", "date", "server", "user-agent"})
 # Names a gRPC client of the door cannot set: made by the gateway, or spoken between two ends of one connection.
@@ -96,6 +98,8 @@ class RequestHeaders:
             text = self.get(name)
             if text is None:
                 continue
+            if len(text) > MAX_VALUE_CHARS:
+                raise invalid(name.decode(), f"longer than {MAX_VALUE_CHARS} characters", "MALFORMED_REQUEST")
             if not (text.isascii() and text.isprintable()):
                 raise invalid(name.decode(), "expected printable ASCII", "MALFORMED_REQUEST")
             made.append((key, self.idempotency_key if key == "idempotency-key" else text))

@@ -37,7 +37,7 @@ from mesh.interceptors.chain import Chain
 from mesh.interceptors.stages import Deadline, Observe, Overload, Validation
 from mesh.messaging import Messaging
 from mesh.outbox import Outbox
-from mesh.server import DRAIN, Registrar, build_server
+from mesh.server import DRAIN, Registrar, build_server, check_complete
 from mesh.settings import ProcessSettings
 from mesh.tasks import TaskSet
 from mesh.telemetry import configure, metrics
@@ -128,8 +128,9 @@ class Process:
         self._servicers.append((register, servicer))
 
     async def start(self) -> grpc.aio.Server:
-        """Begin to serve. Raises ContractError if a method carries no access rule."""
+        """Begin to serve. Raises ContractError if a method carries no access rule, or a service of the contract is not served."""
         services = services_of(self.name)
+        check_complete(services, self._servicers)
         interceptor = MeshInterceptor(self._chain(), policies_of(services), self.clock)
         server, port = build_server(
             self.settings, self.settings.tls, interceptor, self.health, services, self._servicers

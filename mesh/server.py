@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -10,6 +10,7 @@ from grpc_channelz.v1.channelz import add_channelz_servicer
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from mesh.contract import ContractError
 from mesh.health import Health
 from mesh.interceptors.adapter import MeshInterceptor
 from mesh.settings import ProcessSettings, TlsFiles
@@ -20,6 +21,30 @@ MAX_CONNECTION_GRACE_MS = 60 * 1000
 DRAIN = timedelta(seconds=5)
 
 Registrar = Callable[[Any, grpc.aio.Server], None]
+
+
+class _Names:
+    """Stands in for a server to learn which proto services a registration adds."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Registers nothing."""
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """Notes the name."""
+        self.seen.add(service)
+
+
+def check_complete(services: Sequence[str], servicers: Sequence[tuple[Registrar, Any]]) -> None:
+    """Raises ContractError for a service of the contract that nobody serves: its callers would not even be checked."""
+    names = _Names()
+    for register, servicer in servicers:
+        register(servicer, cast(grpc.aio.Server, names))
+    missing = sorted(set(services) - names.seen)
+    if missing:
+        raise ContractError(f"this is a bug: nobody serves {', '.join(missing)}")
 
 
 def server_credentials(tls: TlsFiles) -> grpc.ServerCredentials:

@@ -1,6 +1,6 @@
 """The stages but for audit and access: observe, overload, deadline, validation."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +8,7 @@ import protovalidate
 from google.protobuf.message import Message
 from loguru import logger
 
+from buf.validate import validate_pb2
 from mesh.clock import Clock
 from mesh.context import Call
 from mesh.errors import DeadlineExceeded, FieldViolation, InvalidArgument, ResourceExhausted
@@ -144,6 +145,7 @@ class Validation:
     async def enter(self, call: Call, request: Any, context: ServicerContext) -> None:
         if request is not None:
             validate(request)
+            refuse_nul(request)
 
     async def leave(self, call: Call) -> None:
         return
@@ -165,6 +167,40 @@ def validate(message: Message) -> None:
         ) from None
 
 
+def refuse_nul(message: Message) -> None:
+    """Raises InvalidArgument naming the text fields that hold U+0000, which PostgreSQL cannot store and no text needs."""
+    if b"\0" not in message.SerializeToString():
+        return
+    violations = [FieldViolation(path, "must not contain U+0000") for path in _with_nul(message, "")]
+    if violations:
+        first = violations[0]
+        raise InvalidArgument("INVALID_FIELD", f"{first.field}: {first.description}", violations=violations)
+
+
+def _with_nul(message: Message, prefix: str) -> Iterator[str]:
+    for field, value in message.ListFields():
+        rules = field.GetOptions().Extensions[validate_pb2.field]
+        if rules.repeated.items.ignore == validate_pb2.IGNORE_ALWAYS:
+            continue  # the service judges these one by one
+        path = f"{prefix}{field.name}"
+        if field.is_repeated and hasattr(value, "items"):
+            for key, item in value.items():
+                yield from _nul_in(key, path)
+                yield from _nul_in(item, f"{path}[{key!r}]")
+        elif field.is_repeated:
+            for index, item in enumerate(value):
+                yield from _nul_in(item, f"{path}[{index}]")
+        else:
+            yield from _nul_in(value, path)
+
+
+def _nul_in(value: object, path: str) -> Iterator[str]:
+    if isinstance(value, str) and "\0" in value:
+        yield path
+    elif isinstance(value, Message):
+        yield from _with_nul(value, f"{path}.")
+
+
 def _path(violation: Any) -> str:
     """`post.parts[0].text` out of protovalidate's FieldPath."""
     path = ""
@@ -180,4 +216,5 @@ async def validated(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
     """The messages of a client stream, each held against its contract before the handler sees it."""
     async for request in requests:
         validate(request)
+        refuse_nul(request)
         yield request

@@ -26,6 +26,10 @@ from services.authentication.servicers.authentication import AuthenticationServi
 from services.authentication.servicers.users import UserServicer
 from services.authentication.store.postgres import PostgresStore
 from services.authentication.store.sealing import TransitSealer
+from vivesphere.authentication.v1.api_key_service_pb2_grpc import (
+    ApiKeyServiceServicer,
+    add_ApiKeyServiceServicer_to_server,
+)
 from vivesphere.authentication.v1.authentication_service_pb2_grpc import (
     add_AuthenticationServiceServicer_to_server,
 )
@@ -74,6 +78,8 @@ async def assemble(process: Process) -> None:
             hmac.digest(secret, b"authentication requests", "sha256"),
         ),
     )
+    # No method of it is built yet: callers are checked all the same, and told NOT_IMPLEMENTED.
+    process.serve(add_ApiKeyServiceServicer_to_server, ApiKeyServiceServicer())
 
 
 async def _at_once(step: Callable[[], Awaitable[None]], name: str) -> None:

@@ -83,6 +83,23 @@ def test_malformed_json_unknown_field_wrong_type(running: Running, token: str) -
     assert "pageSise" in parameter.text
 
 
+def test_a_nul_in_a_text_is_refused_by_name(running: Running, token: str) -> None:
+    """PostgreSQL has no U+0000; who sends one learns where, instead of an incident."""
+    for method, path, body, field in (
+        ("POST", "/api/v1/auth/login", {"username": "a\0b", "password": "p" * 9}, "username"),
+        ("POST", "/api/v1/bots", {"handle": "x", "displayName": "a\0b"}, "bot.display_name"),
+        ("POST", "/api/v1/bots", {"handle": "x", "labels": {"k": "a\0b"}}, "bot.labels['k']"),
+        (
+            "POST",
+            f"/api/v1/bots/{NOBODY}/posts",
+            {"parts": [{"text": "a"}, {"text": "b\0"}]},
+            "post.parts[1].text",
+        ),
+        ("GET", "/api/v1/logs?text=%00", None, "text"),
+    ):
+        assert_refused(request(running, method, path, token, json=body), 400, "INVALID_FIELD", field)
+
+
 def test_a_body_over_the_limit(running: Running, token: str) -> None:
     """Refused before it is read."""
     response = request(running, "POST", "/api/v1/bots", token, content=b" " * (5 * 1024 * 1024))

@@ -12,6 +12,7 @@ from google.protobuf import descriptor_pool
 
 from mesh.contract import ContractError, Who, policies_of, services_of
 from mesh.interceptors.chain import ORDER, Chain
+from mesh.server import check_complete
 from mesh.status import from_rpc_error
 from tests.fakes.mesh import serving
 
@@ -59,6 +60,14 @@ def test_a_server_without_all_of_its_guards_does_not_start() -> None:
     assert ORDER.index("audit") < ORDER.index("access")
     with pytest.raises(ValueError, match="this is a bug"):
         Chain(())
+
+
+def test_a_service_that_nobody_serves_stops_the_start() -> None:
+    """gRPC answers for it before any of our guards is asked, so a stranger would learn what is missing."""
+    [first, *others] = services_of("authentication")
+    with pytest.raises(ContractError, match=first):
+        check_complete([first, *others], registrations("authentication")[1:])
+    check_complete([first, *others], registrations("authentication"))
 
 
 @pytest.mark.parametrize("service", SERVICES)

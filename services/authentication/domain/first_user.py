@@ -1,4 +1,7 @@
-"""The first administrator, made once, when there is nobody yet.
+"""The first administrator, made when there is nobody yet.
+
+Until that user has signed in for the first time, each start that brings a first password makes the user anew with it: a start that
+failed half-way may have left a user whose password nobody ever saw.
 
 The password comes from whoever installs the mesh. Several replicas may start at once; the accounts' lock lets one of them make the user.
 While it is not known whether somebody exists, because the database is away, health says so and the loop goes on asking.
@@ -17,8 +20,8 @@ from mesh.ids import new_id
 from mesh.secret import Secret
 from services.authentication.domain.hashing import HashingPool
 from services.authentication.domain.passwords import MAX_PASSWORD_CHARS, MIN_PASSWORD_CHARS
-from services.authentication.domain.user import ADMIN_ROLE, FIRST_USERNAME, User, UserState
-from services.authentication.store.ports import Store
+from services.authentication.domain.user import ADMIN_ROLE, FIRST_USERNAME, Credentials, User, UserState
+from services.authentication.store.ports import Store, Unit
 
 RETRY_INTERVAL: Final = timedelta(seconds=1)
 
@@ -65,28 +68,46 @@ class FirstUser:
                 await self._clock.sleep(RETRY_INTERVAL)
 
     async def _make_if_nobody(self) -> None:
-        async with self._store.read() as unit:
-            if await unit.users.any():
-                return
+        somebody, unused = await self._look()
+        if somebody and unused is None:
+            return
         first = self._read()
         if first is None:
-            logger.warning(
-                "there is no user: start with VIVESPHERE_ADMIN_PASSWORD_FILE set to make the user admin"
-            )
+            if not somebody:
+                logger.warning(
+                    "there is no user: start with VIVESPHERE_ADMIN_PASSWORD_FILE set to make the user admin"
+                )
             return
         if not MIN_PASSWORD_CHARS <= len(first.password.reveal()) <= MAX_PASSWORD_CHARS:
             raise ValueError(
                 f"the first administrator's password must be {MIN_PASSWORD_CHARS} to {MAX_PASSWORD_CHARS} characters"
             )
         with self._hashing.place() as place:
+            if unused is not None and await place.verify(first.password, unused.password_hash):
+                return  # another replica, or an earlier start, was given the same
             password_hash = await place.hash(first.password)
         user = self._first(first.one_time)
         async with self._store.transaction() as unit:
             await unit.lock_accounts()
-            if await unit.users.any():
+            left = await self._unused(unit)
+            if left is not None and unused is not None and left.user.id == unused.user.id:
+                await unit.users.delete(left.user.id)
+            elif await unit.users.any():
                 return
             await unit.users.insert(user, password_hash)
         logger.bind(user_id=user.id, one_time=first.one_time).info("first user made")
+
+    async def _look(self) -> tuple[bool, Credentials | None]:
+        """Whether there is anybody, and the first user if that is all there is and has never signed in."""
+        async with self._store.read() as unit:
+            return await unit.users.any(), await self._unused(unit)
+
+    async def _unused(self, unit: Unit) -> Credentials | None:
+        found = await unit.users.credentials_by_name(FIRST_USERNAME)
+        if found is None or found.user.last_sign_in_time is not None:
+            return None
+        alone = len(await unit.users.list((), None, 2)) == 1
+        return found if alone else None
 
     def _first(self, one_time: bool) -> User:
         now = self._clock.now()

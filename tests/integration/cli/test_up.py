@@ -102,7 +102,7 @@ def test_from_the_first_start_to_the_last_stop(project: Project, start: Start) -
     victim = next(child for child in up.children if child.cmdline()[-1] == "services.logging")
     victim.kill()
     story = up.read_until("logging ready")
-    assert "logging crashed was killed by SIGKILL" in story
+    assert "logging is down: was killed by SIGKILL" in story
 
     began = time.monotonic()
     up.process.send_signal(signal.SIGINT)

@@ -68,7 +68,8 @@ def test_a_deadline_is_read_from_either_header(header: str, value: str, seconds:
 @pytest.mark.parametrize(
     ("header", "value"),
     [("grpc_timeout", "5"), ("grpc_timeout", "-1S"), ("grpc_timeout", "123456789S"), ("grpc_timeout", "1s"),
-     ("x_server_timeout", "-1"), ("x_server_timeout", "nan"), ("idempotency_key", "a b"), ("authorization", "Bearer \xff")],
+     ("x_server_timeout", "-1"), ("x_server_timeout", "nan"), ("idempotency_key", "a b"), ("authorization", "Bearer \xff"),
+     ("authorization", "Bearer " + "x" * 6000)],
 )  # fmt: skip
 def test_a_malformed_header_is_refused_at_the_edge(header: str, value: str) -> None:
     """Passed on, it would poison a connection that others share."""

@@ -43,6 +43,26 @@ async def test_a_restart_keeps_keys_and_sessions_and_needs_no_configuration(
         ).subject
 
 
+async def test_a_first_user_that_nobody_ever_was_gets_the_newest_first_password(
+    engines: EmbeddedMesh, database: Database, tmp_path: Path
+) -> None:
+    """A start that failed before its password was shown must not lock everybody out; one that succeeded is never undone."""
+    for number in (1, 2):
+        file = tmp_path / f"one_time_{number}"
+        file.write_text(f"one time password {number}")
+        async with running(
+            engines, tmp_path / f"log{number}", VIVESPHERE_ADMIN_ONE_TIME_PASSWORD_FILE=str(file)
+        ) as door:
+            if number == 2:
+                assert (await login(door, password="one time password 2")).password_change_required
+    file = tmp_path / "late"
+    file.write_text("too late for this")
+    async with running(engines, tmp_path / "log3", VIVESPHERE_ADMIN_ONE_TIME_PASSWORD_FILE=str(file)) as door:
+        assert (await login(door, password="one time password 2")).password_change_required
+        with refused("LOGIN_FAILED"):
+            await login(door, password="too late for this")
+
+
 async def test_a_one_time_password_has_to_be_changed(
     engines: EmbeddedMesh, database: Database, tmp_path: Path
 ) -> None:
