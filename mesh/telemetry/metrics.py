@@ -41,19 +41,6 @@ _latency = Histogram(
 _in_flight = Gauge(
     "vivesphere_rpc_server_in_flight", "Calls being served now.", ("method",), registry=registry
 )
-_client_calls = Counter(
-    "vivesphere_rpc_client_calls",
-    "Calls made to other services, by outcome.",
-    ("method", "code"),
-    registry=registry,
-)
-_client_latency = Histogram(
-    "vivesphere_rpc_client_duration_seconds",
-    "Time until the answer of another service.",
-    ("method",),
-    buckets=LATENCY_SECONDS,
-    registry=registry,
-)
 outbox_oldest_age_seconds: Final = Gauge(
     "vivesphere_outbox_oldest_age_seconds",
     "Age of the oldest message that was committed and is not published; 0 when none waits.",
@@ -97,15 +84,6 @@ class RpcMetrics:
         counter.inc()
         self._in_flight[method].dec()
         self._latency[method].observe(seconds)
-
-
-class ClientMetrics:
-    """Calls that this process makes."""
-
-    def finished(self, method: str, code: str, seconds: float) -> None:
-        """An answer came, or none in time."""
-        _client_calls.labels(method, code).inc()
-        _client_latency.labels(method).observe(seconds)
 
 
 def render() -> bytes:
