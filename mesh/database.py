@@ -3,24 +3,39 @@
 `transaction` commits what its block wrote, together with the audit record of the call that is being served and with messages put in
 the outbox, or nothing at all. `read` is for queries. Losing the database becomes Unavailable (DATABASE_UNAVAILABLE); the pool tries
 each connection before it lends it, so a restarted server is found again without a restart of ours.
+
+A server that is there and says nothing is as good as away. Every wait on a connection, the pool's own test and rollback included, ends
+after ANSWER_TIMEOUT_SECONDS; the server is then asked to cancel. One that lives does so within CANCEL_TIMEOUT_SECONDS and the caller
+hears DeadlineExceeded; otherwise the socket is closed at once, and all that SQLAlchemy would still do on that connection fails without
+waiting. A commit that was sent and not answered is OutcomeUnknown, never "nothing was written".
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from math import inf
+from time import monotonic
+from typing import Any, TypeVar, cast
 
+import psycopg
 import psycopg.errors
 from loguru import logger
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
+from psycopg.waiting import wait_async
 from sqlalchemy import exc, make_url, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 
-from mesh.errors import Aborted, DeadlineExceeded, MeshError, Unavailable
+from mesh.errors import Aborted, DeadlineExceeded, MeshError, OutcomeUnknown, Unavailable
 from mesh.settings import ProcessSettings
 
 CONNECT_TIMEOUT_SECONDS = 3
 POOL_TIMEOUT_SECONDS = 3
 ANSWER_TIMEOUT_SECONDS = 4
+CANCEL_TIMEOUT_SECONDS = 1
+BLOCK_TIMEOUT_SECONDS = 10
+POLL_SECONDS = 0.1
 STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 5_000
 POOL_SIZE = 8
@@ -28,6 +43,7 @@ MAX_OVERFLOW = 8
 
 Then = Callable[[], None]
 Hook = Callable[[AsyncConnection], Awaitable[Then | None]]
+Answer = TypeVar("Answer")
 
 
 class Database:
@@ -53,39 +69,49 @@ class Database:
     async def transaction(
         self, *, concludes: bool = True, wake: bool = True
     ) -> AsyncIterator[AsyncConnection]:
-        """A transaction that commits when the block ends well. Raises Unavailable, Aborted or DeadlineExceeded.
+        """A transaction that commits when the block ends well.
+
+        Raises Unavailable, Aborted, DeadlineExceeded (also for what is asked later than BLOCK_TIMEOUT_SECONDS after the beginning),
+        or OutcomeUnknown when the commit was sent and not answered: read before repeating.
 
         `concludes=False`: the call may still fail after this commit (a counted sign-in attempt), so its audit record is not written
         here. `wake=False` is for those that are woken by commits, so that they do not wake themselves.
         """
         then: list[Then] = []
         with _told_as_mesh_errors():
-            async with self._connected() as connection, connection.begin():
+            async with self._connected() as connection:
+                transaction = await connection.begin()
                 yield connection
                 for hook in self._before_commit if concludes else ():
                     follow_up = await hook(connection)
                     if follow_up is not None:
                         then.append(follow_up)
+                if transaction.is_active:
+                    await _commit(connection, transaction)
         for action in [*then, *(self._after_commit if wake else ())]:
             action()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading; whatever is written is rolled back."""
+        """A connection for reading; whatever is written is rolled back. Raises Unavailable or DeadlineExceeded."""
         with _told_as_mesh_errors():
             async with self._connected() as connection:
                 yield connection
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that answered just now. A server that is there and says nothing is as good as away."""
+        """A connection that answered just now, for one block; what the block did not commit is rolled back."""
         connection = self._engine.connect()
         async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
             await connection.start()
+        driver = await _driver(connection)
+        driver.expires_at = monotonic() + BLOCK_TIMEOUT_SECONDS
         try:
             yield connection
         finally:
-            await connection.close()
+            driver.expires_at = inf  # the rollback has its own bound
+            with suppress(exc.DBAPIError):  # the connection is lost and with it what was not committed
+                await connection.close()
 
     async def check(self) -> None:
         """Raises Unavailable unless the database answers."""
@@ -94,6 +120,75 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+class _BoundedConnection(psycopg.AsyncConnection[Any]):
+    """A connection on which nothing waits for long, because everything that psycopg asks of a server goes through `wait`.
+
+    psycopg's own `wait` knows no bound, and when cancelled it waits up to ten seconds more for the server.
+    """
+
+    expires_at = inf
+    """When the block that uses the connection has to be through, on the monotonic clock; not a bound for a rollback."""
+
+    async def wait(
+        self, gen: PQGen[Answer], interval: float = POLL_SECONDS, timeout: float | None = None
+    ) -> Answer:
+        """The answer. Raises OperationalError when there is none and QueryCanceled when the server gave up in time."""
+        left = self.expires_at - monotonic()
+        if left <= 0:
+            raise psycopg.errors.QueryCanceled("the block took too long; not sent")
+        try:
+            async with asyncio.timeout(min(left, ANSWER_TIMEOUT_SECONDS)):
+                return await wait_async(gen, self.pgconn.socket, interval, timeout)
+        except TimeoutError:
+            return await self._last_chance(gen, interval)
+        except asyncio.CancelledError:
+            await self._abandon()
+            raise
+
+    async def _last_chance(self, gen: PQGen[Answer], interval: float) -> Answer:
+        """Ask the server to cancel: one that lives answers now, with the result or with QueryCanceled."""
+        try:
+            async with asyncio.timeout(CANCEL_TIMEOUT_SECONDS):
+                await self.cancel_safe(timeout=CANCEL_TIMEOUT_SECONDS)
+                return await wait_async(gen, self.pgconn.socket, interval)
+        except TimeoutError:
+            raise psycopg.OperationalError("the server does not answer") from None
+        finally:
+            self._hang_up()
+
+    async def _abandon(self) -> None:
+        """Nobody waits for the answer any more: tell the server, so that it lets go of its locks, and hang up."""
+        try:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                await self.cancel_safe(timeout=CANCEL_TIMEOUT_SECONDS)
+        except psycopg.Error as error:
+            logger.bind(error=type(error).__name__).warning("query not cancelled")
+        finally:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close the socket, without a word to the server, if an answer is still due."""
+        if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            self.pgconn.finish()
+
+
+async def _driver(connection: AsyncConnection) -> _BoundedConnection:
+    return cast(_BoundedConnection, (await connection.get_raw_connection()).driver_connection)
+
+
+async def _commit(connection: AsyncConnection, transaction: AsyncTransaction) -> None:
+    """Raises OutcomeUnknown when the server may have committed and did not say so; other errors mean that it has not."""
+    sent = not (connection.invalidated or (await _driver(connection)).closed)
+    try:
+        await transaction.commit()
+    except Exception as error:
+        if sent and isinstance(_translate(error), Unavailable):
+            raise OutcomeUnknown(
+                "DATABASE_UNAVAILABLE", "the database did not confirm the commit; read before repeating"
+            ) from None
+        raise
 
 
 class _told_as_mesh_errors:
@@ -151,6 +246,7 @@ def open_database(settings: ProcessSettings, schema: str) -> Database:
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "options": options,
             "application_name": f"vivesphere-{schema}",
+            "async_creator_fn": _BoundedConnection.connect,
         },
     )
     return Database(engine)
