@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from cli.layout import DataDir, TlsFiles
 from cli.ports import LOOPBACK
@@ -85,8 +84,3 @@ def gateway_environment(
         "VIVESPHERE_NATS_URL": f"tls://{LOOPBACK}:{ports['nats']}",
         "VIVESPHERE_DATA_DIR": str(data.service("gateway")),
     }
-
-
-def writable_directory(environment: Mapping[str, str]) -> Path:
-    """The directory a process of ours may write to, from its environment."""
-    return Path(environment["VIVESPHERE_DATA_DIR"])

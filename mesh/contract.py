@@ -46,7 +46,6 @@ class MethodPolicy:
     audit: bool
     step_up: bool
     high_risk: bool
-    idempotent: bool
     reads: bool
     """The method changes nothing (`NO_SIDE_EFFECTS`)."""
     request_streaming: bool
@@ -95,7 +94,6 @@ def read_policy(method: MethodDescriptor) -> MethodPolicy | None:
         audit=rule.audit,
         step_up=rule.step_up,
         high_risk=rule.high_risk,
-        idempotent=options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN,
         reads=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         request_streaming=method.client_streaming,
         response_streaming=method.server_streaming,

@@ -59,11 +59,6 @@ class RequestBinder:
         self._idempotency = _idempotency_field(method.input)
         self._query = QueryReader(method.input, self._taken_by, ignored)
 
-    @property
-    def takes_body(self) -> bool:
-        """True when the rule declares a body."""
-        return bool(self._body)
-
     def bind(self, values: Sequence[str], parts: RequestParts) -> bytes:
         """Build the request message; `values` are the path variables in template order. Raises GatewayError."""
         tree = self._read_body(parts)

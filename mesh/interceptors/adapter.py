@@ -22,6 +22,7 @@ from mesh.errors import DeadlineExceeded, Internal, MeshError, Unauthenticated, 
 from mesh.ids import new_id
 from mesh.interceptors.chain import Chain, ServicerContext
 from mesh.interceptors.request import call_from
+from mesh.interceptors.stages import validated
 from mesh.status import DETAILS_KEY, to_status
 
 INFRASTRUCTURE = ("/grpc.health.v1.", "/grpc.reflection.", "/grpc.channelz.")
@@ -100,7 +101,7 @@ class MeshInterceptor(AsyncServerInterceptor):
         call = call_from(context, policy, self._clock)
         set_call(call)
         try:
-            await self._chain.enter(call, None if policy.request_streaming else request, context)
+            request = await self._admit(call, request, context, policy)
             if call.guarded:
                 response = await behaviour(request, context)
             else:
@@ -118,7 +119,7 @@ class MeshInterceptor(AsyncServerInterceptor):
         call = call_from(context, policy, self._clock)
         set_call(call)
         try:
-            await self._chain.enter(call, None if policy.request_streaming else request, context)
+            request = await self._admit(call, request, context, policy)
             async with asyncio.timeout(self._token_life(call)) as life:
                 async for response in behaviour(request, context):
                     yield response
@@ -128,6 +129,14 @@ class MeshInterceptor(AsyncServerInterceptor):
             if isinstance(error, TimeoutError) and life.expired():
                 error = Unauthenticated("TOKEN_INVALID", "the access token ended; sign in or refresh it")
             await self._fail(call, error, context)
+
+    async def _admit(self, call: Call, request: Any, context: ServicerContext, policy: MethodPolicy) -> Any:
+        """What the handler may read once the chain has let the call in: messages of a stream are held against the contract as they come."""
+        if not policy.request_streaming:
+            await self._chain.enter(call, request, context)
+            return request
+        await self._chain.enter(call, None, context)
+        return validated(request)
 
     def _remaining(self, call: Call) -> float | None:
         return None if call.deadline is None else max(0.0, call.deadline - self._clock.monotonic())

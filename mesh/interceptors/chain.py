@@ -1,8 +1,8 @@
 """The chain of stages that every call of every service passes, in one place and in one order.
 
 A stage may act on the way in (`enter`, may refuse by raising a `MeshError`) and on the way out (`leave`, sees the outcome). Stages
-that always run together are kept in one chain under one gRPC interceptor, since each interceptor of gRPC's own costs a tenth of a
-call. Errors are mapped by the adapter, outside of all stages, so that a refusal by any of them is told to the caller the same way.
+that always run together are kept in one chain under one gRPC interceptor, since each further interceptor of gRPC's own wraps every
+call once more. Errors are mapped by the adapter, outside of all stages, so that a refusal by any of them is told to the caller the same way.
 """
 
 from collections.abc import Sequence

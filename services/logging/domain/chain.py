@@ -16,7 +16,6 @@ from typing import Any
 CHAIN = "main"
 GENESIS = bytes(32)
 _EVENT = b"\x01"
-MAX_SEQUENCE = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)

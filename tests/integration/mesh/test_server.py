@@ -20,7 +20,7 @@ from mesh.errors import (
 )
 from mesh.status import from_rpc_error
 from tests.fakes.mesh import LocalServer, serving
-from vivesphere.logging.v1 import log_service_pb2, log_service_pb2_grpc
+from vivesphere.logging.v1 import log_record_pb2, log_service_pb2, log_service_pb2_grpc
 from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2, bot_secret_service_pb2_grpc
 
 BOT = "0190c6a1-0000-7000-8000-0000000000aa"
@@ -46,6 +46,16 @@ class Logs(log_service_pb2_grpc.LogServiceServicer):
         if request.text == "wait":
             await self.gate.wait()
         return log_service_pb2.QueryLogsResponse(next_page_token="ok")
+
+    async def IngestLogs(
+        self,
+        request_iterator: AsyncIterator[log_service_pb2.IngestLogsRequest],
+        context: "grpc.aio.ServicerContext[Any, Any]",
+    ) -> log_service_pb2.IngestLogsResponse:
+        count = 0
+        async for request in request_iterator:
+            count += len(request.records)
+        return log_service_pb2.IngestLogsResponse(accepted_count=count)
 
     async def TailLogs(
         self, request: log_service_pb2.TailLogsRequest, context: "grpc.aio.ServicerContext[Any, Any]"
@@ -122,6 +132,24 @@ async def test_authorisation_comes_before_validation(logs: tuple[LocalServer, Lo
     bad = await refusal(query(server, server.issuer.token("viewer"), bot_id="not-a-uuid"))
     assert isinstance(bad, InvalidArgument)
     assert [v.field for v in bad.violations] == ["bot_id"]
+
+
+async def test_each_message_of_a_client_stream_is_held_against_the_contract(
+    logs: tuple[LocalServer, Logs],
+) -> None:
+    """The request is not there when the call is let in, so what comes later must not slip past the rules."""
+    server, _ = logs
+    metadata = (("authorization", f"Bearer {server.issuer.token()}"),)
+    good = log_service_pb2.IngestLogsRequest(records=[log_record_pb2.LogRecord(body="x")])
+    async with server.channel("gateway", "logging") as channel:
+        ingest = log_service_pb2_grpc.LogServiceStub(channel).IngestLogs
+        answer = await ingest(iter([good, good]), metadata=metadata, timeout=10)
+        assert answer.accepted_count == 2
+        error = await refusal(
+            ingest(iter([good, log_service_pb2.IngestLogsRequest()]), metadata=metadata, timeout=10)
+        )
+    assert isinstance(error, InvalidArgument)
+    assert [v.field for v in error.violations] == ["records"]
 
 
 async def test_unknown_roles_are_not_no_roles(logs: tuple[LocalServer, Logs]) -> None:
