@@ -18,13 +18,21 @@ from mesh.telemetry.tracing import Trace
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A signed-in user, as its access token says. `roles` are role ids valid for the whole fleet."""
+    """A signed-in user, as its access token or API key says. `roles` are role ids valid for the whole fleet."""
 
     user_id: str
     session_id: str
+    """Empty for an API key."""
     token_id: str
+    """`jti` of an access token; id of an API key."""
     roles: tuple[str, ...]
     expire_time: datetime
+    second_factor_time: datetime | None = None
+    """When a second factor was last proved in the session."""
+    password_change_required: bool = False
+    """The caller has yet to change a one-time password, and may do little else."""
+    scope: frozenset[str] | None = None
+    """Permissions an API key is limited to, wildcards unexpanded; None for a session, which has all that its roles grant."""
 
 
 class Origin(Protocol):

@@ -46,6 +46,10 @@ class MethodPolicy:
     audit: bool
     step_up: bool
     high_risk: bool
+    session: bool
+    """An API key is not enough."""
+    one_time_password: bool
+    """Open to a caller who has yet to change a one-time password."""
     reads: bool
     """The method changes nothing (`NO_SIDE_EFFECTS`)."""
     request_streaming: bool
@@ -94,6 +98,8 @@ def read_policy(method: MethodDescriptor) -> MethodPolicy | None:
         audit=rule.audit,
         step_up=rule.step_up,
         high_risk=rule.high_risk,
+        session=rule.session,
+        one_time_password=rule.one_time_password,
         reads=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         request_streaming=method.client_streaming,
         response_streaming=method.server_streaming,

@@ -36,6 +36,11 @@ _SEGMENT = r"[A-Za-z0-9_-]+"
 _COMPACT = re.compile(rf"({_SEGMENT})\.({_SEGMENT})\.({_SEGMENT})", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,64}", re.ASCII)
 _CLAIMS = frozenset({"iss", "aud", "sub", "exp", "nbf", "iat", "jti", "sid", "client_id", "roles"})
+SECOND_FACTOR_CLAIM = "second_factor_time"
+"""Unix seconds of the session's last proof of a second factor; absent if there was none."""
+PASSWORD_CHANGE_CLAIM = "password_change_required"  # noqa: S105 - a claim's name
+"""True while a one-time password is not changed; absent otherwise."""
+_MORE_CLAIMS = frozenset({SECOND_FACTOR_CLAIM, PASSWORD_CHANGE_CLAIM})
 _HEADER = frozenset({"alg", "kid", "typ"})
 
 
@@ -61,10 +66,18 @@ class AccessToken:
     roles: tuple[str, ...]
     issued_at: int
     expires_at: int
+    key_id: str
+    """The key that signed it."""
+    second_factor_at: int | None = None
+    password_change_required: bool = False
 
     @property
     def expire_time(self) -> datetime:
         return datetime.fromtimestamp(self.expires_at, UTC)
+
+    @property
+    def second_factor_time(self) -> datetime | None:
+        return None if self.second_factor_at is None else datetime.fromtimestamp(self.second_factor_at, UTC)
 
 
 def verify(token: str, keys: dict[str, Ed25519PublicKey], now: float) -> AccessToken:
@@ -85,7 +98,7 @@ def verify(token: str, keys: dict[str, Ed25519PublicKey], now: float) -> AccessT
         jwt.api_jws.decode(token, key=key, algorithms=[ALGORITHM])
     except jwt.PyJWTError:
         raise TokenInvalid("signature") from None
-    return _check_claims(claims, now)
+    return _check_claims(claims, key_id, now)
 
 
 def _decode_canonical(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -134,8 +147,8 @@ def _refuse_number(text: str) -> Any:
     raise ValueError("not an integer")
 
 
-def _check_claims(claims: dict[str, Any], now: float) -> AccessToken:
-    if claims.keys() != _CLAIMS:
+def _check_claims(claims: dict[str, Any], key_id: str, now: float) -> AccessToken:
+    if claims.keys() - _MORE_CLAIMS != _CLAIMS:
         raise TokenInvalid("claims")
     if claims["iss"] != ISSUER or claims["aud"] != AUDIENCE or claims["client_id"] != CLIENT_ID:
         raise TokenInvalid("issuer, audience or client")
@@ -151,6 +164,9 @@ def _check_claims(claims: dict[str, Any], now: float) -> AccessToken:
         roles=_roles(claims["roles"]),
         issued_at=issued,
         expires_at=expires,
+        key_id=key_id,
+        second_factor_at=_time(claims[SECOND_FACTOR_CLAIM]) if SECOND_FACTOR_CLAIM in claims else None,
+        password_change_required=_flag(claims, PASSWORD_CHANGE_CLAIM),
     )
 
 
@@ -158,6 +174,13 @@ def _time(value: object) -> int:
     if type(value) is not int or not EARLIEST_TIME <= value <= LATEST_TIME:
         raise TokenInvalid("time")
     return value
+
+
+def _flag(claims: dict[str, Any], name: str) -> bool:
+    """A flag that is true or absent: one meaning, one spelling."""
+    if name in claims and claims[name] is not True:
+        raise TokenInvalid("flag")
+    return name in claims
 
 
 def _identifier(value: object) -> str:

@@ -54,6 +54,8 @@ class Session:
     last_use_time: datetime
     idle_expire_time: datetime
     expire_time: datetime
+    authenticate_time: datetime
+    """When the password was last proved in it."""
     end_time: datetime | None = None
     second_factor_time: datetime | None = None
 
@@ -74,4 +76,5 @@ def begin(session_id: str, user_id: str, client: Client, lifetimes: Lifetimes, n
         last_use_time=now,
         idle_expire_time=min(end, now + lifetimes.idle),
         expire_time=end,
+        authenticate_time=now,
     )

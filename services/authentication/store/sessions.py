@@ -59,6 +59,7 @@ class PostgresSessions:
                 last_use_time=session.last_use_time,
                 idle_expire_time=session.idle_expire_time,
                 expire_time=session.expire_time,
+                authenticate_time=session.authenticate_time,
                 second_factor_time=session.second_factor_time,
             )
         )
@@ -161,6 +162,7 @@ def _session(row: Row[Any]) -> Session:
         last_use_time=row.last_use_time,
         idle_expire_time=row.idle_expire_time,
         expire_time=row.expire_time,
+        authenticate_time=row.authenticate_time,
         end_time=row.end_time,
         second_factor_time=row.second_factor_time,
     )

@@ -1,6 +1,7 @@
 """Tables of the schema `authentication`. Passwords and refresh tokens are here as hashes, private keys sealed by the vault."""
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -35,6 +36,10 @@ users = Table(
     Column("create_time", DateTime(timezone=True), nullable=False),
     Column("update_time", DateTime(timezone=True), nullable=False),
     Column("last_sign_in_time", DateTime(timezone=True)),
+    # A one-time password is good until then; unset for passwords that people chose.
+    Column("password_expire_time", DateTime(timezone=True)),
+    # Access tokens issued at or before it are revoked: the next one gets a later time of issue, whole seconds as they are.
+    Column("tokens_revoke_time", DateTime(timezone=True)),
     CheckConstraint("state IN ('ACTIVE', 'DISABLED')", name="users_state"),
     Index("users_username", "username", unique=True),
 )
@@ -50,6 +55,8 @@ sessions = Table(
     Column("last_use_time", DateTime(timezone=True), nullable=False),
     Column("idle_expire_time", DateTime(timezone=True), nullable=False),
     Column("expire_time", DateTime(timezone=True), nullable=False),
+    # When the password was last proved in this session.
+    Column("authenticate_time", DateTime(timezone=True), nullable=False),
     Column("second_factor_time", DateTime(timezone=True)),
     Column("end_time", DateTime(timezone=True)),
     Column("end_reason", Text),
@@ -106,4 +113,79 @@ idempotency = Table(
     Column("response_id", Uuid(as_uuid=False), nullable=False),
     Column("create_time", DateTime(timezone=True), nullable=False),
     Index("idempotency_create_time", "create_time"),
+)
+
+second_factors = Table(
+    "second_factors",
+    metadata,
+    Column("user_id", Uuid(as_uuid=False), ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("sealed_secret", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    # Unset until a first code has proved that a device holds the secret.
+    Column("confirm_time", DateTime(timezone=True)),
+    # The newest time step whose code was used: none is good twice (RFC 6238 section 5.2).
+    Column("last_step", BigInteger, nullable=False, server_default=text("0")),
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column(
+        "user_id",
+        Uuid(as_uuid=False),
+        ForeignKey("second_factors.user_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("hash", LargeBinary, primary_key=True),
+    Column("use_time", DateTime(timezone=True)),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    Column("user_id", Uuid(as_uuid=False), ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("permissions", ARRAY(Text), nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("expire_time", DateTime(timezone=True), nullable=False),
+    Column("last_use_time", DateTime(timezone=True)),
+    Column("revoke_time", DateTime(timezone=True)),
+    Index("api_keys_hash", "hash", unique=True),
+    Index("api_keys_user", "user_id", "id"),
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("target_id", Text, nullable=False),
+    Column("revoke_time", DateTime(timezone=True), nullable=False),
+    Column("expire_time", DateTime(timezone=True), nullable=False),
+    CheckConstraint(
+        "kind IN ('SESSION', 'USER', 'TOKEN', 'API_KEY', 'SIGNING_KEY')", name="revocations_kind"
+    ),
+    Index("revocations_expire_time", "expire_time"),
+)
+
+# One row: the number of the newest revocation. Locked until the commit of whoever adds one, so that numbers have no gaps and the
+# order of commits is theirs; it outlives the entries that are forgotten.
+revocation_feed = Table(
+    "revocation_feed",
+    metadata,
+    Column("id", Boolean, primary_key=True, server_default=text("true")),
+    Column("sequence", BigInteger, nullable=False),
+    CheckConstraint("id", name="revocation_feed_single"),
+)
+
+# Keys that this service derives things from, sealed by the vault like the signing keys.
+sealed_keys = Table(
+    "sealed_keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("sealed", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
 )

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from vivesphere.mesh.v1 import browser_pb2 as vivesphere_dot_mesh_dot_v1_dot_browser__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(vivesphere/authentication/v1/token.proto\x12\x1cvivesphere.authentication.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x01\n\tTokenPair\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x1a\n\rrefresh_token\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x12\n\ntoken_type\x18\x03 \x01(\t\x12\x12\n\nexpires_in\x18\x04 \x01(\x05\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12 \n\x18password_change_required\x18\x06 \x01(\x08\x12\x19\n\x0c\x64\x65vice_token\x18\x07 \x01(\tB\x03\x80\x01\x01\"\xeb\x01\n\nSigningKey\x12\n\n\x02id\x18\x01 \x01(\t\x12<\n\x05state\x18\x02 \x01(\x0e\x32-.vivesphere.authentication.v1.SigningKeyState\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ractivate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bretire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xad\x01\n\x0fSigningKeyState\x12!\n\x1dSIGNING_KEY_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SIGNING_KEY_STATE_NEXT\x10\x01\x12\x1c\n\x18SIGNING_KEY_STATE_ACTIVE\x10\x02\x12\x1e\n\x1aSIGNING_KEY_STATE_RETIRING\x10\x03\x12\x1d\n\x19SIGNING_KEY_STATE_RETIRED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(vivesphere/authentication/v1/token.proto\x12\x1cvivesphere.authentication.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a vivesphere/mesh/v1/browser.proto\"\xf4\x01\n\tTokenPair\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12\x37\n\rrefresh_token\x18\x02 \x01(\tB \x80\x01\x01\xfa\xbb\x18\x19\n\x12vivesphere-refresh\x10\x80\xe7\x84\x0f\x12\x12\n\ntoken_type\x18\x03 \x01(\t\x12\x12\n\nexpires_in\x18\x04 \x01(\x05\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12 \n\x18password_change_required\x18\x06 \x01(\x08\x12\x35\n\x0c\x64\x65vice_token\x18\x07 \x01(\tB\x1f\x80\x01\x01\xfa\xbb\x18\x18\n\x11vivesphere-device\x10\x80\xe7\x84\x0f\"\xeb\x01\n\nSigningKey\x12\n\n\x02id\x18\x01 \x01(\t\x12<\n\x05state\x18\x02 \x01(\x0e\x32-.vivesphere.authentication.v1.SigningKeyState\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\ractivate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bretire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xad\x01\n\x0fSigningKeyState\x12!\n\x1dSIGNING_KEY_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SIGNING_KEY_STATE_NEXT\x10\x01\x12\x1c\n\x18SIGNING_KEY_STATE_ACTIVE\x10\x02\x12\x1e\n\x1aSIGNING_KEY_STATE_RETIRING\x10\x03\x12\x1d\n\x19SIGNING_KEY_STATE_RETIRED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,13 +36,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENPAIR'].fields_by_name['access_token']._loaded_options = None
   _globals['_TOKENPAIR'].fields_by_name['access_token']._serialized_options = b'\200\001\001'
   _globals['_TOKENPAIR'].fields_by_name['refresh_token']._loaded_options = None
-  _globals['_TOKENPAIR'].fields_by_name['refresh_token']._serialized_options = b'\200\001\001'
+  _globals['_TOKENPAIR'].fields_by_name['refresh_token']._serialized_options = b'\200\001\001\372\273\030\031\n\022vivesphere-refresh\020\200\347\204\017'
   _globals['_TOKENPAIR'].fields_by_name['device_token']._loaded_options = None
-  _globals['_TOKENPAIR'].fields_by_name['device_token']._serialized_options = b'\200\001\001'
-  _globals['_SIGNINGKEYSTATE']._serialized_start=536
-  _globals['_SIGNINGKEYSTATE']._serialized_end=709
-  _globals['_TOKENPAIR']._serialized_start=108
-  _globals['_TOKENPAIR']._serialized_end=295
-  _globals['_SIGNINGKEY']._serialized_start=298
-  _globals['_SIGNINGKEY']._serialized_end=533
+  _globals['_TOKENPAIR'].fields_by_name['device_token']._serialized_options = b'\200\001\001\372\273\030\030\n\021vivesphere-device\020\200\347\204\017'
+  _globals['_SIGNINGKEYSTATE']._serialized_start=627
+  _globals['_SIGNINGKEYSTATE']._serialized_end=800
+  _globals['_TOKENPAIR']._serialized_start=142
+  _globals['_TOKENPAIR']._serialized_end=386
+  _globals['_SIGNINGKEY']._serialized_start=389
+  _globals['_SIGNINGKEY']._serialized_end=624
 # @@protoc_insertion_point(module_scope)

@@ -34,6 +34,8 @@ class AccessRule(_message.Message):
     AUDIT_FIELD_NUMBER: _builtins.int
     STEP_UP_FIELD_NUMBER: _builtins.int
     HIGH_RISK_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    ONE_TIME_PASSWORD_FIELD_NUMBER: _builtins.int
     public: _builtins.bool
     """Anyone, signed in or not. For sign-in itself, health and public keys; never for anything that reads a user's data."""
     authenticated: _builtins.bool
@@ -52,6 +54,14 @@ class AccessRule(_message.Message):
     """Optional. True if the method is refused (UNAVAILABLE, REVOCATIONS_STALE) while the server's view of revoked sessions is older
     than the bound set by `authentication.revocations.max_staleness`. For what would do harm in a thief's hands.
     """
+    session: _builtins.bool
+    """Optional. True if the caller must be a signed-in session: with an API key the method is refused (PERMISSION_DENIED,
+    SESSION_REQUIRED). For what changes an account itself, which a leaked key must not be able to do.
+    """
+    one_time_password: _builtins.bool
+    """Optional. True if a caller may call who has yet to change a one-time password; every other method is refused to such a caller
+    (PERMISSION_DENIED, PASSWORD_CHANGE_REQUIRED).
+    """
     @_builtins.property
     def services(self) -> Global___ServiceCallers:
         """Only these services, recognised by the SPIFFE ID of their mesh certificate."""
@@ -67,10 +77,12 @@ class AccessRule(_message.Message):
         audit: _builtins.bool = ...,
         step_up: _builtins.bool = ...,
         high_risk: _builtins.bool = ...,
+        session: _builtins.bool = ...,
+        one_time_password: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authenticated", b"authenticated", "caller", b"caller", "permission", b"permission", "public", b"public", "services", b"services"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "authenticated", b"authenticated", "bot_field", b"bot_field", "caller", b"caller", "high_risk", b"high_risk", "permission", b"permission", "public", b"public", "services", b"services", "step_up", b"step_up"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "authenticated", b"authenticated", "bot_field", b"bot_field", "caller", b"caller", "high_risk", b"high_risk", "one_time_password", b"one_time_password", "permission", b"permission", "public", b"public", "services", b"services", "session", b"session", "step_up", b"step_up"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_caller: _TypeAlias = _typing.Literal["public", "authenticated", "permission", "services"]  # noqa: Y015
     _WhichOneofArgType_caller: _TypeAlias = _typing.Literal["caller", b"caller"]  # noqa: Y015

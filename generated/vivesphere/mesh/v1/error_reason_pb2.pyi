@@ -80,6 +80,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. The caller signed in too long ago for this; give the password again."""
     ERROR_REASON_SELF_APPROVAL_REFUSED: _ErrorReason.ValueType  # 32
     """PERMISSION_DENIED. Nobody approves what they asked for themselves."""
+    ERROR_REASON_CROSS_ORIGIN_REFUSED: _ErrorReason.ValueType  # 34
+    """PERMISSION_DENIED. A page of another origin asked a browser to make the call (Sec-Fetch-Site, Origin)."""
     ERROR_REASON_LOG_CATEGORY_NOT_ALLOWED: _ErrorReason.ValueType  # 33
     """PERMISSION_DENIED. Users may only send records of the category CONSOLE."""
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 40
@@ -284,6 +286,8 @@ ERROR_REASON_REAUTHENTICATION_REQUIRED: ErrorReason.ValueType  # 31
 """PERMISSION_DENIED. The caller signed in too long ago for this; give the password again."""
 ERROR_REASON_SELF_APPROVAL_REFUSED: ErrorReason.ValueType  # 32
 """PERMISSION_DENIED. Nobody approves what they asked for themselves."""
+ERROR_REASON_CROSS_ORIGIN_REFUSED: ErrorReason.ValueType  # 34
+"""PERMISSION_DENIED. A page of another origin asked a browser to make the call (Sec-Fetch-Site, Origin)."""
 ERROR_REASON_LOG_CATEGORY_NOT_ALLOWED: ErrorReason.ValueType  # 33
 """PERMISSION_DENIED. Users may only send records of the category CONSOLE."""
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 40

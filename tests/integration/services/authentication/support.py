@@ -26,7 +26,17 @@ from services.authentication.domain.user import User
 from services.authentication.store.postgres import PostgresStore
 from tests.fakes.clock import ManualClock
 
-TABLES = ("users", "sessions", "refresh_tokens", "signing_keys", "sign_in_attempts", "idempotency", "outbox")
+TABLES = (
+    "users",
+    "sessions",
+    "refresh_tokens",
+    "signing_keys",
+    "sign_in_attempts",
+    "idempotency",
+    "outbox",
+    "revocations",
+    "sealed_keys",
+)
 PASSWORD = Secret("correct horse battery")
 CLIENT = Client("192.0.2.7", "test/1")
 ROOT = Giver(frozenset({"*"}), {"admin": frozenset({"*"}), "viewer": frozenset({"bots.read"})})
