@@ -4,10 +4,14 @@
 outbox there. A call that ends without a transaction of its own, or fails, or is refused, gets its record when it leaves the chain.
 If a call succeeded but its record cannot be written, the call fails: what is not on the trail was not done.
 
+What a service finds out or does by itself (a stolen token, a key rotated on schedule) is put on the trail by `note`, in the
+transaction of what is done about it.
+
 The record travels on `audit.<service>`; logging chains and keeps it.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +29,20 @@ from mesh.redaction import redact_message
 from vivesphere.logging.v1 import log_record_pb2
 
 MAX_PEER_CHARS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """Something that belongs on the trail and is no call: `action` is of the form "session.token_reused"."""
+
+    action: str
+    resource: str
+    """What it was about, as a path such as `sessions/0190…`."""
+    actor: str = ""
+    """Who did it; empty: whoever calls, or the service itself outside of calls."""
+    session_id: str = ""
+    warning: bool = False
+    """True for what somebody should look at."""
 
 
 class AuditTrail:
@@ -67,44 +85,59 @@ class AuditTrail:
         else:
             call.audited = True
 
+    async def note(self, connection: AsyncConnection, event: AuditEvent) -> None:
+        """Put an event on the trail in the caller's transaction. What is known of the call being served is recorded with it."""
+        record = self._base(event.actor, warning=event.warning)
+        record.body = event.action
+        record.audit.action = event.action
+        record.audit.resource = event.resource
+        record.audit.outcome = "OK"
+        record.audit.session_id = event.session_id
+        await self._add(connection, record)
+
     async def _write(self, connection: AsyncConnection, call: Call, outcome: str) -> None:
-        record = self._record(call, outcome)
+        await self._add(connection, self._record(call, outcome))
+
+    async def _add(self, connection: AsyncConnection, record: log_record_pb2.LogRecord) -> None:
         await self._outbox.add(
             connection, f"audit.{self._service}", record.SerializeToString(), message_id=record.id
         )
 
     def _record(self, call: Call, outcome: str) -> log_record_pb2.LogRecord:
-        succeeded = outcome == "OK"
-        record = log_record_pb2.LogRecord(
-            id=new_id(),
-            category=log_record_pb2.LOG_CATEGORY_USER_ACTIVITY,
-            severity=log_record_pb2.SEVERITY_INFO if succeeded else log_record_pb2.SEVERITY_WARN,
-            severity_text="INFO" if succeeded else "WARN",
-            body=f"{call.path.rpartition('/')[2]} {outcome}",
-            service=self._service,
-            instance=self._instance,
-            actor=call.actor,
-            bot_id=call.bot_id if is_uuid(call.bot_id) else "",
-            request_id=call.request_id,
-            trace_id=call.trace_id,
-            span_id=call.span_id,
-            audit=log_record_pb2.AuditDetails(
-                action=call.path,
-                resource=call.resource,
-                outcome=outcome,
-                reason=call.reason,
-                peer=call.address[:MAX_PEER_CHARS],
-                peer_identity=f"spiffe://vivesphere/{call.peer}" if call.peer else "",
-                user_agent=call.user_agent,
-                session_id=call.principal.session_id if call.principal else "",
-            ),
-        )
-        now = self._clock.now()
-        record.time.FromDatetime(now)
-        record.observed_time.FromDatetime(now)
+        record = self._base(call.actor, warning=outcome != "OK")
+        record.body = f"{call.path.rpartition('/')[2]} {outcome}"
+        record.audit.action = call.path
+        record.audit.resource = call.resource
+        record.audit.outcome = outcome
+        record.audit.reason = call.reason
+        record.audit.session_id = call.principal.session_id if call.principal else ""
         record.audit.duration.FromTimedelta(
             timedelta(seconds=max(0.0, self._clock.monotonic() - call.started))
         )
         if call.request is not None:
             record.audit.request.update(redact_message(call.request))
+        return record
+
+    def _base(self, actor: str, *, warning: bool) -> log_record_pb2.LogRecord:
+        """Who, when and where: the same for calls and events."""
+        call = current_call()
+        own = f"spiffe://vivesphere/{self._service}"
+        record = log_record_pb2.LogRecord(
+            id=new_id(),
+            category=log_record_pb2.LOG_CATEGORY_USER_ACTIVITY,
+            severity=log_record_pb2.SEVERITY_WARN if warning else log_record_pb2.SEVERITY_INFO,
+            severity_text="WARN" if warning else "INFO",
+            service=self._service,
+            instance=self._instance,
+            actor=actor or (call.actor if call else own),
+        )
+        if call is not None:
+            record.bot_id = call.bot_id if is_uuid(call.bot_id) else ""
+            record.request_id, record.trace_id, record.span_id = call.request_id, call.trace_id, call.span_id
+            record.audit.peer = call.address[:MAX_PEER_CHARS]
+            record.audit.peer_identity = f"spiffe://vivesphere/{call.peer}" if call.peer else ""
+            record.audit.user_agent = call.user_agent
+        now = self._clock.now()
+        record.time.FromDatetime(now)
+        record.observed_time.FromDatetime(now)
         return record

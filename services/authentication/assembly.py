@@ -41,7 +41,7 @@ async def assemble(process: Process) -> None:
     bootstrap = settings.AuthenticationSettings()
     process.define_settings(*settings.DEFINITIONS)
     numbers, clock, trail = settings.Numbers(process.configuration), process.clock, CallTrail()
-    store = PostgresStore(process.database)
+    store = PostgresStore(process.database, process.audit)
     keyring = Keyring(store, TransitSealer(process.vault().transit(), dns_name(process.name)), clock)
     # This service checks tokens with its own keys; asking itself over the network would only add a way to fail.
     process.keys = KeySource(keyring.document, clock)

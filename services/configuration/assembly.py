@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from mesh.ids import new_id
+from mesh.messaging.hints import Hints
 from mesh.process import Process
 from mesh.version import VERSION
 from services.configuration.catalogue import read_catalogue
@@ -10,7 +11,6 @@ from services.configuration.domain.changes import Author
 from services.configuration.domain.role_book import RoleBook
 from services.configuration.domain.settings_book import SettingsBook
 from services.configuration.feed import Feed
-from services.configuration.hints import Hints
 from services.configuration.presence import Presence
 from services.configuration.servicers.roles import RoleServicer
 from services.configuration.servicers.settings import SettingsServicer
@@ -25,6 +25,7 @@ from vivesphere.configuration.v1 import (
     watch_service_pb2_grpc,
 )
 
+HINTS = "hints.configuration"
 SELF = Author("service:configuration", "built-in roles of this release")
 
 
@@ -33,7 +34,7 @@ async def assemble(process: Process) -> None:
     process.define_settings(*DEFINITIONS)
     store, instances = PostgresStore(process.database), PostgresInstances(process.database)
     feed = Feed(store, process.clock, lambda: timedelta(seconds=process.configuration.value(POLL_SECONDS)))
-    hints = Hints(process.messaging, feed.wake)
+    hints = Hints(process.messaging, HINTS, feed.wake)
     presence = Presence(instances, process.clock)
     catalogue, secret = read_catalogue(), process.page_secret()
     settings = SettingsBook(store, hints.announce)

@@ -1,7 +1,7 @@
 """What the domain needs from a store. The store keeps and finds; it knows no rule.
 
 A `Unit` is one transaction, or one look at the data. Times are given by the caller, so that one clock decides. Locks are taken in the
-order accounts → user → session → token; whoever keeps to it cannot deadlock.
+order accounts → user → session → token → revocation feed; whoever keeps to it cannot deadlock.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from services.authentication.domain.events import Event
 from services.authentication.domain.filters import Condition
+from services.authentication.domain.revocation import Revocation, RevocationKind
 from services.authentication.domain.session import EndReason, Session
 from services.authentication.domain.signing import SigningKey
 from services.authentication.domain.throttle import Attempts
@@ -146,6 +148,19 @@ class IdempotencyStore(Protocol):
         """Written in the transaction of the create."""
 
 
+class RevocationStore(Protocol):
+    """The numbered feed of revocations."""
+
+    async def add(self, kind: RevocationKind, target_ids: Sequence[str], now: datetime) -> None:
+        """Append entries. Holds the feed's lock until the transaction ends, so do it last."""
+
+    async def newest_sequence(self) -> int:
+        """Number of the newest entry there ever was; 0 if none."""
+
+    async def after(self, sequence: int, now: datetime, limit: int) -> list[Revocation]:
+        """Entries in force with higher numbers, ascending."""
+
+
 class Unit(Protocol):
     """One transaction."""
 
@@ -159,6 +174,11 @@ class Unit(Protocol):
     def attempts(self) -> AttemptStore: ...
     @property
     def idempotency(self) -> IdempotencyStore: ...
+    @property
+    def revocations(self) -> RevocationStore: ...
+
+    async def note(self, event: Event) -> None:
+        """Put it on the trail, together with what this transaction does."""
 
     async def lock_accounts(self) -> None:
         """Keep every other writer of accounts out until the transaction ends: for rules about all accounts together."""

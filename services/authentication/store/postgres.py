@@ -1,6 +1,6 @@
 """The store on PostgreSQL: transactions with the parts that work on them, and the clearing of what is over."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final
@@ -8,12 +8,15 @@ from typing import Final
 from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mesh.audit import AuditEvent, AuditTrail
 from mesh.database import Database
+from services.authentication.domain.events import Event
 from services.authentication.domain.throttle import FORGET_AFTER
 from services.authentication.store.attempts import PostgresAttempts, PostgresIdempotency
 from services.authentication.store.keys import PostgresKeys
+from services.authentication.store.revocations import PostgresRevocations
 from services.authentication.store.sessions import PostgresSessions
-from services.authentication.store.tables import idempotency, sessions, sign_in_attempts
+from services.authentication.store.tables import idempotency, revocations, sessions, sign_in_attempts
 from services.authentication.store.users import PostgresUsers
 
 ACCOUNTS_LOCK: Final = 0x6163636F
@@ -26,13 +29,21 @@ KEEP_REQUESTS: Final = timedelta(hours=24)
 class PostgresUnit:
     """Implements `ports.Unit` on one connection."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, audit: AuditTrail) -> None:
         self._connection = connection
+        self._audit = audit
         self.users = PostgresUsers(connection)
         self.sessions = PostgresSessions(connection)
         self.keys = PostgresKeys(connection)
         self.attempts = PostgresAttempts(connection)
         self.idempotency = PostgresIdempotency(connection)
+        self.revocations = PostgresRevocations(connection)
+
+    async def note(self, event: Event) -> None:
+        await self._audit.note(
+            self._connection,
+            AuditEvent(event.action, event.resource, event.actor, event.session_id, event.warning),
+        )
 
     async def lock_accounts(self) -> None:
         await self._connection.execute(
@@ -44,21 +55,30 @@ class PostgresUnit:
 class PostgresStore:
     """Implements `ports.Store`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, audit: AuditTrail, revoked: Callable[[int], None] = lambda number: None
+    ) -> None:
+        """`revoked` is told the number of the newest revocation once it is committed; it must not block or raise."""
         self._database = database
+        self._audit = audit
+        self._revoked = revoked
 
     @asynccontextmanager
     async def transaction(self, *, concludes: bool = True) -> AsyncIterator[PostgresUnit]:
         async with self._database.transaction(concludes=concludes) as connection:
-            yield PostgresUnit(connection)
+            unit = PostgresUnit(connection, self._audit)
+            yield unit
+        if unit.revocations.newest:
+            self._revoked(unit.revocations.newest)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[PostgresUnit]:
         async with self._database.read() as connection:
-            yield PostgresUnit(connection)
+            yield PostgresUnit(connection, self._audit)
 
     async def prune(self, now: datetime) -> None:
-        """Remove sessions with their tokens a month after their end, counts that are forgotten, and request ids that have lapsed."""
+        """Remove sessions with their tokens a month after their end, counts that are forgotten, request ids that have lapsed, and
+        revocations that refuse nothing any more."""
         over = now - KEEP_ENDED
         async with self._database.transaction(wake=False) as connection:
             await connection.execute(
@@ -70,3 +90,4 @@ class PostgresStore:
             await connection.execute(
                 delete(idempotency).where(idempotency.c.create_time < now - KEEP_REQUESTS)
             )
+            await connection.execute(delete(revocations).where(revocations.c.expire_time < now))

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from mesh.audit import AuditTrail
 from mesh.database import Database, open_database
 from mesh.errors import Unavailable
+from mesh.outbox import PUBLISH_TIMEOUT, Outbox
 from mesh.secret import Secret
 from mesh.settings import ProcessSettings
 from services.authentication.domain.accounts import Accounts, NewUser
@@ -108,9 +110,31 @@ def open_schema(environment: Mapping[str, str]) -> Database:
     return open_database(settings, "authentication")
 
 
+def audit_trail(database: Database, clock: ManualClock) -> AuditTrail:
+    """The real trail, as far as the outbox: nothing relays it."""
+    outbox = Outbox(database, NoPublisher())
+    return AuditTrail("authentication", "test", database, outbox, clock)
+
+
+class NoPublisher:
+    """Nothing is published: messages stay in the outbox, where a test can read them."""
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        message_id: str,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta = PUBLISH_TIMEOUT,
+    ) -> None:
+        raise Unavailable("MESSAGING_UNAVAILABLE", "nothing is published here")
+
+
 def build(database: Database) -> World:
     """One replica of the service's parts."""
-    store, clock, sealer, trail = PostgresStore(database), ManualClock(), FakeSealer(), FakeTrail()
+    clock, sealer, trail = ManualClock(), FakeSealer(), FakeTrail()
+    store = PostgresStore(database, audit_trail(database, clock))
     cost = HashParameters(iterations=1, memory_kib=64, lanes=1)
     hashing = HashingPool(2, 400, lambda: cost)
     keyring = Keyring(store, sealer, clock)
