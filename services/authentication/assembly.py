@@ -7,6 +7,7 @@ from loguru import logger
 
 from mesh.errors import MeshError
 from mesh.identity.keys import KeySource
+from mesh.messaging.hints import Hints
 from mesh.paging import PageTokens
 from mesh.process import Process
 from mesh.settings import dns_name
@@ -18,10 +19,12 @@ from services.authentication.domain.hashing import HashingPool
 from services.authentication.domain.issuing import Issuer
 from services.authentication.domain.keyring import Keyring
 from services.authentication.domain.proving import Prover
+from services.authentication.domain.server_secret import ServerSecret
 from services.authentication.domain.sessions import Sessions
 from services.authentication.domain.sign_in import SignIn
 from services.authentication.grants import Grants
 from services.authentication.housekeeping import Housekeeping
+from services.authentication.revocation_feed import RevocationFeed
 from services.authentication.servicers.authentication import AuthenticationServicer
 from services.authentication.servicers.users import UserServicer
 from services.authentication.store.postgres import PostgresStore
@@ -35,14 +38,20 @@ from vivesphere.authentication.v1.authentication_service_pb2_grpc import (
 )
 from vivesphere.authentication.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 
+REVOCATIONS = "events.authentication.revocation"
+
 
 async def assemble(process: Process) -> None:
     """Settings → store → keys → hashing → first user → use cases → servicers."""
     bootstrap = settings.AuthenticationSettings()
     process.define_settings(*settings.DEFINITIONS)
     numbers, clock, trail = settings.Numbers(process.configuration), process.clock, CallTrail()
-    store = PostgresStore(process.database, process.audit)
-    keyring = Keyring(store, TransitSealer(process.vault().transit(), dns_name(process.name)), clock)
+    feed = RevocationFeed(PostgresStore(process.database, process.audit), clock)
+    hints = Hints(process.messaging, REVOCATIONS, feed.wake)
+    store = PostgresStore(process.database, process.audit, hints.announce)
+    sealer = TransitSealer(process.vault().transit(), dns_name(process.name))
+    keyring = Keyring(store, sealer, numbers.signing_key_interval, clock)
+    server_secret = ServerSecret(store, sealer, clock)
     # This service checks tokens with its own keys; asking itself over the network would only add a way to fail.
     process.keys = KeySource(keyring.document, clock)
     hashing = HashingPool(bootstrap.hashing_threads, bootstrap.hashing_queue, numbers.hash_cost)
@@ -52,21 +61,27 @@ async def assemble(process: Process) -> None:
     process.health.add("first_user", first_user.check, vital=True)
     process.health.add("signing_key", keyring.check)
     await _at_once(keyring.refresh, "signing key")
+    await _at_once(server_secret.refresh, "server secret")
+    await _at_once(feed.refresh, "revocations")
     await _at_once(first_user.ensure, "first user")
     process.tasks.spawn(keyring.run(), name="signing key")
+    process.tasks.spawn(server_secret.run(), name="server secret")
     process.tasks.spawn(first_user.run(), name="first user")
+    process.tasks.spawn_loop(feed.run, name="revocation feed")
+    process.tasks.spawn_loop(hints.run, name="hints")
+    process.tasks.spawn(_end_streams(process, feed), name="end streams")
     process.tasks.spawn(Housekeeping(store, clock).run(), name="housekeeping")
 
     issuer = Issuer(keyring, numbers.lifetimes, clock)
     prover = Prover(store, hashing, numbers.throttle, clock)
     sign_in = SignIn(store, prover, issuer, trail, clock)
-    sessions = Sessions(store, keyring, issuer, trail, clock)
+    sessions = Sessions(store, keyring, issuer, lambda: server_secret.key(b"refresh token"), trail, clock)
     accounts = Accounts(store, hashing, trail, clock)
     grants, secret = Grants(process.configuration), process.page_secret()
     process.serve(
         add_AuthenticationServiceServicer_to_server,
         AuthenticationServicer(
-            sign_in, sessions, keyring, grants, PageTokens(secret, "authentication.sessions")
+            sign_in, sessions, keyring, feed, grants, PageTokens(secret, "authentication.sessions")
         ),
     )
     process.serve(
@@ -80,6 +95,11 @@ async def assemble(process: Process) -> None:
     )
     # No method of it is built yet: callers are checked all the same, and told NOT_IMPLEMENTED.
     process.serve(add_ApiKeyServiceServicer_to_server, ApiKeyServiceServicer())
+
+
+async def _end_streams(process: Process, feed: RevocationFeed) -> None:
+    await process.stopping.wait()
+    feed.close()
 
 
 async def _at_once(step: Callable[[], Awaitable[None]], name: str) -> None:

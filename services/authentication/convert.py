@@ -1,18 +1,23 @@
 """protobuf ↔ domain. Total functions: no decisions, no errors."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.secret import Secret
+from services.authentication import revocation_feed
 from services.authentication.domain.accounts import NewUser, UserChange
+from services.authentication.domain.revocation import Revocation, RevocationKind
 from services.authentication.domain.session import Session
 from services.authentication.domain.sessions import Introspection
+from services.authentication.domain.signing import KeyState, SigningKey
 from services.authentication.domain.tokens import TOKEN_TYPE, TokenPair
 from services.authentication.domain.user import User, UserState
 from vivesphere.authentication.v1 import (
     authentication_service_pb2,
+    revocation_pb2,
     session_pb2,
     token_pb2,
     user_pb2,
@@ -24,6 +29,14 @@ _TO_STATE = {
     UserState.DISABLED: user_pb2.USER_STATE_DISABLED,
 }
 _FROM_STATE = {number: state for state, number in _TO_STATE.items()}
+_TO_KEY_STATE = {
+    state: token_pb2.SigningKeyState.Value(f"SIGNING_KEY_STATE_{state.value}") for state in KeyState
+}
+_TO_REVOCATION_KIND = {
+    kind: revocation_pb2.RevocationKind.Value(f"REVOCATION_KIND_{kind.value}") for kind in RevocationKind
+}
+SNAPSHOT_PART: Final = 1_000
+"""Entries of a snapshot in one message."""
 _CHANGEABLE = ("display_name", "email", "roles", "state")
 
 
@@ -96,6 +109,50 @@ def introspection_to_proto(
         expire_time=timestamp(known.token.expire_time),
         second_factor_time=timestamp(known.session.second_factor_time),
         password_change_required=known.user.password_change_required,
+    )
+
+
+def signing_key_to_proto(key: SigningKey) -> token_pb2.SigningKey:
+    """The key as the contract has it, without its private half."""
+    return token_pb2.SigningKey(
+        id=key.id,
+        state=_TO_KEY_STATE[key.state],
+        create_time=timestamp(key.create_time),
+        activate_time=timestamp(key.activate_time),
+        retire_time=timestamp(key.retire_time),
+    )
+
+
+def revocation_event_to_proto(
+    event: revocation_feed.Event,
+) -> Iterator[authentication_service_pb2.WatchRevocationsResponse]:
+    """One event of the feed as the messages it takes: a snapshot may need several."""
+    response = authentication_service_pb2.WatchRevocationsResponse
+    match event:
+        case revocation_feed.Snapshot(sequence, entries):
+            parts = [entries[at : at + SNAPSHOT_PART] for at in range(0, len(entries), SNAPSHOT_PART)] or [()]
+            for number, part in enumerate(parts, start=1):
+                snapshot = revocation_pb2.RevocationSnapshot(
+                    sequence=sequence,
+                    revocations=[revocation_to_proto(entry) for entry in part],
+                    more=number < len(parts),
+                )
+                yield response(snapshot=snapshot)
+        case revocation_feed.Heartbeat(sequence, time):
+            heartbeat = revocation_pb2.RevocationHeartbeat(sequence=sequence, time=timestamp(time))
+            yield response(heartbeat=heartbeat)
+        case Revocation():
+            yield response(revocation=revocation_to_proto(event))
+
+
+def revocation_to_proto(entry: Revocation) -> revocation_pb2.Revocation:
+    """The entry as the contract has it."""
+    return revocation_pb2.Revocation(
+        sequence=entry.sequence,
+        kind=_TO_REVOCATION_KIND[entry.kind],
+        id=entry.target_id,
+        revoke_time=timestamp(entry.revoke_time),
+        expire_time=timestamp(entry.expire_time),
     )
 
 

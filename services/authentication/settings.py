@@ -9,9 +9,11 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mesh.configuration import ConfigurationWatch, SettingDefinition
+from mesh.identity import rules
 from mesh.secret import Secret
 from services.authentication.domain.first_user import FirstPassword
 from services.authentication.domain.passwords import HashParameters
+from services.authentication.domain.revocation import LONGEST_ACCESS_TOKEN
 from services.authentication.domain.session import Lifetimes
 from services.authentication.domain.throttle import ThrottleRule
 
@@ -74,10 +76,17 @@ HASH_LANES: Final = SettingDefinition(
     description="Lanes of Argon2id. OWASP's figures are for 1.",
     unit="lanes",
 )
+SIGNING_KEY_INTERVAL: Final = SettingDefinition(
+    key="authentication.signing_key.rotation_interval",
+    default=30 * 86_400,
+    json_schema=_whole(3_600, 366 * 86_400),
+    description="How long a key signs access tokens before the next one does. Rotation disturbs nobody.",
+    unit="seconds",
+)
 ACCESS_TOKEN_LIFETIME: Final = SettingDefinition(
     key="authentication.access_token.lifetime",
     default=300,
-    json_schema=_whole(30, 300),
+    json_schema=_whole(30, int(LONGEST_ACCESS_TOKEN.total_seconds())),
     description="How long an access token is good. Shorter means more refreshes and a sooner end of what cannot be revoked.",
     unit="seconds",
 )
@@ -111,6 +120,8 @@ THROTTLE_LONGEST_PAUSE: Final = SettingDefinition(
 )
 
 DEFINITIONS: Final = (
+    *rules.DEFINITIONS,
+    SIGNING_KEY_INTERVAL,
     HASH_ITERATIONS,
     HASH_MEMORY,
     HASH_LANES,
@@ -135,6 +146,10 @@ class Numbers:
             memory_kib=self._value(HASH_MEMORY),
             lanes=self._value(HASH_LANES),
         )
+
+    def signing_key_interval(self) -> timedelta:
+        """How long a key signs."""
+        return timedelta(seconds=self._value(SIGNING_KEY_INTERVAL))
 
     def lifetimes(self) -> Lifetimes:
         """How long tokens and sessions last."""

@@ -1,10 +1,13 @@
 """Makes tokens: signed access tokens (RFC 9068) and opaque refresh tokens.
 
-An access token is exactly what `mesh.identity.tokens` accepts. A refresh token is 256 random bits behind a prefix by which secret
-scanners know it; only its SHA-256 is kept, which is enough for a value that cannot be guessed.
+An access token is exactly what `mesh.identity.tokens` accepts. A refresh token is 256 bits behind a prefix by which secret scanners
+know it; only its SHA-256 is kept, which is enough for a value that cannot be guessed. The first of a session is random; each
+successor is derived from its parent and a key that is in no database, so that a retry gets the same one without its being stored.
 """
 
+import base64
 import hashlib
+import hmac
 import json
 import secrets
 from collections.abc import Sequence
@@ -71,6 +74,15 @@ class Signer:
 def new_refresh_token() -> str:
     """A token that nobody can guess."""
     return REFRESH_PREFIX + secrets.token_urlsafe(REFRESH_BYTES)
+
+
+def successor_of(token: str, session_id: str, generation: int, key: bytes) -> str:
+    """The one refresh token that may follow `token`, which is the session's `generation`-th."""
+    parent = b"\x00".join(
+        (token.encode("utf-8", "surrogatepass"), session_id.encode(), str(generation).encode())
+    )
+    derived = base64.urlsafe_b64encode(hmac.digest(key, parent, "sha256"))
+    return REFRESH_PREFIX + derived.rstrip(b"=").decode("ascii")
 
 
 def refresh_token_hash(token: str) -> bytes:

@@ -34,6 +34,8 @@ class User:
     create_time: datetime
     update_time: datetime
     last_sign_in_time: datetime | None = None
+    tokens_revoke_time: datetime | None = None
+    """Access tokens issued at or before it are refused everywhere."""
 
     @property
     def etag(self) -> str:

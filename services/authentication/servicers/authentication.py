@@ -1,5 +1,8 @@
 """`AuthenticationService`: signing in and out, and what callers do with their own account."""
 
+from collections.abc import AsyncIterator
+from typing import Final
+
 from google.api.httpbody_pb2 import HttpBody
 
 from mesh.context import Principal
@@ -11,21 +14,31 @@ from services.authentication.caller import client, principal
 from services.authentication.domain.keyring import Keyring
 from services.authentication.domain.sessions import Sessions
 from services.authentication.domain.sign_in import SignIn
-from services.authentication.domain.signing import JWKS_CONTENT_TYPE
+from services.authentication.domain.signing import CACHE_LIFE, JWKS_CONTENT_TYPE
 from services.authentication.grants import Grants
+from services.authentication.revocation_feed import RevocationFeed
 from vivesphere.authentication.v1 import authentication_service_pb2 as pb
 from vivesphere.authentication.v1.authentication_service_pb2_grpc import AuthenticationServiceServicer
+
+JWKS_CACHING: Final = ("cache-control", f"public, max-age={CACHE_LIFE.total_seconds():.0f}")
 
 
 class AuthenticationServicer(AuthenticationServiceServicer):
     """What is not here yet answers UNIMPLEMENTED by the generated base class."""
 
     def __init__(
-        self, sign_in: SignIn, sessions: Sessions, keyring: Keyring, grants: Grants, pages: PageTokens
+        self,
+        sign_in: SignIn,
+        sessions: Sessions,
+        keyring: Keyring,
+        feed: RevocationFeed,
+        grants: Grants,
+        pages: PageTokens,
     ) -> None:
         self._sign_in = sign_in
         self._sessions = sessions
         self._keyring = keyring
+        self._feed = feed
         self._grants = grants
         self._pages = pages
 
@@ -56,6 +69,7 @@ class AuthenticationServicer(AuthenticationServiceServicer):
 
     async def GetJwks(self, request: pb.GetJwksRequest, context: ServicerContext) -> pb.GetJwksResponse:
         document = await self._keyring.document()
+        await context.send_initial_metadata((JWKS_CACHING,))
         return pb.GetJwksResponse(jwks=HttpBody(content_type=JWKS_CONTENT_TYPE, data=document))
 
     async def GetCurrentUser(
@@ -94,3 +108,17 @@ class AuthenticationServicer(AuthenticationServiceServicer):
             caller.user_id, caller.session_id, Secret(request.current_password), Secret(request.new_password)
         )
         return pb.ChangePasswordResponse(token_pair=convert.token_pair_to_proto(pair))
+
+    async def RotateSigningKey(
+        self, request: pb.RotateSigningKeyRequest, context: ServicerContext
+    ) -> pb.RotateSigningKeyResponse:
+        keys = await (self._keyring.give_up() if request.compromised else self._keyring.rotate())
+        newest_first = sorted(keys, key=lambda key: (key.create_time, key.id), reverse=True)
+        return pb.RotateSigningKeyResponse(keys=[convert.signing_key_to_proto(key) for key in newest_first])
+
+    async def WatchRevocations(
+        self, request: pb.WatchRevocationsRequest, context: ServicerContext
+    ) -> AsyncIterator[pb.WatchRevocationsResponse]:
+        async for event in self._feed.watch(request.from_sequence):
+            for message in convert.revocation_event_to_proto(event):
+                yield message

@@ -30,6 +30,16 @@ class Rotation:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownToken:
+    """A refresh token that was given out once."""
+
+    session_id: str
+    user_id: str
+    generation: int
+    """Number within its session, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class Remembered:
     """What a `request_id` was used for before."""
 
@@ -43,8 +53,8 @@ class UserStore(Protocol):
     async def any(self) -> bool:
         """Whether there is any account."""
 
-    async def get(self, user_id: str, *, lock: bool = False) -> User | None:
-        """The user; `lock` keeps other writers out until the transaction ends."""
+    async def get(self, user_id: str, *, lock: bool = False, hold: bool = False) -> User | None:
+        """The user; `lock` keeps everybody else out until the transaction ends, `hold` only those who write."""
 
     async def credentials_by_name(self, username: str) -> Credentials | None:
         """By normal name."""
@@ -92,8 +102,14 @@ class SessionStore(Protocol):
     ) -> list[Session]:
         """Newest first, from the one before `before_id`."""
 
+    async def known_token(self, token: bytes) -> KnownToken | None:
+        """What the token belongs to, used or not."""
+
     async def rotate(self, rotation: Rotation, now: datetime) -> Session | None:
         """Use the token up and put its successor in its place, in one statement; None unless the token was unused and alive."""
+
+    async def retried(self, token: bytes, successor: bytes, since: datetime, now: datetime) -> Session | None:
+        """The living session whose token was used up at `since` or later, in favour of this successor, which is unused."""
 
     async def end_reused(self, token: bytes, now: datetime) -> Session | None:
         """End the session of a used token. None if the token is unknown or unused, or the session had ended."""
@@ -114,13 +130,25 @@ class SessionStore(Protocol):
 
 
 class KeyStore(Protocol):
-    """Signing keys."""
+    """Signing keys, and other keys that the vault has sealed."""
+
+    async def lock(self) -> None:
+        """Keep other writers of signing keys out until the transaction ends."""
 
     async def list(self) -> list[SigningKey]:
         """All that are not retired."""
 
     async def insert(self, key: SigningKey) -> bool:
         """False, and nothing written, if another key has the state already (NEXT and ACTIVE are for one key each)."""
+
+    async def update(self, key: SigningKey) -> None:
+        """Write state and times."""
+
+    async def sealed(self, name: str) -> str | None:
+        """The sealed key of that name."""
+
+    async def insert_sealed(self, name: str, sealed: str, now: datetime) -> None:
+        """Keep it, unless there is one of that name."""
 
 
 class AttemptStore(Protocol):

@@ -5,13 +5,14 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, text
+from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.audit import AuditEvent, AuditTrail
 from mesh.database import Database
 from services.authentication.domain.events import Event
 from services.authentication.domain.throttle import FORGET_AFTER
+from services.authentication.store import locks
 from services.authentication.store.attempts import PostgresAttempts, PostgresIdempotency
 from services.authentication.store.keys import PostgresKeys
 from services.authentication.store.revocations import PostgresRevocations
@@ -19,9 +20,6 @@ from services.authentication.store.sessions import PostgresSessions
 from services.authentication.store.tables import idempotency, revocations, sessions, sign_in_attempts
 from services.authentication.store.users import PostgresUsers
 
-ACCOUNTS_LOCK: Final = 0x6163636F
-"""Advisory locks are the database's, not the schema's: the upper half of the key is this service's own."""
-LOCK_NAMESPACE: Final = 0x61757468
 KEEP_ENDED: Final = timedelta(days=30)
 KEEP_REQUESTS: Final = timedelta(hours=24)
 
@@ -46,10 +44,7 @@ class PostgresUnit:
         )
 
     async def lock_accounts(self) -> None:
-        await self._connection.execute(
-            text("SELECT pg_advisory_xact_lock(:namespace, :lock)"),
-            {"namespace": LOCK_NAMESPACE, "lock": ACCOUNTS_LOCK},
-        )
+        await locks.take(self._connection, locks.ACCOUNTS)
 
 
 class PostgresStore:

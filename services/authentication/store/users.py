@@ -24,9 +24,11 @@ class PostgresUsers:
     async def any(self) -> bool:
         return bool((await self._connection.execute(select(exists(select(users.c.id))))).scalar_one())
 
-    async def get(self, user_id: str, *, lock: bool = False) -> User | None:
+    async def get(self, user_id: str, *, lock: bool = False, hold: bool = False) -> User | None:
         query = select(*_SHOWN).where(users.c.id == user_id)
-        row = (await self._connection.execute(query.with_for_update() if lock else query)).one_or_none()
+        if lock or hold:
+            query = query.with_for_update(read=hold and not lock)
+        row = (await self._connection.execute(query)).one_or_none()
         return None if row is None else _user(row)
 
     async def credentials_by_name(self, username: str) -> Credentials | None:
@@ -144,4 +146,5 @@ def _user(row: Row[Any]) -> User:
         create_time=row.create_time,
         update_time=row.update_time,
         last_sign_in_time=row.last_sign_in_time,
+        tokens_revoke_time=row.tokens_revoke_time,
     )

@@ -20,6 +20,8 @@ from services.authentication.domain.keyring import Keyring
 from services.authentication.domain.passwords import HashParameters
 from services.authentication.domain.permissions import Giver
 from services.authentication.domain.proving import Prover
+from services.authentication.domain.revocation import RevocationKind
+from services.authentication.domain.server_secret import ServerSecret
 from services.authentication.domain.session import Client, Lifetimes
 from services.authentication.domain.sessions import Sessions
 from services.authentication.domain.sign_in import SignIn
@@ -27,6 +29,7 @@ from services.authentication.domain.throttle import ThrottleRule
 from services.authentication.domain.user import User
 from services.authentication.store.postgres import PostgresStore
 from tests.fakes.clock import ManualClock
+from vivesphere.logging.v1 import log_record_pb2
 
 TABLES = (
     "users",
@@ -41,6 +44,7 @@ TABLES = (
 )
 PASSWORD = Secret("correct horse battery")
 CLIENT = Client("192.0.2.7", "test/1")
+ROTATION = timedelta(days=30)
 ROOT = Giver(frozenset({"*"}), {"admin": frozenset({"*"}), "viewer": frozenset({"bots.read"})})
 
 
@@ -84,6 +88,7 @@ class World:
     hashing: HashingPool
     cost: HashParameters
     keyring: Keyring
+    server_secret: ServerSecret
     issuer: Issuer
     sign_in: SignIn
     sessions: Sessions
@@ -137,7 +142,8 @@ def build(database: Database) -> World:
     store = PostgresStore(database, audit_trail(database, clock))
     cost = HashParameters(iterations=1, memory_kib=64, lanes=1)
     hashing = HashingPool(2, 400, lambda: cost)
-    keyring = Keyring(store, sealer, clock)
+    keyring = Keyring(store, sealer, lambda: ROTATION, clock)
+    server_secret = ServerSecret(store, sealer, clock)
     lifetimes = Lifetimes(idle=timedelta(days=1), session=timedelta(days=3))
     issuer = Issuer(keyring, lambda: lifetimes, clock)
     prover = Prover(store, hashing, lambda: ThrottleRule(free_attempts=3), clock)
@@ -151,6 +157,21 @@ def build(database: Database) -> World:
         keyring=keyring,
         issuer=issuer,
         sign_in=SignIn(store, prover, issuer, trail, clock),
-        sessions=Sessions(store, keyring, issuer, trail, clock),
+        server_secret=server_secret,
+        sessions=Sessions(store, keyring, issuer, lambda: server_secret.key(b"refresh token"), trail, clock),
         accounts=Accounts(store, hashing, trail, clock),
     )
+
+
+async def revoked(world: World) -> list[tuple[RevocationKind, str]]:
+    """What the feed holds of this test, oldest first."""
+    async with world.store.read() as unit:
+        return [(e.kind, e.target_id) for e in await unit.revocations.after(0, world.clock.now(), 1000)]
+
+
+async def noted(database: Database) -> list[log_record_pb2.LogRecord]:
+    """Events on the trail, oldest first."""
+    query = "SELECT payload FROM outbox WHERE subject = 'audit.authentication' ORDER BY create_time, id"
+    async with database.read() as connection:
+        payloads = (await connection.execute(text(query))).scalars().all()
+    return [log_record_pb2.LogRecord.FromString(payload) for payload in payloads]

@@ -77,7 +77,10 @@ async def test_a_used_refresh_token_ends_the_session(door: Door) -> None:
     pair = await login(door)
     request = pb.RefreshTokenRequest(refresh_token=pair.refresh_token)
     successor = (await door.authentication.RefreshToken(request, timeout=5)).token_pair
-    assert successor.session_id == pair.session_id
+    again = (await door.authentication.RefreshToken(request, timeout=5)).token_pair
+    assert (again.refresh_token, again.session_id) == (successor.refresh_token, pair.session_id)
+    next_request = pb.RefreshTokenRequest(refresh_token=successor.refresh_token)
+    successor = (await door.authentication.RefreshToken(next_request, timeout=5)).token_pair
     with refused("TOKEN_INVALID"):
         await door.authentication.RefreshToken(request, timeout=5)
     with refused("TOKEN_INVALID"):
