@@ -23,7 +23,7 @@ from gateway.settings import GatewaySettings, Limits
 from gateway.transcoding.schema import Schema
 from tests.integration.gateway.backend import ScriptedBackend, echo_behaviours
 from tests.integration.gateway.conftest import free_port, start_backend, wait_for_port
-from tests.unit.gateway.support import compile_text, echo_set
+from tests.unit.gateway.support import compile_text, echo_set, guest_set
 
 ROOT = Path(__file__).parents[3]
 BROWSER = {"sec-fetch-site": "same-origin"}
@@ -127,6 +127,21 @@ async def test_a_defect_is_logged_without_what_the_client_sent(tmp_path: Path) -
     incident = answer.json()["message"].rpartition(" ")[2]
     assert incident in output
     assert "canary" not in output
+    await server.stop(0)
+
+
+async def test_standalone_takes_nobody_for_a_browser(tmp_path: Path) -> None:
+    """A transcoder for any contract has no sessions to keep: fields stay where they are, whoever asks."""
+    (tmp_path / "set.binpb").write_bytes(guest_set())
+    server, port = await start_backend(ScriptedBackend(guest_set()))
+    async with (
+        standalone(tmp_path / "set.binpb", f"127.0.0.1:{port}") as (_, url),
+        httpx.AsyncClient() as client,
+    ):
+        headers = {"sec-fetch-site": "cross-site", "cookie": "guest-refresh=c"}
+        answer = await client.put(f"{url}/api/v1/look/1", json={}, headers=headers)
+        assert (answer.status_code, answer.json()) == (200, {"id": "1"})
+        assert "set-cookie" not in answer.headers
     await server.stop(0)
 
 
