@@ -386,3 +386,40 @@ async def test_a_cookie_header_ends_at_the_gateway(guests: Guests) -> None:
     for seen in guests.backend.seen:
         assert "s3cret" not in str(seen.metadata)
     assert len(guests.backend.seen) == 2
+
+
+async def test_nobody_stores_an_answer_unless_the_service_allows_it(guests: Guests) -> None:
+    """Answers are one caller's own; a public key set says for itself how long it may be kept."""
+    client = guests.client
+    answers = {
+        "unary": await client.get("/api/v1/look/1"),
+        "head": await client.head("/api/v1/look/1"),
+        "stream": await client.get("/api/v1/watch/1"),
+        "broken stream": await client.get("/api/v1/watch/breaks"),
+        "cookies": await client.post("/api/v1/enter", json={}, headers=BROWSER),
+        "refused": await client.post("/api/v1/enter", json={}, headers={"origin": "null"}),
+        "no route": await client.get("/api/v1/nothing"),
+        "wrong method": await client.delete("/api/v1/look/1"),
+        "options": await client.options("/api/v1/look/1"),
+        "malformed headers": await client.get("/api/v1/look/1", headers=[("origin", "a"), ("origin", "b")]),
+    }
+    guests.code = 5
+    answers |= {
+        "error": await client.get("/api/v1/look/1"),
+        "failed stream": await client.get("/api/v1/watch/1"),
+    }
+    found = {name: answer.headers.get_list("cache-control") for name, answer in answers.items()}
+    assert [name for name, value in found.items() if value != ["no-store"]] == []
+    guests.code = 0
+    for path in ("/api/v1/look/public", "/api/v1/watch/public"):
+        answer = await client.get(path)
+        assert answer.headers.get_list("cache-control") == ["public, max-age=60"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("/", "no-cache"), ("/landing.css", "max-age=3600"), ("/healthz", "no-store"), ("/readyz", "no-store"), ("/metrics", "no-store")],
+)  # fmt: skip
+async def test_own_pages_say_how_long_they_keep(guests: Guests, path: str, value: str) -> None:
+    """States are of the moment; the page is asked for again, its style is kept."""
+    assert (await guests.client.get(path)).headers.get_list("cache-control") == [value]
