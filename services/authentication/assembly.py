@@ -18,6 +18,7 @@ from services.authentication.domain.hashing import HashingPool
 from services.authentication.domain.issuing import Issuer
 from services.authentication.domain.keyring import Keyring
 from services.authentication.domain.proving import Prover
+from services.authentication.domain.second_factor import SecondFactors
 from services.authentication.domain.sessions import Sessions
 from services.authentication.domain.sign_in import SignIn
 from services.authentication.grants import Grants
@@ -42,7 +43,8 @@ async def assemble(process: Process) -> None:
     process.define_settings(*settings.DEFINITIONS)
     numbers, clock, trail = settings.Numbers(process.configuration), process.clock, CallTrail()
     store = PostgresStore(process.database, process.audit)
-    keyring = Keyring(store, TransitSealer(process.vault().transit(), dns_name(process.name)), clock)
+    sealer = TransitSealer(process.vault().transit(), dns_name(process.name))
+    keyring = Keyring(store, sealer, clock)
     # This service checks tokens with its own keys; asking itself over the network would only add a way to fail.
     process.keys = KeySource(keyring.document, clock)
     hashing = HashingPool(bootstrap.hashing_threads, bootstrap.hashing_queue, numbers.hash_cost)
@@ -59,14 +61,20 @@ async def assemble(process: Process) -> None:
 
     issuer = Issuer(keyring, numbers.lifetimes, clock)
     prover = Prover(store, hashing, numbers.throttle, clock)
-    sign_in = SignIn(store, prover, issuer, trail, clock)
+    factors = SecondFactors(store, sealer, prover, numbers.factors, trail, clock)
+    sign_in = SignIn(store, prover, factors, issuer, trail, clock)
     sessions = Sessions(store, keyring, issuer, trail, clock)
     accounts = Accounts(store, hashing, trail, clock)
     grants, secret = Grants(process.configuration), process.page_secret()
     process.serve(
         add_AuthenticationServiceServicer_to_server,
         AuthenticationServicer(
-            sign_in, sessions, keyring, grants, PageTokens(secret, "authentication.sessions")
+            sign_in,
+            sessions,
+            factors,
+            keyring,
+            grants,
+            PageTokens(secret, "authentication.sessions"),
         ),
     )
     process.serve(

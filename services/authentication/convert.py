@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.secret import Secret
 from services.authentication.domain.accounts import NewUser, UserChange
+from services.authentication.domain.factor import Enrolment
 from services.authentication.domain.session import Session
 from services.authentication.domain.sessions import Introspection
 from services.authentication.domain.tokens import TOKEN_TYPE, TokenPair
@@ -36,6 +37,11 @@ def timestamp(time: datetime | None) -> Timestamp | None:
     return message
 
 
+def secret(text: str) -> Secret | None:
+    """Empty is not given."""
+    return Secret(text) if text else None
+
+
 def token_pair_to_proto(pair: TokenPair) -> token_pb2.TokenPair:
     """The pair as the contract has it."""
     return token_pb2.TokenPair(
@@ -60,6 +66,7 @@ def user_to_proto(user: User, permissions: Iterable[str] = ()) -> user_pb2.User:
         create_time=timestamp(user.create_time),
         update_time=timestamp(user.update_time),
         etag=user.etag,
+        totp_enrolled=user.totp_enrolled,
         password_change_required=user.password_change_required,
         last_sign_in_time=timestamp(user.last_sign_in_time),
         permissions=permissions,
@@ -96,6 +103,16 @@ def introspection_to_proto(
         expire_time=timestamp(known.token.expire_time),
         second_factor_time=timestamp(known.session.second_factor_time),
         password_change_required=known.user.password_change_required,
+    )
+
+
+def enrolment_to_proto(made: Enrolment, qr_png: bytes) -> authentication_service_pb2.EnrollTotpResponse:
+    """The new secret in its three forms."""
+    return authentication_service_pb2.EnrollTotpResponse(
+        otpauth_uri=made.uri.reveal(),
+        qr_png=qr_png,
+        secret=made.secret.reveal(),
+        expire_time=timestamp(made.forget_time),
     )
 
 

@@ -34,6 +34,8 @@ class User:
     create_time: datetime
     update_time: datetime
     last_sign_in_time: datetime | None = None
+    totp_enrolled: bool = False
+    """Whether sign-in asks for a second factor."""
 
     @property
     def etag(self) -> str:

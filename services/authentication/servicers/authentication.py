@@ -1,5 +1,7 @@
 """`AuthenticationService`: signing in and out, and what callers do with their own account."""
 
+import asyncio
+
 from google.api.httpbody_pb2 import HttpBody
 
 from mesh.context import Principal
@@ -7,12 +9,14 @@ from mesh.interceptors.chain import ServicerContext
 from mesh.paging import PageTokens, page_size
 from mesh.secret import Secret
 from services.authentication import convert
-from services.authentication.caller import client, principal
+from services.authentication.caller import client, in_session, principal
 from services.authentication.domain.keyring import Keyring
+from services.authentication.domain.second_factor import SecondFactors
 from services.authentication.domain.sessions import Sessions
 from services.authentication.domain.sign_in import SignIn
 from services.authentication.domain.signing import JWKS_CONTENT_TYPE
 from services.authentication.grants import Grants
+from services.authentication.qr import qr_png
 from vivesphere.authentication.v1 import authentication_service_pb2 as pb
 from vivesphere.authentication.v1.authentication_service_pb2_grpc import AuthenticationServiceServicer
 
@@ -21,16 +25,25 @@ class AuthenticationServicer(AuthenticationServiceServicer):
     """What is not here yet answers UNIMPLEMENTED by the generated base class."""
 
     def __init__(
-        self, sign_in: SignIn, sessions: Sessions, keyring: Keyring, grants: Grants, pages: PageTokens
+        self,
+        sign_in: SignIn,
+        sessions: Sessions,
+        factors: SecondFactors,
+        keyring: Keyring,
+        grants: Grants,
+        pages: PageTokens,
     ) -> None:
         self._sign_in = sign_in
         self._sessions = sessions
+        self._factors = factors
         self._keyring = keyring
         self._grants = grants
         self._pages = pages
 
     async def Login(self, request: pb.LoginRequest, context: ServicerContext) -> pb.LoginResponse:
-        pair = await self._sign_in.sign_in(request.username, Secret(request.password), client())
+        pair = await self._sign_in.sign_in(
+            request.username, Secret(request.password), client(), convert.secret(request.otp)
+        )
         return pb.LoginResponse(token_pair=convert.token_pair_to_proto(pair))
 
     async def RefreshToken(
@@ -89,8 +102,36 @@ class AuthenticationServicer(AuthenticationServiceServicer):
     async def ChangePassword(
         self, request: pb.ChangePasswordRequest, context: ServicerContext
     ) -> pb.ChangePasswordResponse:
-        caller = principal()
+        caller = in_session()
         pair = await self._sign_in.change_password(
-            caller.user_id, caller.session_id, Secret(request.current_password), Secret(request.new_password)
+            caller.user_id,
+            caller.session_id,
+            Secret(request.current_password),
+            Secret(request.new_password),
+            convert.secret(request.otp),
         )
         return pb.ChangePasswordResponse(token_pair=convert.token_pair_to_proto(pair))
+
+    async def EnrollTotp(
+        self, request: pb.EnrollTotpRequest, context: ServicerContext
+    ) -> pb.EnrollTotpResponse:
+        caller = in_session()
+        made = await self._factors.enroll(caller.user_id, caller.session_id, convert.secret(request.password))
+        # A picture is tens of milliseconds of work: off the event loop.
+        return convert.enrolment_to_proto(made, await asyncio.to_thread(qr_png, made.uri.reveal()))
+
+    async def ConfirmTotp(
+        self, request: pb.ConfirmTotpRequest, context: ServicerContext
+    ) -> pb.ConfirmTotpResponse:
+        caller = in_session()
+        codes = await self._factors.confirm(caller.user_id, caller.session_id, Secret(request.otp))
+        return pb.ConfirmTotpResponse(recovery_codes=[code.reveal() for code in codes])
+
+    async def DisableTotp(
+        self, request: pb.DisableTotpRequest, context: ServicerContext
+    ) -> pb.DisableTotpResponse:
+        caller = in_session()
+        await self._factors.disable(
+            caller.user_id, caller.session_id, Secret(request.otp), convert.secret(request.password)
+        )
+        return pb.DisableTotpResponse()

@@ -11,12 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mesh.audit import AuditEvent, AuditTrail
 from mesh.database import Database
 from services.authentication.domain.events import Event
+from services.authentication.domain.factor import FORGET_UNCONFIRMED_AFTER
 from services.authentication.domain.throttle import FORGET_AFTER
 from services.authentication.store.attempts import PostgresAttempts, PostgresIdempotency
 from services.authentication.store.keys import PostgresKeys
 from services.authentication.store.revocations import PostgresRevocations
+from services.authentication.store.second_factors import PostgresSecondFactors
 from services.authentication.store.sessions import PostgresSessions
-from services.authentication.store.tables import idempotency, revocations, sessions, sign_in_attempts
+from services.authentication.store.tables import (
+    idempotency,
+    revocations,
+    second_factors,
+    sessions,
+    sign_in_attempts,
+)
 from services.authentication.store.users import PostgresUsers
 
 ACCOUNTS_LOCK: Final = 0x6163636F
@@ -34,6 +42,7 @@ class PostgresUnit:
         self._audit = audit
         self.users = PostgresUsers(connection)
         self.sessions = PostgresSessions(connection)
+        self.second_factors = PostgresSecondFactors(connection)
         self.keys = PostgresKeys(connection)
         self.attempts = PostgresAttempts(connection)
         self.idempotency = PostgresIdempotency(connection)
@@ -77,8 +86,8 @@ class PostgresStore:
             yield PostgresUnit(connection, self._audit)
 
     async def prune(self, now: datetime) -> None:
-        """Remove sessions with their tokens a month after their end, counts that are forgotten, request ids that have lapsed, and
-        revocations that refuse nothing any more."""
+        """Remove sessions with their tokens a month after their end, counts that are forgotten, request ids that have lapsed,
+        revocations that refuse nothing any more, and second factors that nobody confirmed."""
         over = now - KEEP_ENDED
         async with self._database.transaction(wake=False) as connection:
             await connection.execute(
@@ -91,3 +100,9 @@ class PostgresStore:
                 delete(idempotency).where(idempotency.c.create_time < now - KEEP_REQUESTS)
             )
             await connection.execute(delete(revocations).where(revocations.c.expire_time < now))
+            await connection.execute(
+                delete(second_factors).where(
+                    second_factors.c.confirm_time.is_(None),
+                    second_factors.c.create_time < now - FORGET_UNCONFIRMED_AFTER,
+                )
+            )

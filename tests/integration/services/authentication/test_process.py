@@ -1,6 +1,8 @@
 """The service as a process, over real mutual TLS, on the real engines."""
 
+import base64
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import grpc
 import grpc.aio
@@ -10,6 +12,7 @@ from sqlalchemy import text
 from cli.embedded import EmbeddedMesh
 from mesh.ids import new_id
 from mesh.status import from_rpc_error
+from services.authentication.domain.totp import code, step_at
 from vivesphere.authentication.v1 import authentication_service_pb2 as pb
 from vivesphere.authentication.v1 import user_pb2
 from vivesphere.authentication.v1 import user_service_pb2 as users_pb
@@ -179,7 +182,31 @@ async def test_what_is_not_built_yet_says_so(door: Door) -> None:
     """In the contract, not in this version."""
     admin = bearer((await login(door)).access_token)
     with refused("NOT_IMPLEMENTED"):
-        await door.authentication.EnrollTotp(pb.EnrollTotpRequest(), metadata=admin, timeout=5)
+        await door.authentication.RotateSigningKey(pb.RotateSigningKeyRequest(), metadata=admin, timeout=5)
+
+
+async def test_a_second_factor_is_turned_on_used_and_turned_off(door: Door) -> None:
+    """Sealed by the real vault; the codes are those of the clock on the wall."""
+    admin = bearer((await login(door)).access_token)
+    request = users_pb.CreateUserRequest(username="careful", password="careful password")
+    await door.users.CreateUser(request, metadata=admin, timeout=5)
+    own = bearer((await login(door, "careful", "careful password")).access_token)
+    made = await door.authentication.EnrollTotp(pb.EnrollTotpRequest(), metadata=own, timeout=5)
+    secret = base64.b32decode(made.secret)
+    otp = code(secret, step_at(datetime.now(UTC)))
+    answer = await door.authentication.ConfirmTotp(pb.ConfirmTotpRequest(otp=otp), metadata=own, timeout=5)
+    sign_in = pb.LoginRequest(username="careful", password="careful password")
+    with refused("SECOND_FACTOR_REQUIRED"):
+        await door.authentication.Login(sign_in, timeout=5)
+    sign_in.otp = otp
+    with refused("LOGIN_FAILED"):
+        await door.authentication.Login(sign_in, timeout=5)
+    sign_in.otp = answer.recovery_codes[0]
+    pair = (await door.authentication.Login(sign_in, timeout=5)).token_pair
+    assert (await read(door, pair.access_token)).second_factor_at is not None
+    off = pb.DisableTotpRequest(otp=answer.recovery_codes[1])
+    await door.authentication.DisableTotp(off, metadata=own, timeout=5)
+    await login(door, "careful", "careful password")
 
 
 async def test_sign_ins_are_on_the_trail_with_their_user_and_without_their_password(
