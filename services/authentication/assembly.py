@@ -13,6 +13,7 @@ from mesh.settings import dns_name
 from services.authentication import settings
 from services.authentication.caller import CallTrail
 from services.authentication.domain.accounts import Accounts
+from services.authentication.domain.api_keys import ApiKeys
 from services.authentication.domain.first_user import FirstUser
 from services.authentication.domain.hashing import HashingPool
 from services.authentication.domain.issuing import Issuer
@@ -23,12 +24,12 @@ from services.authentication.domain.sessions import Sessions
 from services.authentication.domain.sign_in import SignIn
 from services.authentication.grants import Grants
 from services.authentication.housekeeping import Housekeeping
+from services.authentication.servicers.api_keys import ApiKeyServicer
 from services.authentication.servicers.authentication import AuthenticationServicer
 from services.authentication.servicers.users import UserServicer
 from services.authentication.store.postgres import PostgresStore
 from services.authentication.store.sealing import TransitSealer
 from vivesphere.authentication.v1.api_key_service_pb2_grpc import (
-    ApiKeyServiceServicer,
     add_ApiKeyServiceServicer_to_server,
 )
 from vivesphere.authentication.v1.authentication_service_pb2_grpc import (
@@ -65,13 +66,16 @@ async def assemble(process: Process) -> None:
     sign_in = SignIn(store, prover, factors, issuer, trail, clock)
     sessions = Sessions(store, keyring, issuer, trail, clock)
     accounts = Accounts(store, hashing, trail, clock)
+    api_keys = ApiKeys(store, numbers.api_keys, trail, clock)
     grants, secret = Grants(process.configuration), process.page_secret()
+    request_secret = hmac.digest(secret, b"authentication requests", "sha256")
     process.serve(
         add_AuthenticationServiceServicer_to_server,
         AuthenticationServicer(
             sign_in,
             sessions,
             factors,
+            api_keys,
             keyring,
             grants,
             PageTokens(secret, "authentication.sessions"),
@@ -79,15 +83,14 @@ async def assemble(process: Process) -> None:
     )
     process.serve(
         add_UserServiceServicer_to_server,
-        UserServicer(
-            accounts,
-            grants,
-            PageTokens(secret, "authentication.users"),
-            hmac.digest(secret, b"authentication requests", "sha256"),
+        UserServicer(accounts, grants, PageTokens(secret, "authentication.users"), request_secret),
+    )
+    process.serve(
+        add_ApiKeyServiceServicer_to_server,
+        ApiKeyServicer(
+            api_keys, grants, PageTokens(secret, "authentication.api_keys"), request_secret, clock
         ),
     )
-    # No method of it is built yet: callers are checked all the same, and told NOT_IMPLEMENTED.
-    process.serve(add_ApiKeyServiceServicer_to_server, ApiKeyServiceServicer())
 
 
 async def _at_once(step: Callable[[], Awaitable[None]], name: str) -> None:

@@ -1,18 +1,22 @@
 """protobuf ↔ domain. Total functions: no decisions, no errors."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.secret import Secret
 from services.authentication.domain.accounts import NewUser, UserChange
+from services.authentication.domain.api_key import ApiKey, ApiKeyState, NewApiKey, ResolvedKey
 from services.authentication.domain.factor import Enrolment
 from services.authentication.domain.session import Session
 from services.authentication.domain.sessions import Introspection
 from services.authentication.domain.tokens import TOKEN_TYPE, TokenPair
 from services.authentication.domain.user import User, UserState
 from vivesphere.authentication.v1 import (
+    api_key_pb2,
+    api_key_service_pb2,
     authentication_service_pb2,
     session_pb2,
     token_pb2,
@@ -25,6 +29,14 @@ _TO_STATE = {
     UserState.DISABLED: user_pb2.USER_STATE_DISABLED,
 }
 _FROM_STATE = {number: state for state, number in _TO_STATE.items()}
+_TO_KEY_STATE = {
+    ApiKeyState.ACTIVE: api_key_pb2.API_KEY_STATE_ACTIVE,
+    ApiKeyState.EXPIRED: api_key_pb2.API_KEY_STATE_EXPIRED,
+    ApiKeyState.REVOKED: api_key_pb2.API_KEY_STATE_REVOKED,
+}
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_SECONDS: Final = 250_000_000_000
+"""Year 9892: past every bound that is checked, within what `datetime` can hold."""
 _CHANGEABLE = ("display_name", "email", "roles", "state")
 
 
@@ -35,6 +47,12 @@ def timestamp(time: datetime | None) -> Timestamp | None:
     message = Timestamp()
     message.FromDatetime(time)
     return message
+
+
+def moment(message: Timestamp) -> datetime:
+    """An aware UTC time, to the microsecond; total: what no calendar holds becomes a time that every check refuses."""
+    seconds = min(max(message.seconds, 0), _LATEST_SECONDS)
+    return _EPOCH + timedelta(seconds=seconds, microseconds=message.nanos // 1000)
 
 
 def secret(text: str) -> Secret | None:
@@ -103,6 +121,48 @@ def introspection_to_proto(
         expire_time=timestamp(known.token.expire_time),
         second_factor_time=timestamp(known.session.second_factor_time),
         password_change_required=known.user.password_change_required,
+    )
+
+
+def key_introspection_to_proto(
+    known: ResolvedKey, permissions: Iterable[str]
+) -> authentication_service_pb2.IntrospectTokenResponse:
+    """What an API key in force stands for."""
+    return authentication_service_pb2.IntrospectTokenResponse(
+        active=True,
+        subject=known.owner.id,
+        username=known.owner.username,
+        roles=sorted(known.owner.token_roles),
+        permissions=permissions,
+        expire_time=timestamp(known.api_key.expire_time),
+        api_key_id=known.api_key.id,
+        password_change_required=known.owner.password_change_required,
+    )
+
+
+def api_key_to_proto(key: ApiKey, now: datetime, shown: Secret | None = None) -> api_key_pb2.ApiKey:
+    """The key as the contract has it; `shown` is the key itself, for the answer that made it."""
+    return api_key_pb2.ApiKey(
+        id=key.id,
+        user_id=key.user_id,
+        display_name=key.display_name,
+        permissions=key.permissions,
+        prefix=key.prefix,
+        key=shown.reveal() if shown else "",
+        state=_TO_KEY_STATE[key.state(now)],
+        create_time=timestamp(key.create_time),
+        expire_time=timestamp(key.expire_time),
+        last_use_time=timestamp(key.last_use_time),
+        revoke_time=timestamp(key.revoke_time),
+    )
+
+
+def new_api_key_from_proto(request: api_key_service_pb2.CreateApiKeyRequest) -> NewApiKey:
+    """What the new key is to be."""
+    return NewApiKey(
+        display_name=request.display_name,
+        permissions=tuple(request.permissions),
+        expire_time=moment(request.expire_time) if request.HasField("expire_time") else None,
     )
 
 

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mesh.configuration import ConfigurationWatch, SettingDefinition
 from mesh.secret import Secret
+from services.authentication.domain.api_key import KeyRules
 from services.authentication.domain.factor import FactorRules
 from services.authentication.domain.first_user import FirstPassword
 from services.authentication.domain.passwords import HashParameters
@@ -141,6 +142,13 @@ CODE_LONGEST_PAUSE: Final = SettingDefinition(
     description="Longest wait between wrong codes. At an hour, guessing one of a million takes longer than anybody's career.",
     unit="seconds",
 )
+API_KEYS_PER_USER: Final = SettingDefinition(
+    key="authentication.api_keys.max_per_user",
+    default=100,
+    json_schema=_whole(1, 10_000),
+    description="API keys in force that one user may have. Lowering it ends none; it stops new ones.",
+    unit="keys",
+)
 
 DEFINITIONS: Final = (
     HASH_ITERATIONS,
@@ -155,6 +163,7 @@ DEFINITIONS: Final = (
     CODE_FREE_ATTEMPTS,
     CODE_FIRST_PAUSE,
     CODE_LONGEST_PAUSE,
+    API_KEYS_PER_USER,
 )
 
 
@@ -197,3 +206,7 @@ class Numbers:
             ),
             reauthentication_max_age=timedelta(seconds=self._value(REAUTHENTICATION_MAX_AGE)),
         )
+
+    def api_keys(self) -> KeyRules:
+        """How many API keys there may be."""
+        return KeyRules(max_per_user=self._value(API_KEYS_PER_USER))

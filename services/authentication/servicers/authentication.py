@@ -10,6 +10,8 @@ from mesh.paging import PageTokens, page_size
 from mesh.secret import Secret
 from services.authentication import convert
 from services.authentication.caller import client, in_session, principal
+from services.authentication.domain.api_key import ResolvedKey
+from services.authentication.domain.api_keys import ApiKeys
 from services.authentication.domain.keyring import Keyring
 from services.authentication.domain.second_factor import SecondFactors
 from services.authentication.domain.sessions import Sessions
@@ -29,6 +31,7 @@ class AuthenticationServicer(AuthenticationServiceServicer):
         sign_in: SignIn,
         sessions: Sessions,
         factors: SecondFactors,
+        api_keys: ApiKeys,
         keyring: Keyring,
         grants: Grants,
         pages: PageTokens,
@@ -36,6 +39,7 @@ class AuthenticationServicer(AuthenticationServiceServicer):
         self._sign_in = sign_in
         self._sessions = sessions
         self._factors = factors
+        self._api_keys = api_keys
         self._keyring = keyring
         self._grants = grants
         self._pages = pages
@@ -60,12 +64,23 @@ class AuthenticationServicer(AuthenticationServiceServicer):
     async def IntrospectToken(
         self, request: pb.IntrospectTokenRequest, context: ServicerContext
     ) -> pb.IntrospectTokenResponse:
+        resolved = await self._api_keys.resolve(request.token)
+        if resolved is not None:
+            return await self._of_key(resolved)
         known = await self._sessions.introspect(request.token)
         if known is None:
             return pb.IntrospectTokenResponse(active=False)
         token = known.token
         holder = Principal(token.subject, token.session_id, token.token_id, token.roles, token.expire_time)
         return convert.introspection_to_proto(known, self._grants.shown(holder))
+
+    async def _of_key(self, resolved: ResolvedKey) -> pb.IntrospectTokenResponse:
+        key, owner = resolved.api_key, resolved.owner
+        await self._api_keys.touch(key.id)
+        holder = Principal(
+            owner.id, "", key.id, owner.token_roles, key.expire_time, scope=frozenset(key.permissions)
+        )
+        return convert.key_introspection_to_proto(resolved, self._grants.shown(holder))
 
     async def GetJwks(self, request: pb.GetJwksRequest, context: ServicerContext) -> pb.GetJwksResponse:
         document = await self._keyring.document()

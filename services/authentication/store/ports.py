@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from services.authentication.domain.api_key import ApiKey
 from services.authentication.domain.events import Event
 from services.authentication.domain.factor import SecondFactor
 from services.authentication.domain.filters import Condition
@@ -143,6 +144,33 @@ class SecondFactorStore(Protocol):
         """With its recovery codes. False if there was none."""
 
 
+class ApiKeyStore(Protocol):
+    """API keys, found by their hash."""
+
+    async def get(self, key_id: str, user_id: str) -> ApiKey | None:
+        """The user's key, in force or not."""
+
+    async def by_hash(self, key_hash: bytes) -> ApiKey | None:
+        """Whosever it is, in force or not."""
+
+    async def list(
+        self, user_id: str, before_id: str | None, limit: int, active_at: datetime | None
+    ) -> list[ApiKey]:
+        """Newest first, from the one before `before_id`; only those in force at `active_at` if given."""
+
+    async def count_active(self, user_id: str, now: datetime) -> int:
+        """How many of the user's keys are in force."""
+
+    async def insert(self, key: ApiKey, key_hash: bytes) -> None:
+        """A new key."""
+
+    async def revoke(self, user_id: str, now: datetime, *, only: str | None = None) -> Sequence[str]:
+        """Revoke the user's keys: one, or all. Ids of those that were in force until now."""
+
+    async def note_use(self, key_id: str, now: datetime, before: datetime) -> None:
+        """Note a use, unless one after `before` is noted already."""
+
+
 class KeyStore(Protocol):
     """Signing keys."""
 
@@ -200,6 +228,8 @@ class Unit(Protocol):
     def sessions(self) -> SessionStore: ...
     @property
     def second_factors(self) -> SecondFactorStore: ...
+    @property
+    def api_keys(self) -> ApiKeyStore: ...
     @property
     def keys(self) -> KeyStore: ...
     @property

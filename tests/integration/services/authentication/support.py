@@ -18,6 +18,8 @@ from mesh.secret import Secret
 from mesh.settings import ProcessSettings
 from services.authentication.domain import totp
 from services.authentication.domain.accounts import Accounts, NewUser
+from services.authentication.domain.api_key import KeyRules
+from services.authentication.domain.api_keys import ApiKeys
 from services.authentication.domain.factor import FactorRules
 from services.authentication.domain.hashing import HashingPool
 from services.authentication.domain.issuing import Issuer
@@ -47,6 +49,7 @@ TABLES = (
     "sealed_keys",
     "second_factors",
     "recovery_codes",
+    "api_keys",
 )
 PASSWORD = Secret("correct horse battery")
 CLIENT = Client("192.0.2.7", "test/1")
@@ -87,6 +90,7 @@ class Dials:
     """Settings that a test may turn."""
 
     factors: FactorRules = field(default_factory=FactorRules)
+    api_keys: KeyRules = field(default_factory=KeyRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ class World:
     sessions: Sessions
     accounts: Accounts
     factors: SecondFactors
+    api_keys: ApiKeys
     dials: Dials
 
     def otp(self, secret: bytes, steps: int = 0) -> Secret:
@@ -222,5 +227,6 @@ def build(database: Database) -> World:
         sessions=Sessions(store, keyring, issuer, trail, clock),
         accounts=Accounts(store, hashing, trail, clock),
         factors=factors,
+        api_keys=ApiKeys(store, lambda: dials.api_keys, trail, clock),
         dials=dials,
     )

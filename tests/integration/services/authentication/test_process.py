@@ -13,6 +13,7 @@ from cli.embedded import EmbeddedMesh
 from mesh.ids import new_id
 from mesh.status import from_rpc_error
 from services.authentication.domain.totp import code, step_at
+from vivesphere.authentication.v1 import api_key_service_pb2 as keys_pb
 from vivesphere.authentication.v1 import authentication_service_pb2 as pb
 from vivesphere.authentication.v1 import user_pb2
 from vivesphere.authentication.v1 import user_service_pb2 as users_pb
@@ -207,6 +208,25 @@ async def test_a_second_factor_is_turned_on_used_and_turned_off(door: Door) -> N
     off = pb.DisableTotpRequest(otp=answer.recovery_codes[1])
     await door.authentication.DisableTotp(off, metadata=own, timeout=5)
     await login(door, "careful", "careful password")
+
+
+async def test_an_api_key_is_made_told_and_revoked(door: Door) -> None:
+    """Shown once; after that it is known by its first characters."""
+    admin = bearer((await login(door)).access_token)
+    request = keys_pb.CreateApiKeyRequest(display_name="ci", permissions=["bots.read"])
+    made = (await door.api_keys.CreateApiKey(request, metadata=admin, timeout=5)).api_key
+    told = await door.authentication.IntrospectToken(
+        pb.IntrospectTokenRequest(token=made.key), metadata=admin, timeout=5
+    )
+    assert (told.active, told.api_key_id, list(told.permissions)) == (True, made.id, ["bots.read"])
+    listed = await door.api_keys.ListApiKeys(keys_pb.ListApiKeysRequest(), metadata=admin, timeout=5)
+    assert [(key.id, key.prefix, key.key) for key in listed.api_keys] == [(made.id, made.key[:12], "")]
+    revoke = keys_pb.RevokeApiKeyRequest(api_key_id=made.id)
+    await door.api_keys.RevokeApiKey(revoke, metadata=admin, timeout=5)
+    told = await door.authentication.IntrospectToken(
+        pb.IntrospectTokenRequest(token=made.key), metadata=admin, timeout=5
+    )
+    assert told == pb.IntrospectTokenResponse(active=False)
 
 
 async def test_sign_ins_are_on_the_trail_with_their_user_and_without_their_password(
