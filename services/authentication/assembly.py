@@ -14,23 +14,25 @@ from mesh.settings import dns_name
 from services.authentication import settings
 from services.authentication.caller import CallTrail
 from services.authentication.domain.accounts import Accounts
+from services.authentication.domain.api_keys import ApiKeys
 from services.authentication.domain.first_user import FirstUser
 from services.authentication.domain.hashing import HashingPool
 from services.authentication.domain.issuing import Issuer
 from services.authentication.domain.keyring import Keyring
 from services.authentication.domain.proving import Prover
+from services.authentication.domain.second_factor import SecondFactors
 from services.authentication.domain.server_secret import ServerSecret
 from services.authentication.domain.sessions import Sessions
 from services.authentication.domain.sign_in import SignIn
 from services.authentication.grants import Grants
 from services.authentication.housekeeping import Housekeeping
 from services.authentication.revocation_feed import RevocationFeed
+from services.authentication.servicers.api_keys import ApiKeyServicer
 from services.authentication.servicers.authentication import AuthenticationServicer
 from services.authentication.servicers.users import UserServicer
 from services.authentication.store.postgres import PostgresStore
 from services.authentication.store.sealing import TransitSealer
 from vivesphere.authentication.v1.api_key_service_pb2_grpc import (
-    ApiKeyServiceServicer,
     add_ApiKeyServiceServicer_to_server,
 )
 from vivesphere.authentication.v1.authentication_service_pb2_grpc import (
@@ -74,27 +76,36 @@ async def assemble(process: Process) -> None:
 
     issuer = Issuer(keyring, numbers.lifetimes, clock)
     prover = Prover(store, hashing, numbers.throttle, clock)
-    sign_in = SignIn(store, prover, issuer, trail, clock)
+    factors = SecondFactors(store, sealer, prover, numbers.factors, trail, clock)
+    sign_in = SignIn(store, prover, factors, issuer, trail, clock)
     sessions = Sessions(store, keyring, issuer, lambda: server_secret.key(b"refresh token"), trail, clock)
     accounts = Accounts(store, hashing, trail, clock)
+    api_keys = ApiKeys(store, numbers.api_keys, trail, clock)
     grants, secret = Grants(process.configuration), process.page_secret()
+    request_secret = hmac.digest(secret, b"authentication requests", "sha256")
     process.serve(
         add_AuthenticationServiceServicer_to_server,
         AuthenticationServicer(
-            sign_in, sessions, keyring, feed, grants, PageTokens(secret, "authentication.sessions")
+            sign_in,
+            sessions,
+            factors,
+            api_keys,
+            keyring,
+            feed,
+            grants,
+            PageTokens(secret, "authentication.sessions"),
         ),
     )
     process.serve(
         add_UserServiceServicer_to_server,
-        UserServicer(
-            accounts,
-            grants,
-            PageTokens(secret, "authentication.users"),
-            hmac.digest(secret, b"authentication requests", "sha256"),
+        UserServicer(accounts, grants, PageTokens(secret, "authentication.users"), request_secret),
+    )
+    process.serve(
+        add_ApiKeyServiceServicer_to_server,
+        ApiKeyServicer(
+            api_keys, grants, PageTokens(secret, "authentication.api_keys"), request_secret, clock
         ),
     )
-    # No method of it is built yet: callers are checked all the same, and told NOT_IMPLEMENTED.
-    process.serve(add_ApiKeyServiceServicer_to_server, ApiKeyServiceServicer())
 
 
 async def _end_streams(process: Process, feed: RevocationFeed) -> None:

@@ -3,6 +3,7 @@
 from mesh.configuration import ConfigurationWatch
 from mesh.context import Principal
 from mesh.errors import Unavailable
+from services.authentication.domain.api_key import limited
 from services.authentication.domain.permissions import Giver
 
 
@@ -14,13 +15,16 @@ class Grants:
 
     def giver(self, principal: Principal) -> Giver:
         """The caller as one who gives roles. Raises Unavailable (POLICY_NOT_LOADED)."""
-        policy = self._configuration.policy()
-        return Giver(policy.permissions(principal), policy.roles)
+        return Giver(self._held(principal), self._configuration.policy().roles)
 
     def shown(self, principal: Principal) -> tuple[str, ...]:
         """What the caller holds for the whole fleet, sorted, for display; nothing while configuration was never heard of."""
         try:
-            policy = self._configuration.policy()
+            return tuple(sorted(self._held(principal)))
         except Unavailable:
             return ()
-        return tuple(sorted(policy.permissions(principal)))
+
+    def _held(self, principal: Principal) -> frozenset[str]:
+        """What the caller's roles grant for the whole fleet; for an API key no more than it was given."""
+        held = self._configuration.policy().permissions(principal)
+        return held if principal.scope is None else limited(held, principal.scope)

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from mesh.configuration import ConfigurationWatch, SettingDefinition
 from mesh.identity import rules
 from mesh.secret import Secret
+from services.authentication.domain.api_key import KeyRules
+from services.authentication.domain.factor import FactorRules
 from services.authentication.domain.first_user import FirstPassword
 from services.authentication.domain.passwords import HashParameters
 from services.authentication.domain.revocation import LONGEST_ACCESS_TOKEN
@@ -118,6 +120,44 @@ THROTTLE_LONGEST_PAUSE: Final = SettingDefinition(
     description="Longest wait between failed sign-ins to one account; waits begin at one second and double.",
     unit="seconds",
 )
+REAUTHENTICATION_MAX_AGE: Final = SettingDefinition(
+    key="authentication.reauthentication.max_age",
+    default=300,
+    json_schema=_whole(60, 86_400),
+    description=(
+        "How long ago the password may have been proved in a session for turning a second factor on or off without it,"
+        " and a second factor for changing the password without a code."
+    ),
+    unit="seconds",
+)
+CODE_FREE_ATTEMPTS: Final = SettingDefinition(
+    key="authentication.second_factor.free_attempts",
+    default=5,
+    json_schema=_whole(1, 20),
+    description="Wrong codes in a row of one user before the next has to wait.",
+    unit="attempts",
+)
+CODE_FIRST_PAUSE: Final = SettingDefinition(
+    key="authentication.second_factor.first_pause",
+    default=30,
+    json_schema=_whole(1, 3_600),
+    description="First wait after too many wrong codes; it doubles with each further one.",
+    unit="seconds",
+)
+CODE_LONGEST_PAUSE: Final = SettingDefinition(
+    key="authentication.second_factor.longest_pause",
+    default=3_600,
+    json_schema=_whole(30, 86_400),
+    description="Longest wait between wrong codes. At an hour, guessing one of a million takes longer than anybody's career.",
+    unit="seconds",
+)
+API_KEYS_PER_USER: Final = SettingDefinition(
+    key="authentication.api_keys.max_per_user",
+    default=100,
+    json_schema=_whole(1, 10_000),
+    description="API keys in force that one user may have. Lowering it ends none; it stops new ones.",
+    unit="keys",
+)
 
 DEFINITIONS: Final = (
     *rules.DEFINITIONS,
@@ -130,6 +170,11 @@ DEFINITIONS: Final = (
     SESSION_LIFETIME,
     THROTTLE_FREE_ATTEMPTS,
     THROTTLE_LONGEST_PAUSE,
+    REAUTHENTICATION_MAX_AGE,
+    CODE_FREE_ATTEMPTS,
+    CODE_FIRST_PAUSE,
+    CODE_LONGEST_PAUSE,
+    API_KEYS_PER_USER,
 )
 
 
@@ -165,3 +210,18 @@ class Numbers:
             free_attempts=self._value(THROTTLE_FREE_ATTEMPTS),
             longest_pause=timedelta(seconds=self._value(THROTTLE_LONGEST_PAUSE)),
         )
+
+    def factors(self) -> FactorRules:
+        """How second factors are proved and changed."""
+        return FactorRules(
+            throttle=ThrottleRule(
+                free_attempts=self._value(CODE_FREE_ATTEMPTS),
+                first_pause=timedelta(seconds=self._value(CODE_FIRST_PAUSE)),
+                longest_pause=timedelta(seconds=self._value(CODE_LONGEST_PAUSE)),
+            ),
+            reauthentication_max_age=timedelta(seconds=self._value(REAUTHENTICATION_MAX_AGE)),
+        )
+
+    def api_keys(self) -> KeyRules:
+        """How many API keys there may be."""
+        return KeyRules(max_per_user=self._value(API_KEYS_PER_USER))

@@ -42,6 +42,8 @@ class Issuer:
                 roles=user.token_roles,
                 now=now,
                 lifetime=lifetime,
+                second_factor_time=session.second_factor_time,
+                password_change_required=user.password_change_required,
             ),
             refresh_token=refresh_token,
             expires_in=lifetime,

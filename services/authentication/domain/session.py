@@ -21,6 +21,7 @@ class EndReason(StrEnum):
     TOKEN_REUSED = "TOKEN_REUSED"  # noqa: S105 - a reason, not a token
     PASSWORD_CHANGED = "PASSWORD_CHANGED"  # noqa: S105 - a reason, not a password
     USER_DISABLED = "USER_DISABLED"
+    SECOND_FACTOR_CHANGED = "SECOND_FACTOR_CHANGED"
 
 
 @dataclass(frozen=True, slots=True)

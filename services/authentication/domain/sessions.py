@@ -96,7 +96,9 @@ class Sessions:
         await unit.revocations.add(RevocationKind.SESSION, [ended.id], now)
 
     async def sign_out(self, user_id: str, session_id: str, *, everywhere: bool) -> None:
-        """End the session, or all of the user's. Ended ones stay so."""
+        """End the session, or all of the user's. Ended ones stay so. An API key, which has no session, ends them all or none."""
+        if not session_id and not everywhere:
+            return
         self._trail.about(f"users/{user_id}/sessions" if everywhere else f"sessions/{session_id}")
         now = self._clock.now()
         async with self._store.transaction() as unit:
@@ -106,20 +108,17 @@ class Sessions:
             await unit.revocations.add(RevocationKind.SESSION, ended, now)
 
     async def current_user(self, user_id: str, session_id: str) -> User:
-        """The signed-in user. Raises Unauthenticated (TOKEN_INVALID) if session or account have ended."""
+        """The signed-in user; `session_id` is empty for an API key. Raises Unauthenticated (TOKEN_INVALID) if session or account have
+        ended."""
         async with self._store.read() as unit:
-            living = await self._living(unit, user_id, session_id)
-        if living is None:
-            raise token_invalid()
-        return living[0]
+            return await self._caller(unit, user_id, session_id)
 
     async def list_sessions(
         self, user_id: str, session_id: str, before_id: str | None, limit: int
     ) -> list[Session]:
         """The user's living sessions, newest first. Raises as `current_user` does."""
         async with self._store.read() as unit:
-            if await self._living(unit, user_id, session_id) is None:
-                raise token_invalid()
+            await self._caller(unit, user_id, session_id)
             return await unit.sessions.list_living(user_id, self._clock.now(), before_id, limit)
 
     async def revoke(self, user_id: str, session_id: str) -> None:
@@ -141,6 +140,16 @@ class Sessions:
         async with self._store.read() as unit:
             living = await self._living(unit, claims.subject, claims.session_id)
         return None if living is None else Introspection(claims, *living)
+
+    async def _caller(self, unit: Unit, user_id: str, session_id: str) -> User:
+        if session_id:
+            living = await self._living(unit, user_id, session_id)
+            user = living[0] if living else None
+        else:
+            user = await unit.users.get(user_id)
+        if user is None or user.state is not UserState.ACTIVE:
+            raise token_invalid()
+        return user
 
     async def _living(self, unit: Unit, user_id: str, session_id: str) -> tuple[User, Session] | None:
         session = await unit.sessions.get(session_id, user_id)

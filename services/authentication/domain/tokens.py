@@ -18,7 +18,15 @@ from typing import Final
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mesh.identity.tokens import ALGORITHM, AUDIENCE, CLIENT_ID, ISSUER, TYPE
+from mesh.identity.tokens import (
+    ALGORITHM,
+    AUDIENCE,
+    CLIENT_ID,
+    ISSUER,
+    PASSWORD_CHANGE_CLAIM,
+    SECOND_FACTOR_CLAIM,
+    TYPE,
+)
 
 TOKEN_TYPE: Final = "Bearer"  # noqa: S105 - the scheme's name (RFC 6750)
 REFRESH_PREFIX: Final = "vsr_"
@@ -52,10 +60,12 @@ class Signer:
         roles: Sequence[str],
         now: datetime,
         lifetime: timedelta,
+        second_factor_time: datetime | None = None,
+        password_change_required: bool = False,
     ) -> str:
         """A signed token that is good from `now` for `lifetime`, both in whole seconds."""
         issued = int(now.timestamp())
-        claims = {
+        claims: dict[str, object] = {
             "iss": ISSUER,
             "aud": AUDIENCE,
             "sub": user_id,
@@ -67,6 +77,10 @@ class Signer:
             "client_id": CLIENT_ID,
             "roles": list(roles),
         }
+        if second_factor_time is not None:
+            claims[SECOND_FACTOR_CLAIM] = int(second_factor_time.timestamp())
+        if password_change_required:
+            claims[PASSWORD_CHANGE_CLAIM] = True
         payload = json.dumps(claims, separators=(",", ":")).encode()
         return jwt.api_jws.encode(payload, self.key, ALGORITHM, headers={"kid": self.key_id, "typ": TYPE})
 

@@ -36,6 +36,8 @@ class User:
     last_sign_in_time: datetime | None = None
     tokens_revoke_time: datetime | None = None
     """Access tokens issued at or before it are refused everywhere."""
+    totp_enrolled: bool = False
+    """Whether sign-in asks for a second factor."""
 
     @property
     def etag(self) -> str:

@@ -1,7 +1,8 @@
 """What the domain needs from a store. The store keeps and finds; it knows no rule.
 
 A `Unit` is one transaction, or one look at the data. Times are given by the caller, so that one clock decides. Locks are taken in the
-order accounts → user → session → token → revocation feed; whoever keeps to it cannot deadlock.
+order accounts → user → session → token → revocation feed; whoever keeps to it cannot deadlock. A second factor is written only where
+its user is locked.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from services.authentication.domain.api_key import ApiKey
 from services.authentication.domain.events import Event
+from services.authentication.domain.factor import SecondFactor
 from services.authentication.domain.filters import Condition
 from services.authentication.domain.revocation import Revocation, RevocationKind
 from services.authentication.domain.session import EndReason, Session
@@ -128,6 +131,61 @@ class SessionStore(Protocol):
     ) -> Sequence[str]:
         """End the user's sessions: one, all but one, or all. Ids of those that lived until now."""
 
+    async def lock(self, session_id: str, user_id: str, now: datetime) -> Session | None:
+        """The user's session, kept from other writers until the transaction ends; None if it does not live."""
+
+    async def note_proofs(self, session: Session) -> None:
+        """Write when password and second factor were last proved in it."""
+
+
+class SecondFactorStore(Protocol):
+    """Second factors with their recovery codes, at most one a user."""
+
+    async def get(self, user_id: str) -> SecondFactor | None:
+        """The user's factor, waiting or confirmed."""
+
+    async def put(self, factor: SecondFactor) -> bool:
+        """A factor that waits, in place of any that waits. False, and nothing written, if one is confirmed."""
+
+    async def confirm(self, factor: SecondFactor, step: int, codes: Sequence[bytes], now: datetime) -> bool:
+        """Confirm exactly this waiting factor, with `step` as used and hashes of recovery codes. False if it waits no more."""
+
+    async def use_step(self, factor: SecondFactor, step: int) -> bool:
+        """Use a time step up, in one statement. False unless exactly this factor is confirmed and all its used steps are older."""
+
+    async def use_code(self, factor: SecondFactor, code: bytes, now: datetime) -> bool:
+        """Use a recovery code up, in one statement. False unless it was there and unused."""
+
+    async def delete(self, user_id: str) -> bool:
+        """With its recovery codes. False if there was none."""
+
+
+class ApiKeyStore(Protocol):
+    """API keys, found by their hash."""
+
+    async def get(self, key_id: str, user_id: str) -> ApiKey | None:
+        """The user's key, in force or not."""
+
+    async def by_hash(self, key_hash: bytes) -> ApiKey | None:
+        """Whosever it is, in force or not."""
+
+    async def list(
+        self, user_id: str, before_id: str | None, limit: int, active_at: datetime | None
+    ) -> list[ApiKey]:
+        """Newest first, from the one before `before_id`; only those in force at `active_at` if given."""
+
+    async def count_active(self, user_id: str, now: datetime) -> int:
+        """How many of the user's keys are in force."""
+
+    async def insert(self, key: ApiKey, key_hash: bytes) -> None:
+        """A new key."""
+
+    async def revoke(self, user_id: str, now: datetime, *, only: str | None = None) -> Sequence[str]:
+        """Revoke the user's keys: one, or all. Ids of those that were in force until now."""
+
+    async def note_use(self, key_id: str, now: datetime, before: datetime) -> None:
+        """Note a use, unless one after `before` is noted already."""
+
 
 class KeyStore(Protocol):
     """Signing keys, and other keys that the vault has sealed."""
@@ -196,6 +254,10 @@ class Unit(Protocol):
     def users(self) -> UserStore: ...
     @property
     def sessions(self) -> SessionStore: ...
+    @property
+    def second_factors(self) -> SecondFactorStore: ...
+    @property
+    def api_keys(self) -> ApiKeyStore: ...
     @property
     def keys(self) -> KeyStore: ...
     @property

@@ -163,6 +163,22 @@ class PostgresSessions:
         statement = statement.values(end_time=now, end_reason=reason.value)
         return list((await self._connection.execute(statement.returning(sessions.c.id))).scalars())
 
+    async def lock(self, session_id: str, user_id: str, now: datetime) -> Session | None:
+        query = select(sessions).where(
+            sessions.c.id == session_id, sessions.c.user_id == user_id, _lives(now)
+        )
+        row = (await self._connection.execute(query.with_for_update())).one_or_none()
+        return None if row is None else _session(row)
+
+    async def note_proofs(self, session: Session) -> None:
+        await self._connection.execute(
+            update(sessions)
+            .where(sessions.c.id == session.id)
+            .values(
+                authenticate_time=session.authenticate_time, second_factor_time=session.second_factor_time
+            )
+        )
+
     async def _add_token(self, session_id: str, token: bytes, now: datetime) -> None:
         newest = select(func.coalesce(func.max(refresh_tokens.c.generation), 0)).where(
             refresh_tokens.c.session_id == session_id

@@ -10,9 +10,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.authentication.domain.filters import Comparison, Condition
 from services.authentication.domain.user import ADMIN_ROLE, Credentials, User, UserState
-from services.authentication.store.tables import users
+from services.authentication.store.tables import second_factors, users
 
-_SHOWN = [column for column in users.c if column.name not in ("password_hash", "password_version")]
+_TOTP_ENROLLED = (
+    exists(select(second_factors.c.user_id))
+    .where(second_factors.c.user_id == users.c.id, second_factors.c.confirm_time.is_not(None))
+    .correlate(users)
+    .label("totp_enrolled")
+)
+_SHOWN = [
+    *(column for column in users.c if column.name not in ("password_hash", "password_version")),
+    _TOTP_ENROLLED,
+]
+_CREDENTIALS = [*_SHOWN, users.c.password_hash, users.c.password_version]
 
 
 class PostgresUsers:
@@ -38,7 +48,7 @@ class PostgresUsers:
         return await self._credentials(users.c.id == user_id)
 
     async def _credentials(self, condition: ColumnElement[bool]) -> Credentials | None:
-        row = (await self._connection.execute(select(users).where(condition))).one_or_none()
+        row = (await self._connection.execute(select(*_CREDENTIALS).where(condition))).one_or_none()
         return None if row is None else Credentials(_user(row), row.password_hash, row.password_version)
 
     async def list(self, conditions: Sequence[Condition], before_id: str | None, limit: int) -> list[User]:
@@ -147,4 +157,5 @@ def _user(row: Row[Any]) -> User:
         update_time=row.update_time,
         last_sign_in_time=row.last_sign_in_time,
         tokens_revoke_time=row.tokens_revoke_time,
+        totp_enrolled=row.totp_enrolled,
     )

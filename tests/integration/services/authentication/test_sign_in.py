@@ -82,7 +82,7 @@ async def test_a_changed_cost_rehashes_at_the_next_sign_in(world: World) -> None
     user = await world.user("ann")
     costly = HashingPool(1, 8, lambda: HashParameters(iterations=2, memory_kib=64, lanes=1))
     prover = Prover(world.store, costly, ThrottleRule, world.clock)
-    sign_in = SignIn(world.store, prover, world.issuer, world.trail, world.clock)
+    sign_in = SignIn(world.store, prover, world.factors, world.issuer, world.trail, world.clock)
     await sign_in.sign_in("ann", PASSWORD, CLIENT)
     async with world.store.read() as unit:
         found = await unit.users.credentials(user.id)
