@@ -1,6 +1,5 @@
 """A mesh server in this process: the real chain over real mutual TLS, with the few things around it that need no engine."""
 
-import base64
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -21,7 +20,8 @@ from mesh.context import Call
 from mesh.contract import policies_of
 from mesh.errors import Unavailable
 from mesh.health import Health
-from mesh.identity.keys import KeySource
+from mesh.identity.keys import KeySource, thumbprint
+from mesh.identity.strict import encode_base64url
 from mesh.interceptors.access import Access, Authenticator
 from mesh.interceptors.adapter import MeshInterceptor
 from mesh.interceptors.chain import Chain, ServicerContext
@@ -34,20 +34,20 @@ from mesh.telemetry.metrics import RpcMetrics
 class Issuer:
     """Signs access tokens as authentication does."""
 
-    def __init__(self, key_id: str = "test-key") -> None:
-        self.key_id = key_id
-        self._key = Ed25519PrivateKey.generate()
+    def __init__(self) -> None:
+        self.key = Ed25519PrivateKey.generate()
+        self.key_id = thumbprint(self.key.public_key().public_bytes_raw())
 
     async def jwks(self) -> bytes:
         """The public part as authentication serves it."""
-        raw = self._key.public_key().public_bytes_raw()
+        raw = self.key.public_key().public_bytes_raw()
         key = {
             "kty": "OKP",
             "crv": "Ed25519",
             "alg": "EdDSA",
             "use": "sig",
             "kid": self.key_id,
-            "x": _segment(raw),
+            "x": encode_base64url(raw),
         }
         return json.dumps({"keys": [key]}).encode()
 
@@ -73,12 +73,9 @@ class Issuer:
             "roles": list(roles),
         } | claims
         header = {"alg": "EdDSA", "kid": self.key_id, "typ": "at+jwt"}
-        signed = f"{_segment(json.dumps(header).encode())}.{_segment(json.dumps(payload).encode())}"
-        return f"{signed}.{_segment(self._key.sign(signed.encode()))}"
-
-
-def _segment(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+        parts = (encode_base64url(json.dumps(part).encode()) for part in (header, payload))
+        signed = ".".join(parts)
+        return f"{signed}.{encode_base64url(self.key.sign(signed.encode()))}"
 
 
 class StaticPolicy:
