@@ -1,7 +1,5 @@
 """A mesh server in this process: the real chain over real mutual TLS, with the few things around it that need no engine."""
 
-import json
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,7 +8,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.layout import DataDir
 from cli.pki import issue_certificates
@@ -20,8 +17,7 @@ from mesh.context import Call
 from mesh.contract import policies_of
 from mesh.errors import Unavailable
 from mesh.health import Health
-from mesh.identity.keys import KeySource, thumbprint
-from mesh.identity.strict import encode_base64url
+from mesh.identity.keys import KeySource
 from mesh.interceptors.access import Access, Authenticator
 from mesh.interceptors.adapter import MeshInterceptor
 from mesh.interceptors.chain import Chain, ServicerContext
@@ -29,53 +25,7 @@ from mesh.interceptors.stages import Deadline, Observe, Overload, Validation
 from mesh.server import Registrar, build_server
 from mesh.settings import ProcessSettings
 from mesh.telemetry.metrics import RpcMetrics
-
-
-class Issuer:
-    """Signs access tokens as authentication does."""
-
-    def __init__(self) -> None:
-        self.key = Ed25519PrivateKey.generate()
-        self.key_id = thumbprint(self.key.public_key().public_bytes_raw())
-
-    async def jwks(self) -> bytes:
-        """The public part as authentication serves it."""
-        raw = self.key.public_key().public_bytes_raw()
-        key = {
-            "kty": "OKP",
-            "crv": "Ed25519",
-            "alg": "EdDSA",
-            "use": "sig",
-            "kid": self.key_id,
-            "x": encode_base64url(raw),
-        }
-        return json.dumps({"keys": [key]}).encode()
-
-    def token(
-        self,
-        *roles: str,
-        subject: str = "0190c6a1-0000-7000-8000-000000000001",
-        life: float = 300,
-        **claims: Any,
-    ) -> str:
-        """A token for `subject` with `roles`, ending `life` seconds from now; `claims` replace or add."""
-        now = int(time.time())
-        payload = {
-            "iss": "vivesphere",
-            "aud": "vivesphere",
-            "sub": subject,
-            "exp": int(time.time() + life),
-            "nbf": min(now, int(now + life) - 1),
-            "iat": min(now, int(now + life) - 1),
-            "jti": "token-1",
-            "sid": "session-1",
-            "client_id": "vivesphere",
-            "roles": list(roles),
-        } | claims
-        header = {"alg": "EdDSA", "kid": self.key_id, "typ": "at+jwt"}
-        parts = (encode_base64url(json.dumps(part).encode()) for part in (header, payload))
-        signed = ".".join(parts)
-        return f"{signed}.{encode_base64url(self.key.sign(signed.encode()))}"
+from tests.fakes.issuer import Issuer
 
 
 class StaticPolicy:

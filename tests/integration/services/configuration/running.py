@@ -12,7 +12,7 @@ from google.api import httpbody_pb2
 
 from cli.embedded import EmbeddedMesh
 from cli.registry import PROJECT_ROOT
-from tests.fakes.mesh import Issuer
+from tests.fakes.issuer import Issuer
 from vivesphere.authentication.v1 import authentication_service_pb2, authentication_service_pb2_grpc
 
 

@@ -23,7 +23,7 @@ from services.configuration.domain.setting import Wish
 from services.configuration.domain.settings_book import SettingsBook
 from services.configuration.domain.values import Stored
 from services.configuration.store.postgres import PostgresStore
-from tests.fakes.mesh import Issuer
+from tests.fakes.issuer import Issuer
 from tests.integration.services.configuration.history import empty_history
 from tests.integration.services.configuration.running import Service, as_user, channel, public_keys
 from vivesphere.configuration.v1 import (
