@@ -73,6 +73,8 @@ class Call:
     principal: Principal | None = None
     authorization: str = field(default="", repr=False)
     """The caller's own `authorization` header, passed on to services that are called for it."""
+    auth_fault: str = ""
+    """Why the credential was refused, in fixed words for the log; the caller is not told."""
     bot_id: str = ""
     resource: str = ""
     """What the call is about, as a path such as `bots/0190…`; a handler may set it for the trail."""
@@ -145,6 +147,23 @@ def set_call(call: Call) -> None:
 def background_call(path: str, *, bot_id: str = "") -> Iterator[Call]:
     """A call for work that no RPC started: `path` names the loop or consumer, for example `bot_manager/publish`."""
     call = Call(path=path, request_id=new_id(), bot_id=bot_id)
+    token = _current.set(call)
+    try:
+        yield call
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def calling_with(authorization: str) -> Iterator[Call]:
+    """Calls made inside carry this credential, or none, instead of the caller's, and have no deadline but their own.
+
+    Request id and trace stay, so that what is done on the way to judging a call can be found with it.
+    """
+    outer = _current.get()
+    request_id, trace = (new_id(), None) if outer is None else (outer.request_id, outer.trace)
+    call = Call(path="" if outer is None else outer.path, request_id=request_id, trace=trace)
+    call.authorization = authorization
     token = _current.set(call)
     try:
         yield call
