@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from loguru import logger
 
 from mesh.errors import MeshError
+from mesh.identity import rules
 from mesh.identity.keys import KeySource
 from mesh.paging import PageTokens
 from mesh.process import Process
@@ -20,6 +21,7 @@ from services.authentication.domain.keyring import Keyring
 from services.authentication.domain.proving import Prover
 from services.authentication.domain.sessions import Sessions
 from services.authentication.domain.sign_in import SignIn
+from services.authentication.feed import empty_feed
 from services.authentication.grants import Grants
 from services.authentication.housekeeping import Housekeeping
 from services.authentication.servicers.authentication import AuthenticationServicer
@@ -39,12 +41,13 @@ from vivesphere.authentication.v1.user_service_pb2_grpc import add_UserServiceSe
 async def assemble(process: Process) -> None:
     """Settings → store → keys → hashing → first user → use cases → servicers."""
     bootstrap = settings.AuthenticationSettings()
-    process.define_settings(*settings.DEFINITIONS)
+    process.define_settings(*settings.DEFINITIONS, *rules.DEFINITIONS)
     numbers, clock, trail = settings.Numbers(process.configuration), process.clock, CallTrail()
     store = PostgresStore(process.database)
     keyring = Keyring(store, TransitSealer(process.vault().transit(), dns_name(process.name)), clock)
     # This service checks tokens with its own keys; asking itself over the network would only add a way to fail.
     process.keys = KeySource(keyring.document, clock)
+    feed = empty_feed(clock, process.stopping)
     hashing = HashingPool(bootstrap.hashing_threads, bootstrap.hashing_queue, numbers.hash_cost)
     process.stack.callback(hashing.close)
     first_user = FirstUser(store, hashing, bootstrap.first_password, clock)
@@ -66,7 +69,7 @@ async def assemble(process: Process) -> None:
     process.serve(
         add_AuthenticationServiceServicer_to_server,
         AuthenticationServicer(
-            sign_in, sessions, keyring, grants, PageTokens(secret, "authentication.sessions")
+            sign_in, sessions, keyring, grants, PageTokens(secret, "authentication.sessions"), feed
         ),
     )
     process.serve(

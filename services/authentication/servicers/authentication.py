@@ -1,5 +1,8 @@
 """`AuthenticationService`: signing in and out, and what callers do with their own account."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
 from google.api.httpbody_pb2 import HttpBody
 
 from mesh.context import Principal
@@ -12,6 +15,7 @@ from services.authentication.domain.keyring import Keyring
 from services.authentication.domain.sessions import Sessions
 from services.authentication.domain.sign_in import SignIn
 from services.authentication.domain.signing import JWKS_CONTENT_TYPE
+from services.authentication.feed import Feed
 from services.authentication.grants import Grants
 from vivesphere.authentication.v1 import authentication_service_pb2 as pb
 from vivesphere.authentication.v1.authentication_service_pb2_grpc import AuthenticationServiceServicer
@@ -21,13 +25,20 @@ class AuthenticationServicer(AuthenticationServiceServicer):
     """What is not here yet answers UNIMPLEMENTED by the generated base class."""
 
     def __init__(
-        self, sign_in: SignIn, sessions: Sessions, keyring: Keyring, grants: Grants, pages: PageTokens
+        self,
+        sign_in: SignIn,
+        sessions: Sessions,
+        keyring: Keyring,
+        grants: Grants,
+        pages: PageTokens,
+        feed: Feed,
     ) -> None:
         self._sign_in = sign_in
         self._sessions = sessions
         self._keyring = keyring
         self._grants = grants
         self._pages = pages
+        self._feed = feed
 
     async def Login(self, request: pb.LoginRequest, context: ServicerContext) -> pb.LoginResponse:
         pair = await self._sign_in.sign_in(request.username, Secret(request.password), client())
@@ -94,3 +105,10 @@ class AuthenticationServicer(AuthenticationServiceServicer):
             caller.user_id, caller.session_id, Secret(request.current_password), Secret(request.new_password)
         )
         return pb.ChangePasswordResponse(token_pair=convert.token_pair_to_proto(pair))
+
+    async def WatchRevocations(
+        self, request: pb.WatchRevocationsRequest, context: ServicerContext
+    ) -> AsyncIterator[pb.WatchRevocationsResponse]:
+        async with aclosing(self._feed(request.from_sequence)) as events:
+            async for event in events:
+                yield event
