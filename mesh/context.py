@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mesh.contract import MethodPolicy
 from mesh.ids import new_id
 from mesh.telemetry.tracing import Trace
+
+if TYPE_CHECKING:
+    from mesh.identity.streams import Lifeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class Call:
     """The caller's own `authorization` header, passed on to services that are called for it."""
     auth_fault: str = ""
     """Why the credential was refused, in fixed words for the log; the caller is not told."""
+    lifeline: "Lifeline | None" = field(default=None, repr=False)
+    """Ends an open stream whose credential is revoked; None for unary calls and for callers without a user's credential."""
     bot_id: str = ""
     resource: str = ""
     """What the call is about, as a path such as `bots/0190…`; a handler may set it for the trail."""

@@ -2,13 +2,15 @@
 
 A key says nothing by itself, so its first use costs a look-up (`IntrospectToken`, with the key as its own credential). A good answer is
 remembered under the key's hash for 30 seconds, never past the key's end, and dropped when the feed tells that the key or anything of
-its owner was revoked. While the feed is stale every use is looked up. Calls that come with the same key at the same time share one
-look-up, which belongs to none of them: it does not end with the call that happened to come first.
+its owner was revoked; one that may have been read before such a revocation is asked for again. While the feed is stale every use is
+looked up. Calls that come with the same key at the same time share one look-up, which belongs to none of them: it does not end with the
+call that happened to come first.
 
 Bad answers are not remembered: a key that is refused may be one that was made a moment ago.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any, Final, Protocol
@@ -35,6 +37,9 @@ MAX_ASKING: Final = 1_000
 """Look-ups under way; more are refused, so that made-up keys cannot pile them up while authentication is slow."""
 LONGEST_MEMORY: Final = timedelta(seconds=30)
 LOOK_UP_TIMEOUT: Final = timedelta(seconds=3)
+ATTEMPTS: Final = 3
+"""Answers in a row that a revocation overtook before the look-up is given up."""
+ASK_AGAIN: Final = timedelta(seconds=1)
 
 
 class ApiKeyResolver(Protocol):
@@ -45,9 +50,9 @@ class ApiKeyResolver(Protocol):
 
 
 class Introspection:
-    """Asks authentication; `authentication` is a stub of AuthenticationService."""
+    """Asks authentication; `authentication` gives a stub of AuthenticationService."""
 
-    def __init__(self, authentication: Any) -> None:
+    def __init__(self, authentication: Callable[[], Any]) -> None:
         self._authentication = authentication
 
     async def resolve(self, key: str) -> Principal | None:
@@ -55,7 +60,9 @@ class Introspection:
         request = authentication_service_pb2.IntrospectTokenRequest(token=key)
         try:
             with calling_with(f"Bearer {key}"):
-                answer = await invoke(self._authentication.IntrospectToken, request, timeout=LOOK_UP_TIMEOUT)
+                answer = await invoke(
+                    self._authentication().IntrospectToken, request, timeout=LOOK_UP_TIMEOUT
+                )
         except Unauthenticated:
             return None  # the key was the call's own credential, so this is the answer
         except MeshError as error:
@@ -63,7 +70,7 @@ class Introspection:
             raise Unavailable(
                 "SERVICE_UNAVAILABLE",
                 "API keys cannot be checked while authentication does not answer",
-                retry_after=timedelta(seconds=1),
+                retry_after=ASK_AGAIN,
                 metadata={"service": "authentication"},
             ) from None
         return _principal(answer)
@@ -89,6 +96,28 @@ class _Remembered:
     asked_at: float
     """Monotonic seconds."""
 
+    @property
+    def names(self) -> tuple[Name, ...]:
+        return names_of_api_key(self.principal.token_id, self.principal.user_id)
+
+
+class _LookUp:
+    """A look-up under way, and what was revoked meanwhile."""
+
+    def __init__(self) -> None:
+        self.revoked: set[Name] = set()
+        self.started_over = False
+        self.task: asyncio.Task[Principal | MeshError | None] | None = None
+
+    def begin(self) -> None:
+        """What was revoked before does not matter any more."""
+        self.revoked.clear()
+        self.started_over = False
+
+    def overtook(self, known: _Remembered) -> bool:
+        """Whether the answer may be from before a revocation that hits it."""
+        return self.started_over or not self.revoked.isdisjoint(known.names)
+
 
 class RememberedKeys:
     """A resolver in front of another one. Listens to the feed from its first moment."""
@@ -112,43 +141,39 @@ class RememberedKeys:
         self._max_asking = max_asking
         self._known: dict[bytes, _Remembered] = {}
         self._revocable = Revocable[bytes]()
-        self._asking: dict[bytes, asyncio.Task[Principal | MeshError | None]] = {}
-        self._under_way = 0
+        self._asking: dict[bytes, _LookUp] = {}
         revocations.listen(self)
 
     async def resolve(self, key: str) -> Principal | None:
         """See ApiKeyResolver. Raises ResourceExhausted too."""
         hashed = api_key_hash(key)
-        known = self._known.get(hashed)
-        if known is not None and self._holds(known):
-            return known.principal
-        asking = self._asking.get(hashed)
-        if asking is None:
-            if self._under_way >= self._max_asking:
-                raise ResourceExhausted(
-                    "OVERLOADED", "too many API keys are being checked", retry_after=timedelta(seconds=1)
-                )
-            asking = self._tasks.spawn(self._ask(key, hashed), name="API key look-up")
-            self._asking[hashed] = asking
-        answer = await asyncio.shield(asking)
-        if isinstance(answer, MeshError):
-            raise answer
-        return answer
+        for _ in range(ATTEMPTS):
+            known = self._known.get(hashed)
+            if known is not None and self._holds(known):
+                return known.principal
+            answer = await asyncio.shield(self._join(key, hashed))
+            if isinstance(answer, MeshError):
+                raise answer
+            # Unless it was dropped again, before we woke up to see it.
+            if answer is None or hashed in self._known:
+                return answer
+        raise _overtaken()
 
     def revoked(self, revocation: Revocation) -> None:
         """See `mesh.identity.revocations.Listener`."""
-        if revocation.kind in (REVOCATION_KIND_API_KEY, REVOCATION_KIND_USER):
-            self._forget(self._revocable.hit_by(revocation))
+        if revocation.kind not in (REVOCATION_KIND_API_KEY, REVOCATION_KIND_USER):
+            return
+        for hashed in self._revocable.hit_by(revocation):
+            self._drop(hashed)
+        for look_up in self._asking.values():
+            look_up.revoked.add((revocation.kind, revocation.id))
 
     def started_over(self) -> None:
         """See `mesh.identity.revocations.Listener`."""
-        self._forget(list(self._known))
-
-    def _forget(self, hashes: list[bytes]) -> None:
-        for hashed in hashes:
+        for hashed in list(self._known):
             self._drop(hashed)
-        # What is being asked may have been answered before the revocation: nobody else joins it, and it is not remembered.
-        self._asking.clear()
+        for look_up in self._asking.values():
+            look_up.started_over = True
 
     def _holds(self, known: _Remembered) -> bool:
         return (
@@ -157,39 +182,53 @@ class RememberedKeys:
             and self._revocations.fresh
         )
 
-    async def _ask(self, key: str, hashed: bytes) -> Principal | MeshError | None:
+    def _join(self, key: str, hashed: bytes) -> "asyncio.Task[Principal | MeshError | None]":
+        """The look-up that is under way, or a new one."""
+        look_up = self._asking.get(hashed)
+        if look_up is None or look_up.task is None:
+            if len(self._asking) >= self._max_asking:
+                raise ResourceExhausted(
+                    "OVERLOADED", "too many API keys are being checked", retry_after=ASK_AGAIN
+                )
+            look_up = self._asking[hashed] = _LookUp()
+            look_up.task = self._tasks.spawn(self._ask(key, hashed, look_up), name="API key look-up")
+            look_up.task.add_done_callback(lambda _: self._asking.pop(hashed))
+        return look_up.task
+
+    async def _ask(self, key: str, hashed: bytes, look_up: _LookUp) -> Principal | MeshError | None:
         """One look-up. An error is its result, so that a look-up that fails is not a background task that dies."""
-        asked_at = self._clock.monotonic()
-        mine = asyncio.current_task()
-        self._under_way += 1
         try:
-            principal = await self._resolver.resolve(key)
+            for _ in range(ATTEMPTS):
+                look_up.begin()
+                asked_at = self._clock.monotonic()
+                principal = await self._resolver.resolve(key)
+                if principal is None:
+                    return None
+                known = _Remembered(principal, asked_at)
+                if not look_up.overtook(known):
+                    self._remember(hashed, known)
+                    return principal
         except MeshError as error:
             return error
         except Exception as error:
             logger.opt(exception=error).error("API key look-up failed unexpectedly")
             return Internal("INTERNAL", "the API key could not be checked")
-        finally:
-            self._under_way -= 1
-            current = self._asking.get(hashed) is mine
-            if current:
-                del self._asking[hashed]
-        if principal is not None and current:
-            self._remember(hashed, _Remembered(principal, asked_at))
-        return principal
+        return _overtaken()
 
     def _remember(self, hashed: bytes, known: _Remembered) -> None:
         self._drop(hashed)
         if len(self._known) >= self._max_remembered:
             self._drop(next(iter(self._known)))
         self._known[hashed] = known
-        self._revocable.add(hashed, _names(known))
+        self._revocable.add(hashed, known.names)
 
     def _drop(self, hashed: bytes) -> None:
         known = self._known.pop(hashed, None)
         if known is not None:
-            self._revocable.discard(hashed, _names(known))
+            self._revocable.discard(hashed, known.names)
 
 
-def _names(known: _Remembered) -> tuple[Name, ...]:
-    return names_of_api_key(known.principal.token_id, known.principal.user_id)
+def _overtaken() -> Unavailable:
+    return Unavailable(
+        "SERVICE_UNAVAILABLE", "the API key changes faster than it can be checked", retry_after=ASK_AGAIN
+    )

@@ -21,6 +21,7 @@ from mesh.clock import Clock
 from mesh.errors import MeshError, Unavailable
 from mesh.identity.strict import decode_base64url, encode_base64url, read_object
 from mesh.tasks import pause_or_stop
+from vivesphere.authentication.v1.revocation_pb2 import REVOCATION_KIND_SIGNING_KEY, Revocation
 
 REFRESH_INTERVAL = timedelta(minutes=5)
 UNKNOWN_KEY_INTERVAL = timedelta(minutes=1)
@@ -147,9 +148,19 @@ class KeySource:
 
         Remembered as long as the process lives, since a replica that lags may publish the key a while longer; there are a handful.
         """
+        if key_id in self._given_up:
+            return
         self._given_up.add(key_id)
         self._keys = self._without_given_up(self._keys)
         self._hurry.set()
+
+    def revoked(self, revocation: Revocation) -> None:
+        """See `mesh.identity.revocations.Listener`."""
+        if revocation.kind == REVOCATION_KIND_SIGNING_KEY:
+            self.give_up(revocation.id)
+
+    def started_over(self) -> None:
+        """See `mesh.identity.revocations.Listener`."""
 
     async def run(self) -> None:
         """Keep the keys fresh until cancelled."""

@@ -264,13 +264,13 @@ def _seconds(time: Any) -> float:
     return float(time.seconds + time.nanos / 1_000_000_000)
 
 
-def watch_authentication(authentication: Any, instance: str) -> Source:
-    """The feed over the network; `authentication` is a stub of AuthenticationService, `instance` the name of this process."""
+def feed_of_authentication(authentication: Callable[[], Any], instance: str) -> Source:
+    """The feed over the network. `authentication` gives a stub of AuthenticationService; `instance` is the name of this process."""
 
     def watch(from_sequence: int) -> AsyncGenerator[Event, None]:
         request = authentication_service_pb2.WatchRevocationsRequest(
             from_sequence=from_sequence, instance=instance
         )
-        return subscribe(authentication.WatchRevocations, request, silence=SILENCE)
+        return subscribe(authentication().WatchRevocations, request, silence=SILENCE)
 
     return watch

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from loguru import logger
 
+from mesh.context import Principal
 from mesh.errors import MeshError
 from mesh.identity import rules
 from mesh.identity.keys import KeySource
@@ -45,9 +46,11 @@ async def assemble(process: Process) -> None:
     numbers, clock, trail = settings.Numbers(process.configuration), process.clock, CallTrail()
     store = PostgresStore(process.database)
     keyring = Keyring(store, TransitSealer(process.vault().transit(), dns_name(process.name)), clock)
-    # This service checks tokens with its own keys; asking itself over the network would only add a way to fail.
+    # This service checks tokens with its own keys and feed; asking itself over the network would only add a way to fail.
     process.keys = KeySource(keyring.document, clock)
     feed = empty_feed(clock, process.stopping)
+    process.revocations = process.follow_revocations(feed)
+    process.api_keys = _NoKeys()
     hashing = HashingPool(bootstrap.hashing_threads, bootstrap.hashing_queue, numbers.hash_cost)
     process.stack.callback(hashing.close)
     first_user = FirstUser(store, hashing, bootstrap.first_password, clock)
@@ -83,6 +86,14 @@ async def assemble(process: Process) -> None:
     )
     # No method of it is built yet: callers are checked all the same, and told NOT_IMPLEMENTED.
     process.serve(add_ApiKeyServiceServicer_to_server, ApiKeyServiceServicer())
+
+
+class _NoKeys:
+    """Whom API keys act for while none can be made."""
+
+    async def resolve(self, key: str) -> Principal | None:
+        """See `mesh.identity.key_resolving.ApiKeyResolver`."""
+        return None
 
 
 async def _at_once(step: Callable[[], Awaitable[None]], name: str) -> None:

@@ -182,28 +182,43 @@ async def test_a_revocation_drops_what_it_hits(desk: Desk, kind: int, revoked_id
     assert desk.directory.asked == asked
 
 
-async def test_an_answer_on_its_way_does_not_outlive_a_revocation(desk: Desk) -> None:
-    """It may have been read before: who comes later asks anew, and it is not remembered."""
+@pytest.mark.parametrize("spoiler", [(REVOCATION_KIND_API_KEY, "key-1"), (REVOCATION_KIND_USER, "user-1")])
+async def test_an_answer_that_a_revocation_overtook_is_asked_for_again(
+    desk: Desk, spoiler: tuple[int, str]
+) -> None:
+    """It may have been read before, and a stream that it opens may last for months."""
     desk.directory.open.clear()
-    first = asyncio.ensure_future(desk.keys.resolve(desk.key))
+    call = asyncio.ensure_future(desk.keys.resolve(desk.key))
     await settle()
-    await desk.revoke(REVOCATION_KIND_API_KEY, "key-1")
+    await desk.revoke(*spoiler)
     desk.directory.answer = None
-    second = asyncio.ensure_future(desk.keys.resolve(desk.key))
-    await settle()
     desk.directory.open.set()
-    assert await first == principal()
-    assert await second is None
-    assert await desk.keys.resolve(desk.key) is None
-    assert desk.directory.asked == 3
+    assert await call is None
+    assert desk.directory.asked == 2
+
+
+async def test_revocations_of_others_do_not_delay_an_answer(desk: Desk) -> None:
+    """When a thousand users are disabled at once, the keys of the rest must go on working."""
+    desk.directory.open.clear()
+    call = asyncio.ensure_future(desk.keys.resolve(desk.key))
+    await settle()
+    await desk.revoke(REVOCATION_KIND_USER, "user-2")
+    desk.directory.open.set()
+    assert await call == principal()
+    assert desk.directory.asked == 1
 
 
 async def test_a_new_start_of_the_feed_drops_everything(desk: Desk) -> None:
     """Nobody knows what was revoked and forgotten in between."""
     await desk.keys.resolve(desk.key)
     await desk.feed(snapshot(7))
-    await desk.keys.resolve(desk.key)
-    assert desk.directory.asked == 2
+    desk.directory.open.clear()
+    call = asyncio.ensure_future(desk.keys.resolve(desk.key))
+    await settle()
+    await desk.feed(snapshot(9))
+    desk.directory.open.set()
+    assert await call == principal()
+    assert desk.directory.asked == 3
 
 
 async def test_nothing_remembered_is_used_while_the_feed_is_stale(desk: Desk) -> None:
@@ -299,7 +314,7 @@ async def test_authentication_is_asked_with_the_key_as_its_own_credential() -> N
     outer = Call(path="/x/Y", request_id="request-1", authorization="Bearer somebody", deadline=0.001)
     set_call(outer)
     stub, key = Stub(introspected()), new_api_key()
-    assert await Introspection(stub).resolve(key) == principal()
+    assert await Introspection(lambda: stub).resolve(key) == principal()
     assert stub.metadata == {"x-request-id": "request-1", "authorization": f"Bearer {key}"}
     assert (stub.request.token, stub.timeout) == (key, 3.0)
     assert current_call() is outer
@@ -319,7 +334,7 @@ async def test_authentication_is_asked_with_the_key_as_its_own_credential() -> N
 )
 async def test_only_a_complete_answer_is_a_good_one(answer: Any) -> None:
     """An access token, or half an answer, is not taken for a key."""
-    assert await Introspection(Stub(answer)).resolve(new_api_key()) is None
+    assert await Introspection(lambda: Stub(answer)).resolve(new_api_key()) is None
 
 
 @pytest.mark.parametrize(
@@ -334,7 +349,7 @@ async def test_only_a_complete_answer_is_a_good_one(answer: Any) -> None:
 async def test_without_an_answer_nobody_is_refused(code: grpc.StatusCode) -> None:
     """It is authentication that is away, not the key that is bad."""
     with pytest.raises(Unavailable) as caught:
-        await Introspection(Stub(code)).resolve(new_api_key())
+        await Introspection(lambda: Stub(code)).resolve(new_api_key())
     assert (caught.value.reason, caught.value.metadata) == (
         "SERVICE_UNAVAILABLE",
         {"service": "authentication"},
