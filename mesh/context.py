@@ -39,7 +39,7 @@ class Principal:
 
 
 class Origin(Protocol):
-    """Where a call comes from. Looked up when somebody asks, since most calls are not asked."""
+    """Where a call comes from. Looked up when somebody asks, since most calls are not asked, and only while the call is served."""
 
     @property
     def peer(self) -> str:
@@ -53,6 +53,9 @@ class Origin(Protocol):
     def user_agent(self) -> str:
         """What the client calls itself; empty where unknown."""
 
+    def detach(self) -> None:
+        """The call is over: what was not looked up by now stays unknown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Nowhere:
@@ -61,6 +64,9 @@ class Nowhere:
     peer: str = ""
     address: str = ""
     user_agent: str = ""
+
+    def detach(self) -> None:
+        """See Origin."""
 
 
 @dataclass(slots=True)

@@ -117,6 +117,8 @@ class MeshInterceptor(AsyncServerInterceptor):
             await self._chain.leave(call)
         except BaseException as error:
             await self._fail(call, error, context)
+        finally:
+            call.origin.detach()
         return response
 
     async def _stream(
@@ -133,6 +135,8 @@ class MeshInterceptor(AsyncServerInterceptor):
             await self._chain.leave(call)
         except BaseException as error:
             await self._fail(call, error, context)
+        finally:
+            call.origin.detach()
 
     async def _admit(self, call: Call, request: Any, context: ServicerContext, policy: MethodPolicy) -> Any:
         """What the handler may read once the chain has let the call in: messages of a stream are held against the contract as they come."""

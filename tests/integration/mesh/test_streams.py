@@ -228,3 +228,16 @@ async def test_silence_of_the_feed_ends_no_stream(logs: tuple[LocalServer, Logs]
         assert await tail.goes_on()
         server.feed.silent = False
         assert (await tail.error()).reason == "TOKEN_INVALID"
+
+
+async def test_clients_that_hang_up_in_the_middle_of_an_answer_do_no_harm(
+    logs: tuple[LocalServer, Logs], lines: list[dict[str, Any]]
+) -> None:
+    """gRPC forgets such a call before our generator is closed; to ask it for the peer then ends the process (SIGSEGV)."""
+    server, servicer = logs
+    for _ in range(10):
+        async with tailing(server, server.issuer.token("viewer"), "flood", read=False):
+            await asyncio.sleep(0.05)
+        await until(lambda: servicer.open == 0)
+    ended = [fields for fields in lines if "rpc_method" in fields]
+    assert [(fields["rpc_code"], fields["peer"]) for fields in ended] == [("CANCELLED", "gateway")] * 10
