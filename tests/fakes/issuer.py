@@ -16,9 +16,12 @@ class Issuer:
     def __init__(self) -> None:
         self.key = Ed25519PrivateKey.generate()
         self.key_id = thumbprint(self.key.public_key().public_bytes_raw())
+        self.asked = 0
+        """How often somebody wanted the key set."""
 
     async def jwks(self) -> bytes:
         """The public part as authentication serves it."""
+        self.asked += 1
         raw = self.key.public_key().public_bytes_raw()
         key = {
             "kty": "OKP",

@@ -61,9 +61,9 @@ class Feed:
         self._clock = clock or SystemClock()
         self._news = asyncio.Event()
 
-    def revoke(self, kind: int, revoked_id: str, *, ago: timedelta = timedelta()) -> None:
+    def revoke(self, kind: int, revoked_id: str) -> None:
         """Add an entry, told at once."""
-        made = entry(len(self.entries) + 1, kind, revoked_id, self._clock.now() - ago)
+        made = entry(len(self.entries) + 1, kind, revoked_id, self._clock.now())
         self.entries.append(made)
         news, self._news = self._news, asyncio.Event()
         news.set()

@@ -17,6 +17,7 @@ from mesh.identity.keys import KeySource
 from mesh.identity.revocations import Revocations
 from mesh.interceptors.access import CREDENTIAL_FAULTS, Access, Authenticator
 from tests.fakes.clock import ManualClock, settle
+from tests.fakes.contracts import PLAIN
 from tests.fakes.issuer import Issuer
 from tests.fakes.mesh import KeyDirectory, SettableRules
 from tests.fakes.revocations import Script, entry, heartbeat, snapshot
@@ -31,21 +32,6 @@ from vivesphere.authentication.v1.revocation_pb2 import (
 
 USER = "0190c6a1-0000-7000-8000-000000000001"
 BOT = "0190c6a1-0000-7000-8000-0000000000aa"
-PLAIN = MethodPolicy(
-    path="/x.Y/Z",
-    who=Who.PERMISSION,
-    permission="posts.write",
-    services=frozenset(),
-    bot_field=(),
-    audit=False,
-    step_up=False,
-    high_risk=False,
-    session=False,
-    one_time_password=False,
-    reads=False,
-    request_streaming=False,
-    response_streaming=False,
-)
 OWN_ACCOUNT = replace(PLAIN, who=Who.AUTHENTICATED, permission="")
 FOR_SERVICES = replace(PLAIN, who=Who.SERVICES, permission="", services=frozenset({"*"}))
 

@@ -7,7 +7,7 @@ import pytest
 
 from mesh.interceptors.request import call_from
 from tests.fakes.clock import ManualClock
-from tests.unit.mesh.test_access import PLAIN
+from tests.fakes.contracts import PLAIN
 
 
 class Context:
