@@ -68,7 +68,7 @@ def call_from(context: ServicerContext, policy: MethodPolicy, clock: Clock) -> C
     guarded = remaining is not None
     origin = RpcOrigin(context, metadata)
     if policy.response_streaming or policy.request_streaming:
-        _ = origin.peer
+        _ = origin.peer  # looked up while there is somebody to ask
     elif remaining is None:
         remaining = DEFAULT_DEADLINE_SECONDS
     return Call(
