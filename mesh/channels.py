@@ -7,7 +7,7 @@ own token, request id and trace, and what is left of the deadline less an allowa
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -105,7 +105,7 @@ async def invoke(
 
 async def subscribe(
     method: Callable[..., Any], request: object, *, silence: timedelta | None = None
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """Messages of a server stream of another service until it ends. Raises the MeshError that ended it.
 
     `silence`: give the stream up as dead (Unavailable) when nothing has come for so long.

@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mesh.contract import MethodPolicy
 from mesh.ids import new_id
 from mesh.telemetry.tracing import Trace
+
+if TYPE_CHECKING:
+    from mesh.identity.streams import Lifeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Principal:
 
 
 class Origin(Protocol):
-    """Where a call comes from. Looked up when somebody asks, since most calls are not asked."""
+    """Where a call comes from. Looked up when somebody asks, since most calls are not asked, and only while the call is served."""
 
     @property
     def peer(self) -> str:
@@ -50,6 +53,9 @@ class Origin(Protocol):
     def user_agent(self) -> str:
         """What the client calls itself; empty where unknown."""
 
+    def detach(self) -> None:
+        """The call is over: what was not looked up by now stays unknown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Nowhere:
@@ -58,6 +64,9 @@ class Nowhere:
     peer: str = ""
     address: str = ""
     user_agent: str = ""
+
+    def detach(self) -> None:
+        """See Origin."""
 
 
 @dataclass(slots=True)
@@ -73,6 +82,10 @@ class Call:
     principal: Principal | None = None
     authorization: str = field(default="", repr=False)
     """The caller's own `authorization` header, passed on to services that are called for it."""
+    auth_fault: str = ""
+    """Why the credential was refused, in fixed words for the log; the caller is not told."""
+    lifeline: "Lifeline | None" = field(default=None, repr=False)
+    """Ends an open stream whose credential is revoked; None for unary calls and for callers without a user's credential."""
     bot_id: str = ""
     resource: str = ""
     """What the call is about, as a path such as `bots/0190…`; a handler may set it for the trail."""
@@ -145,6 +158,23 @@ def set_call(call: Call) -> None:
 def background_call(path: str, *, bot_id: str = "") -> Iterator[Call]:
     """A call for work that no RPC started: `path` names the loop or consumer, for example `bot_manager/publish`."""
     call = Call(path=path, request_id=new_id(), bot_id=bot_id)
+    token = _current.set(call)
+    try:
+        yield call
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def calling_with(authorization: str) -> Iterator[Call]:
+    """Calls made inside carry this credential, or none, instead of the caller's, and have no deadline but their own.
+
+    Request id and trace stay, so that what is done on the way to judging a call can be found with it.
+    """
+    outer = _current.get()
+    request_id, trace = (new_id(), None) if outer is None else (outer.request_id, outer.trace)
+    call = Call(path="" if outer is None else outer.path, request_id=request_id, trace=trace)
+    call.authorization = authorization
     token = _current.set(call)
     try:
         yield call

@@ -26,11 +26,15 @@ from mesh.audit import AuditTrail
 from mesh.channels import invoke, open_channel
 from mesh.clock import Clock, SystemClock
 from mesh.configuration import ConfigurationWatch, SettingDefinition
+from mesh.context import calling_with
 from mesh.contract import policies_of, services_of
 from mesh.database import Database, open_database
 from mesh.errors import Unavailable
 from mesh.health import Health
+from mesh.identity.key_resolving import ApiKeyResolver, Introspection, RememberedKeys
 from mesh.identity.keys import KeySource
+from mesh.identity.revocations import Revocations, Source, feed_of_authentication
+from mesh.identity.rules import Rules
 from mesh.interceptors.access import Access, Authenticator
 from mesh.interceptors.adapter import MeshInterceptor
 from mesh.interceptors.chain import Chain
@@ -77,7 +81,13 @@ class Process:
         self.configuration = ConfigurationWatch(
             name, self.instance, self.channel("configuration"), self.clock
         )
+        self.rules = Rules(self.configuration)
         self.keys = KeySource(self._fetch_jwks, self.clock)
+        self.revocations = self.follow_revocations(
+            feed_of_authentication(self._authentication, self.instance)
+        )
+        self.api_keys: ApiKeyResolver | None = None
+        """Knows whom API keys act for; None: authentication is asked, and its answers are remembered."""
         self.metrics = RpcMetrics()
         self.spans = exporter(name, self.instance)
         if self.spans is not None:
@@ -119,6 +129,10 @@ class Process:
             raise ValueError("VIVESPHERE_DATABASE_PASSWORD_FILE is not set")
         return hashlib.sha256(b"vivesphere page secret\x00" + file.read_bytes().strip()).digest()
 
+    def follow_revocations(self, source: Source) -> Revocations:
+        """A copy of the feed from `source`, as strict as the settings say. Only authentication replaces the process's own by it."""
+        return Revocations(source, self.clock, lambda: self.rules.max_staleness)
+
     def define_settings(self, *definitions: SettingDefinition[Any]) -> None:
         """Register the settings this service owns; configuration learns of them as soon as it answers."""
         self.configuration.define(definitions)
@@ -138,6 +152,7 @@ class Process:
         self.health.add("database", self.database.check, vital=True)
         self.health.add("messaging", self.messaging.check)
         self.health.add("configuration", self.configuration.check)
+        self.health.add("revocations", self.revocations.check)
         self.health.add("outbox", self._check_outbox)
         self.health.add("tasks", self.tasks.check)
         self.health.serves(services)
@@ -151,12 +166,17 @@ class Process:
             ("health", self.health.run()),
         ):
             self.tasks.spawn(coroutine, name=name)
+        self.revocations.listen(self.keys)
+        self.tasks.spawn_loop(self.revocations.run, name="revocations")
         await server.start()
         logger.bind(port=port, services=services).info("serving")
         return server
 
     def _chain(self) -> Chain:
         settings = self.settings
+        api_keys = self.api_keys or RememberedKeys(
+            Introspection(self._authentication), self.revocations, self.clock, self.tasks
+        )
         return Chain(
             (
                 Observe(
@@ -167,7 +187,13 @@ class Process:
                 ),
                 Overload(settings.max_calls, settings.max_streams),
                 self.audit,
-                Access(Authenticator(self.keys, self.clock), self.configuration),
+                Access(
+                    Authenticator(self.keys, api_keys, self.revocations, self.clock),
+                    self.configuration,
+                    self.revocations,
+                    self.rules,
+                    self.clock,
+                ),
                 Deadline(self.clock),
                 Validation(),
             )
@@ -183,7 +209,11 @@ class Process:
             )
 
     async def _fetch_jwks(self) -> bytes:
-        response = await invoke(self._authentication().GetJwks, authentication_service_pb2.GetJwksRequest())
+        # Not with the credential and the deadline of the call that names an unknown key: it may be anybody's.
+        with calling_with(""):
+            response = await invoke(
+                self._authentication().GetJwks, authentication_service_pb2.GetJwksRequest()
+            )
         return bytes(response.jwks.data)
 
     def _authentication(self) -> Any:

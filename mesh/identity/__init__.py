@@ -1,1 +1,2 @@
-"""Who is calling: access tokens of users, SPIFFE IDs of services, and the public keys to check the former."""
+"""Who is calling, and does that still hold: access tokens and API keys of users, the public keys to check the former, what was
+revoked of both, the streams that hang on them, and SPIFFE IDs of services."""

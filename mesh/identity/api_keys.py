@@ -1,46 +1,51 @@
-"""API keys as text: `vsk_`, 256 random bits as 43 base62 characters, and 6 base62 characters of CRC-32 over everything before.
+"""The form of an API key: `vsk_`, 256 random bits, and a checksum that everybody can verify without asking anybody.
 
-The prefix lets secret scanners find a key that leaked, the checksum lets anybody drop what is none without asking the database. The
-checksum protects nothing; the random bits do. Only the SHA-256 of a key is kept, which is enough for a value that nobody can guess.
+    vsk_ | 43 characters: 256 bits | 6 characters: CRC-32 of everything before
+           base 62, 0-9A-Za-z, most significant first, filled with "0" from the left
+
+The checksum guards nothing. It lets a scanner tell a leaked key from random text, and a service refuse a mistyped one without a
+look-up. The key itself is kept nowhere; its SHA-256 is enough to recognise a value that cannot be guessed.
 """
 
 import hashlib
 import re
 import secrets
+import string
 import zlib
 from typing import Final
 
 PREFIX: Final = "vsk_"
-KEY_BYTES: Final = 32
-KEY_CHARS: Final = 43
+RANDOM_BITS: Final = 256
+RANDOM_CHARS: Final = 43
 CHECKSUM_CHARS: Final = 6
-_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_FORM: Final = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{KEY_CHARS + CHECKSUM_CHARS}}}", re.ASCII)
+
+_ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_FORM: Final = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{RANDOM_CHARS + CHECKSUM_CHARS}}}", re.ASCII)
 
 
 def new_api_key() -> str:
     """A key that nobody can guess, 53 characters."""
-    body = PREFIX + _base62(int.from_bytes(secrets.token_bytes(KEY_BYTES)), KEY_CHARS)
-    return body + _checksum(body)
+    text = PREFIX + _base62(secrets.randbits(RANDOM_BITS), RANDOM_CHARS)
+    return text + _checksum(text)
 
 
 def is_well_formed(text: str) -> bool:
-    """Whether `text` may be a key: its form and checksum are right. Says nothing of whether there is such a key."""
-    return _FORM.fullmatch(text) is not None and _checksum(text[:-CHECKSUM_CHARS]) == text[-CHECKSUM_CHARS:]
+    """Whether `text` could be an API key, by its form and checksum alone."""
+    return _FORM.fullmatch(text) is not None and text.endswith(_checksum(text[:-CHECKSUM_CHARS]))
 
 
 def api_key_hash(text: str) -> bytes:
-    """The form in which a key is stored and looked up, 32 bytes."""
+    """The form in which a key is stored, looked up and remembered, 32 bytes."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _checksum(body: str) -> str:
-    return _base62(zlib.crc32(body.encode("ascii")), CHECKSUM_CHARS)
+def _checksum(text: str) -> str:
+    return _base62(zlib.crc32(text.encode("ascii")), CHECKSUM_CHARS)
 
 
-def _base62(number: int, length: int) -> str:
+def _base62(number: int, width: int) -> str:
     digits = ""
-    for _ in range(length):
+    while number:
         number, digit = divmod(number, len(_ALPHABET))
         digits = _ALPHABET[digit] + digits
-    return digits
+    return digits.rjust(width, _ALPHABET[0])

@@ -5,22 +5,25 @@ names, foreign byte order marks, any `typ` and fractional times. The order is fi
 to themselves → JSON objects without duplicates → exactly our header → key known here and meant for this algorithm → signature →
 claims of exact types and within bounds. Whatever fails, the caller learns one thing: the token is not valid.
 
+Why it is not valid is told to the log alone, in the words of `Fault`.
+
 Issuing is the business of authentication; this module only reads.
 """
 
-import base64
-import binascii
-import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from mesh.identity.strict import decode_base64url, read_object
+
 ALGORITHM = "EdDSA"
 TYPE = "at+jwt"
+TYPES = frozenset({TYPE, f"application/{TYPE}"})
+"""Spellings of the type in lower case: media types know no case, and `application/` may be left out (RFC 7515 section 4.1.9)."""
 ISSUER = "vivesphere"
 AUDIENCE = "vivesphere"
 CLIENT_ID = "vivesphere"
@@ -44,15 +47,36 @@ _MORE_CLAIMS = frozenset({SECOND_FACTOR_CLAIM, PASSWORD_CHANGE_CLAIM})
 _HEADER = frozenset({"alg", "kid", "typ"})
 
 
+Fault = Literal[
+    "length",
+    "form",
+    "encoding",
+    "json",
+    "header",
+    "key_id",
+    "unknown_key",
+    "signature",
+    "claims",
+    "issuer",
+    "lifetime",
+    "not_now",
+]
+"""What can be wrong with a token, the first that is found. Fixed words: nothing of the token itself is ever told."""
+
+
 class TokenInvalid(Exception):
-    """The token does not hold. The text says why for tests and logs, never for the caller."""
+    """The token does not hold. `fault` says why for tests and logs, never for the caller."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.fault = fault
 
 
 class UnknownKey(TokenInvalid):
     """Well-formed, but signed with a key this process has not seen; the keys may have to be read again."""
 
     def __init__(self, key_id: str) -> None:
-        super().__init__("unknown kid")
+        super().__init__("unknown_key")
         self.key_id = key_id
 
 
@@ -86,11 +110,11 @@ def verify(token: str, keys: dict[str, Ed25519PublicKey], now: float) -> AccessT
     Raises UnknownKey if its `kid` is not in `keys`, TokenInvalid for everything else.
     """
     header, claims = _decode_canonical(token)
-    if header.keys() != _HEADER or header["alg"] != ALGORITHM or header["typ"] != TYPE:
+    if header.keys() != _HEADER or header["alg"] != ALGORITHM or not _is_type(header["typ"]):
         raise TokenInvalid("header")
     key_id = header["kid"]
     if not isinstance(key_id, str) or not _ID.fullmatch(key_id):
-        raise TokenInvalid("kid")
+        raise TokenInvalid("key_id")
     key = keys.get(key_id)
     if key is None:
         raise UnknownKey(key_id)
@@ -101,62 +125,36 @@ def verify(token: str, keys: dict[str, Ed25519PublicKey], now: float) -> AccessT
     return _check_claims(claims, key_id, now)
 
 
+def _is_type(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.lower() in TYPES
+
+
 def _decode_canonical(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if len(token) > MAX_TOKEN_CHARS:
         raise TokenInvalid("length")
     match = _COMPACT.fullmatch(token)
     if match is None:
         raise TokenInvalid("form")
-    header, payload, _ = (_decode_segment(part) for part in match.groups())
-    return _decode_object(header), _decode_object(payload)
-
-
-def _decode_segment(segment: str) -> bytes:
     try:
-        raw = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-    except binascii.Error:
-        raise TokenInvalid("base64url") from None
-    if base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") != segment:
-        raise TokenInvalid("base64url not canonical")
-    return raw
-
-
-def _decode_object(raw: bytes) -> dict[str, Any]:
+        header, payload, _ = map(decode_base64url, match.groups())
+    except ValueError:
+        raise TokenInvalid("encoding") from None
     try:
-        value = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_no_duplicates,
-            parse_constant=_refuse_number,
-            parse_float=_refuse_number,
-        )
-    except (UnicodeDecodeError, ValueError, RecursionError):
+        return read_object(header), read_object(payload)
+    except ValueError:
         raise TokenInvalid("json") from None
-    if not isinstance(value, dict):
-        raise TokenInvalid("not an object")
-    return value
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("duplicate member")
-    return members
-
-
-def _refuse_number(text: str) -> Any:
-    raise ValueError("not an integer")
 
 
 def _check_claims(claims: dict[str, Any], key_id: str, now: float) -> AccessToken:
     if claims.keys() - _MORE_CLAIMS != _CLAIMS:
         raise TokenInvalid("claims")
     if claims["iss"] != ISSUER or claims["aud"] != AUDIENCE or claims["client_id"] != CLIENT_ID:
-        raise TokenInvalid("issuer, audience or client")
+        raise TokenInvalid("issuer")
     expires, not_before, issued = (_time(claims[name]) for name in ("exp", "nbf", "iat"))
     if expires - issued > MAX_LIFETIME_SECONDS or not issued <= not_before < expires:
         raise TokenInvalid("lifetime")
     if now >= expires or not_before > now + CLOCK_SKEW_SECONDS:
-        raise TokenInvalid("expired or not yet valid")
+        raise TokenInvalid("not_now")
     return AccessToken(
         subject=_identifier(claims["sub"]),
         session_id=_identifier(claims["sid"]),
@@ -172,24 +170,24 @@ def _check_claims(claims: dict[str, Any], key_id: str, now: float) -> AccessToke
 
 def _time(value: object) -> int:
     if type(value) is not int or not EARLIEST_TIME <= value <= LATEST_TIME:
-        raise TokenInvalid("time")
+        raise TokenInvalid("claims")
     return value
 
 
 def _flag(claims: dict[str, Any], name: str) -> bool:
     """A flag that is true or absent: one meaning, one spelling."""
     if name in claims and claims[name] is not True:
-        raise TokenInvalid("flag")
+        raise TokenInvalid("claims")
     return name in claims
 
 
 def _identifier(value: object) -> str:
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise TokenInvalid("identifier")
+        raise TokenInvalid("claims")
     return value
 
 
 def _roles(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > MAX_ROLES:
-        raise TokenInvalid("roles")
+        raise TokenInvalid("claims")
     return tuple(_identifier(role) for role in value)

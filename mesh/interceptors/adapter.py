@@ -3,11 +3,14 @@
 grpc-interceptor's `intercept` returns before the body of a response stream has run, so an except clause around it would see neither
 its errors nor its end; here streams are wrapped by a generator of our own. A handler is wrapped once per method, not once per call.
 
+A stream ends with the credential that opened it, whichever side streams.
+
 Cancellation is recorded as CANCELLED and passed on: `CancelledError` is a BaseException and must never look like success.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn, cast
 
 import grpc
@@ -102,7 +105,10 @@ class MeshInterceptor(AsyncServerInterceptor):
         set_call(call)
         try:
             request = await self._admit(call, request, context, policy)
-            if call.guarded:
+            if policy.request_streaming:
+                async with self._while_credential_holds(call):
+                    response = await behaviour(request, context)
+            elif call.guarded:
                 response = await behaviour(request, context)
             else:
                 async with asyncio.timeout(self._remaining(call)):
@@ -111,6 +117,8 @@ class MeshInterceptor(AsyncServerInterceptor):
             await self._chain.leave(call)
         except BaseException as error:
             await self._fail(call, error, context)
+        finally:
+            call.origin.detach()
         return response
 
     async def _stream(
@@ -120,15 +128,15 @@ class MeshInterceptor(AsyncServerInterceptor):
         set_call(call)
         try:
             request = await self._admit(call, request, context, policy)
-            async with asyncio.timeout(self._token_life(call)) as life:
+            async with self._while_credential_holds(call):
                 async for response in behaviour(request, context):
                     yield response
             call.outcome = "OK"
             await self._chain.leave(call)
         except BaseException as error:
-            if isinstance(error, TimeoutError) and life.expired():
-                error = Unauthenticated("TOKEN_INVALID", "the access token ended; sign in or refresh it")
             await self._fail(call, error, context)
+        finally:
+            call.origin.detach()
 
     async def _admit(self, call: Call, request: Any, context: ServicerContext, policy: MethodPolicy) -> Any:
         """What the handler may read once the chain has let the call in: messages of a stream are held against the contract as they come."""
@@ -141,7 +149,26 @@ class MeshInterceptor(AsyncServerInterceptor):
     def _remaining(self, call: Call) -> float | None:
         return None if call.deadline is None else max(0.0, call.deadline - self._clock.monotonic())
 
-    def _token_life(self, call: Call) -> float | None:
+    @asynccontextmanager
+    async def _while_credential_holds(self, call: Call) -> AsyncIterator[None]:
+        """Ends what is done inside when the caller's credential ends or is revoked. Raises Unauthenticated then."""
+        line = call.lifeline
+        try:
+            async with asyncio.timeout(self._credential_life(call)) as life:
+                if line is not None:
+                    line.hold(lambda: _end_now(life))
+                try:
+                    yield
+                finally:
+                    if line is not None:
+                        line.release()
+        except TimeoutError:
+            if not life.expired():
+                raise
+            call.auth_fault = "revoked" if line is not None and line.is_cut else "not_now"
+            raise Unauthenticated("TOKEN_INVALID", "the access token ended; sign in or refresh it") from None
+
+    def _credential_life(self, call: Call) -> float | None:
         if call.principal is None:
             return None
         return max(0.0, (call.principal.expire_time - self._clock.now()).total_seconds())
@@ -178,3 +205,8 @@ class MeshInterceptor(AsyncServerInterceptor):
         incident = new_id()
         logger.opt(exception=error).bind(incident=incident, method=call.path).error("unexpected exception")
         return Internal("INTERNAL", f"internal error; incident {incident}", metadata={"incident": incident})
+
+
+def _end_now(life: asyncio.Timeout) -> None:
+    if not life.expired():
+        life.reschedule(0)

@@ -18,12 +18,17 @@ _MAX_USER_AGENT = 256
 
 
 class RpcOrigin:
-    """Where an RPC comes from. Client address and agent are believed from the gateway only."""
+    """Where an RPC comes from. Client address and agent are believed from the gateway only.
+
+    gRPC frees its call when the RPC is over, and a question to it afterwards ends the process (SIGSEGV). The generator of a stream may
+    be closed later than that, as may a task that a handler leaves behind, so a stream's peer is looked up at its beginning and nothing
+    is asked once the origin is detached.
+    """
 
     __slots__ = ("_context", "_metadata", "_peer")
 
     def __init__(self, context: ServicerContext, metadata: dict[str, str]) -> None:
-        self._context = context
+        self._context: ServicerContext | None = context
         self._metadata = metadata
         self._peer: str | None = None
 
@@ -31,8 +36,12 @@ class RpcOrigin:
     def peer(self) -> str:
         """See Origin."""
         if self._peer is None:
-            self._peer = peer_service(self._context)
+            self._peer = "" if self._context is None else peer_service(self._context)
         return self._peer
+
+    def detach(self) -> None:
+        """See Origin."""
+        self._context = None
 
     @property
     def address(self) -> str:
@@ -57,13 +66,16 @@ def call_from(context: ServicerContext, policy: MethodPolicy, clock: Clock) -> C
     started = clock.monotonic()
     remaining = context.time_remaining()
     guarded = remaining is not None
-    if remaining is None and not (policy.response_streaming or policy.request_streaming):
+    origin = RpcOrigin(context, metadata)
+    if policy.response_streaming or policy.request_streaming:
+        _ = origin.peer  # looked up while there is somebody to ask
+    elif remaining is None:
         remaining = DEFAULT_DEADLINE_SECONDS
     return Call(
         path=policy.path,
         policy=policy,
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else new_id(),
-        origin=RpcOrigin(context, metadata),
+        origin=origin,
         trace=above.child() if above else None,
         authorization=metadata.get("authorization", ""),
         started=started,

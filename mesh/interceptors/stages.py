@@ -48,7 +48,8 @@ class Observe:
         level = _level(call)
         if level == "DEBUG" and not self._debug:
             return
-        logger.bind(
+        line = logger.bind(auth_fault=call.auth_fault) if call.auth_fault else logger
+        line.bind(
             rpc_method=call.path,
             rpc_code=call.outcome,
             reason=call.reason,

@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from loguru import logger
 
@@ -26,9 +27,10 @@ from services.authentication.domain.sessions import Sessions
 from services.authentication.domain.sign_in import SignIn
 from services.authentication.grants import Grants
 from services.authentication.housekeeping import Housekeeping
+from services.authentication.own import KeyringAlarm, OwnApiKeys
 from services.authentication.revocation_feed import RevocationFeed
 from services.authentication.servicers.api_keys import ApiKeyServicer
-from services.authentication.servicers.authentication import AuthenticationServicer
+from services.authentication.servicers.authentication import AuthenticationServicer, revocation_messages
 from services.authentication.servicers.users import UserServicer
 from services.authentication.store.postgres import PostgresStore
 from services.authentication.store.sealing import TransitSealer
@@ -54,8 +56,12 @@ async def assemble(process: Process) -> None:
     sealer = TransitSealer(process.vault().transit(), dns_name(process.name))
     keyring = Keyring(store, sealer, numbers.signing_key_interval, clock)
     server_secret = ServerSecret(store, sealer, clock)
-    # This service checks tokens with its own keys; asking itself over the network would only add a way to fail.
+    api_keys = ApiKeys(store, numbers.api_keys, trail, clock)
+    # This service knows keys, revocations and API keys by itself; asking itself over the network would only add a way to fail.
     process.keys = KeySource(keyring.document, clock)
+    process.revocations = process.follow_revocations(partial(revocation_messages, feed))
+    process.revocations.listen(KeyringAlarm(keyring))
+    process.api_keys = OwnApiKeys(api_keys)
     hashing = HashingPool(bootstrap.hashing_threads, bootstrap.hashing_queue, numbers.hash_cost)
     process.stack.callback(hashing.close)
     first_user = FirstUser(store, hashing, bootstrap.first_password, clock)
@@ -80,7 +86,6 @@ async def assemble(process: Process) -> None:
     sign_in = SignIn(store, prover, factors, issuer, trail, clock)
     sessions = Sessions(store, keyring, issuer, lambda: server_secret.key(b"refresh token"), trail, clock)
     accounts = Accounts(store, hashing, trail, clock)
-    api_keys = ApiKeys(store, numbers.api_keys, trail, clock)
     grants, secret = Grants(process.configuration), process.page_secret()
     request_secret = hmac.digest(secret, b"authentication requests", "sha256")
     process.serve(

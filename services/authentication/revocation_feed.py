@@ -8,7 +8,7 @@ Entries in force are few (they are about tokens, which live for minutes), so a w
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -106,7 +106,7 @@ class RevocationFeed:
             self._sequence, self._read_time = known, now
         self._tell()
 
-    async def watch(self, from_sequence: int) -> AsyncIterator[Event]:
+    async def watch(self, from_sequence: int) -> AsyncGenerator[Event, None]:
         """What came after `from_sequence`, or all in force; then each new entry, and a heartbeat each second, for ever.
 
         A watcher that cannot be told one by one what it missed gets all in force, also later on. Raises Unavailable before the first

@@ -1,84 +1,38 @@
 """A mesh server in this process: the real chain over real mutual TLS, with the few things around it that need no engine."""
 
-import base64
-import json
-import time
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.layout import DataDir
 from cli.pki import issue_certificates
 from mesh.authorization import Policy
 from mesh.clock import SystemClock
-from mesh.context import Call
+from mesh.context import Call, Principal
 from mesh.contract import policies_of
 from mesh.errors import Unavailable
 from mesh.health import Health
+from mesh.identity.api_keys import new_api_key
+from mesh.identity.key_resolving import RememberedKeys
 from mesh.identity.keys import KeySource
+from mesh.identity.revocations import Revocations
 from mesh.interceptors.access import Access, Authenticator
 from mesh.interceptors.adapter import MeshInterceptor
 from mesh.interceptors.chain import Chain, ServicerContext
 from mesh.interceptors.stages import Deadline, Observe, Overload, Validation
 from mesh.server import Registrar, build_server
 from mesh.settings import ProcessSettings
+from mesh.tasks import TaskSet
 from mesh.telemetry.metrics import RpcMetrics
-
-
-class Issuer:
-    """Signs access tokens as authentication does."""
-
-    def __init__(self, key_id: str = "test-key") -> None:
-        self.key_id = key_id
-        self._key = Ed25519PrivateKey.generate()
-
-    async def jwks(self) -> bytes:
-        """The public part as authentication serves it."""
-        raw = self._key.public_key().public_bytes_raw()
-        key = {
-            "kty": "OKP",
-            "crv": "Ed25519",
-            "alg": "EdDSA",
-            "use": "sig",
-            "kid": self.key_id,
-            "x": _segment(raw),
-        }
-        return json.dumps({"keys": [key]}).encode()
-
-    def token(
-        self,
-        *roles: str,
-        subject: str = "0190c6a1-0000-7000-8000-000000000001",
-        life: float = 300,
-        **claims: Any,
-    ) -> str:
-        """A token for `subject` with `roles`, ending `life` seconds from now; `claims` replace or add."""
-        now = int(time.time())
-        payload = {
-            "iss": "vivesphere",
-            "aud": "vivesphere",
-            "sub": subject,
-            "exp": int(time.time() + life),
-            "nbf": min(now, int(now + life) - 1),
-            "iat": min(now, int(now + life) - 1),
-            "jti": "token-1",
-            "sid": "session-1",
-            "client_id": "vivesphere",
-            "roles": list(roles),
-        } | claims
-        header = {"alg": "EdDSA", "kid": self.key_id, "typ": "at+jwt"}
-        signed = f"{_segment(json.dumps(header).encode())}.{_segment(json.dumps(payload).encode())}"
-        return f"{signed}.{_segment(self._key.sign(signed.encode()))}"
-
-
-def _segment(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+from tests.fakes.issuer import Issuer
+from tests.fakes.revocations import Feed
 
 
 class StaticPolicy:
@@ -92,6 +46,41 @@ class StaticPolicy:
         if self.roles is None:
             raise Unavailable("POLICY_NOT_LOADED", "no roles yet")
         return Policy(1, self.roles)
+
+
+@dataclass(slots=True)
+class SettableRules:
+    """The settings that the access stage enforces, at their defaults."""
+
+    step_up_max_age: timedelta = timedelta(minutes=15)
+    second_factor_required: bool = False
+    max_staleness: timedelta = timedelta(seconds=15)
+
+
+@dataclass(slots=True)
+class KeyDirectory:
+    """Whom API keys act for, as authentication would know it; keys that were not added are not good."""
+
+    principals: dict[str, Principal] = field(default_factory=dict)
+    asked: int = 0
+    failing: bool = False
+
+    def add(self, *roles: str, scope: tuple[str, ...] = ("*",), life: float = 3600, **changes: Any) -> str:
+        """A new key that may use `scope` of what the roles hold."""
+        key = new_api_key()
+        expire_time = datetime.now(UTC) + timedelta(seconds=life)
+        made = Principal(
+            "user-1", "", f"key-{len(self.principals)}", roles, expire_time, scope=frozenset(scope)
+        )
+        self.principals[key] = replace(made, **changes)
+        return key
+
+    async def resolve(self, key: str) -> Principal | None:
+        """See ApiKeyResolver."""
+        self.asked += 1
+        if self.failing:
+            raise Unavailable("SERVICE_UNAVAILABLE", "authentication is away")
+        return self.principals.get(key)
 
 
 @dataclass(slots=True)
@@ -123,6 +112,12 @@ class LocalServer:
     issuer: Issuer
     policy: StaticPolicy
     audit: RecordingAudit
+    rules: SettableRules
+    feed: Feed
+    """Says what is revoked; may fall silent."""
+    revocations: Revocations
+    api_keys: KeyDirectory
+    keys: KeySource
 
     @asynccontextmanager
     async def channel(self, identity: str, server: str) -> AsyncIterator[grpc.aio.Channel]:
@@ -145,36 +140,52 @@ async def serving(
     *,
     roles: Mapping[str, frozenset[str]] | None = None,
     max_calls: int = 100,
+    feeding: bool = True,
 ) -> AsyncIterator[LocalServer]:
-    """A server of service `name`; `services` are the full names whose contract holds."""
+    """A server of service `name`; `services` are the full names whose contract holds. `feeding`: it has read the revocations."""
     data = DataDir(folder)
     issue_certificates(data, (name, "gateway", "bot_manager", "logging"))
     files = data.tls_files(name)
     settings = ProcessSettings(listen="127.0.0.1:0")
     clock, issuer, policy, audit = SystemClock(), Issuer(), StaticPolicy(roles), RecordingAudit()
+    rules, feed, api_keys = SettableRules(), Feed(), KeyDirectory()
+    revocations = Revocations(feed.watch, clock, lambda: rules.max_staleness)
     keys = KeySource(issuer.jwks, clock)
     await keys.refresh_for(issuer.key_id)
-    chain = Chain(
-        (
-            Observe(RpcMetrics(), clock),
-            Overload(max_calls, max_calls),
-            audit,
-            Access(Authenticator(keys, clock), policy),
-            Deadline(clock),
-            Validation(),
+    revocations.listen(keys)
+    async with TaskSet() as tasks:
+        remembered = RememberedKeys(api_keys, revocations, clock, tasks)
+        authenticator = Authenticator(keys, remembered, revocations, clock)
+        chain = Chain(
+            (
+                Observe(RpcMetrics(), clock),
+                Overload(max_calls, max_calls),
+                audit,
+                Access(authenticator, policy, revocations, rules, clock),
+                Deadline(clock),
+                Validation(),
+            )
         )
-    )
-    interceptor = MeshInterceptor(chain, policies_of(services), clock)
-    server, port = build_server(
-        settings,
-        files,
-        interceptor,
-        Health(),
-        services,
-        servicers,
-    )
-    await server.start()
-    try:
-        yield LocalServer(port, data, issuer, policy, audit)
-    finally:
-        await server.stop(0)
+        server, port = build_server(
+            settings,
+            files,
+            MeshInterceptor(chain, policies_of(services), clock),
+            Health(),
+            services,
+            servicers,
+        )
+        if feeding:
+            tasks.spawn(revocations.run(), name="revocations")
+            await until(lambda: revocations.loaded)
+        await server.start()
+        try:
+            yield LocalServer(port, data, issuer, policy, audit, rules, feed, revocations, api_keys, keys)
+        finally:
+            await server.stop(0)
+
+
+async def until(question: Callable[[], bool]) -> None:
+    """Return once the answer is yes."""
+    async with asyncio.timeout(10):
+        while not question():
+            await asyncio.sleep(0.005)

@@ -1,6 +1,5 @@
 """No method of any contract is open by accident."""
 
-import importlib
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,11 @@ from mesh.contract import ContractError, Who, policies_of, services_of
 from mesh.interceptors.chain import ORDER, Chain
 from mesh.server import check_complete
 from mesh.status import from_rpc_error
+from tests.fakes.contracts import registrations
 from tests.fakes.mesh import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = tuple(tomllib.loads((ROOT / "services" / "registry.toml").read_text()))
-
-
-def registrations(service: str) -> list[tuple[Any, Any]]:
-    """Every generated servicer of a service, unimplemented: what stands around the methods is under test, not they."""
-    found = []
-    for full_name in services_of(service):
-        file = descriptor_pool.Default().FindServiceByName(full_name).file.name
-        module = importlib.import_module(file.removesuffix(".proto").replace("/", ".") + "_pb2_grpc")
-        name = full_name.rpartition(".")[2]
-        found.append((getattr(module, f"add_{name}Servicer_to_server"), getattr(module, f"{name}Servicer")()))
-    return found
 
 
 @pytest.mark.parametrize("service", SERVICES)

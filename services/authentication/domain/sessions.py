@@ -139,7 +139,9 @@ class Sessions:
             return None
         async with self._store.read() as unit:
             living = await self._living(unit, claims.subject, claims.session_id)
-        return None if living is None else Introspection(claims, *living)
+        if living is None or living[0].revoked(claims.issued_at):
+            return None
+        return Introspection(claims, *living)
 
     async def _caller(self, unit: Unit, user_id: str, session_id: str) -> User:
         if session_id:

@@ -57,6 +57,10 @@ class User:
     def is_active_admin(self) -> bool:
         return self.state is UserState.ACTIVE and ADMIN_ROLE in self.roles
 
+    def revoked(self, issued_at: int) -> bool:
+        """Whether an access token issued at that time, in Unix seconds, was revoked."""
+        return self.tokens_revoke_time is not None and issued_at <= int(self.tokens_revoke_time.timestamp())
+
     def check_etag(self, etag: str) -> None:
         """Raises Aborted if `etag` is given and not the current one."""
         if etag and etag != self.etag:

@@ -6,7 +6,7 @@ from mesh.clock import Clock
 from mesh.interceptors.chain import ServicerContext
 from mesh.paging import PageTokens, page_size
 from services.authentication import convert
-from services.authentication.caller import in_session, principal
+from services.authentication.caller import principal
 from services.authentication.domain.accounts import RequestKey
 from services.authentication.domain.api_keys import ApiKeys
 from services.authentication.grants import Grants
@@ -30,7 +30,7 @@ class ApiKeyServicer(ApiKeyServiceServicer):
     async def CreateApiKey(
         self, request: pb.CreateApiKeyRequest, context: ServicerContext
     ) -> pb.CreateApiKeyResponse:
-        caller = in_session()
+        caller = principal()
         made = await self._api_keys.create(
             caller.user_id,
             caller.session_id,

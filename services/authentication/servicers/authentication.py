@@ -1,7 +1,8 @@
 """`AuthenticationService`: signing in and out, and what callers do with their own account."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Final
 
 from google.api.httpbody_pb2 import HttpBody
@@ -11,7 +12,7 @@ from mesh.interceptors.chain import ServicerContext
 from mesh.paging import PageTokens, page_size
 from mesh.secret import Secret
 from services.authentication import convert
-from services.authentication.caller import client, in_session, principal
+from services.authentication.caller import client, principal
 from services.authentication.domain.api_key import ResolvedKey
 from services.authentication.domain.api_keys import ApiKeys
 from services.authentication.domain.keyring import Keyring
@@ -20,12 +21,23 @@ from services.authentication.domain.sessions import Sessions
 from services.authentication.domain.sign_in import SignIn
 from services.authentication.domain.signing import CACHE_LIFE, JWKS_CONTENT_TYPE
 from services.authentication.grants import Grants
+from services.authentication.own import principal_of
 from services.authentication.qr import qr_png
 from services.authentication.revocation_feed import RevocationFeed
 from vivesphere.authentication.v1 import authentication_service_pb2 as pb
 from vivesphere.authentication.v1.authentication_service_pb2_grpc import AuthenticationServiceServicer
 
 JWKS_CACHING: Final = ("cache-control", f"public, max-age={CACHE_LIFE.total_seconds():.0f}")
+
+
+async def revocation_messages(
+    feed: RevocationFeed, from_sequence: int
+) -> AsyncGenerator[pb.WatchRevocationsResponse, None]:
+    """The feed as its watchers read it, be they other services or this one."""
+    async with aclosing(feed.watch(from_sequence)) as events:
+        async for event in events:
+            for message in convert.revocation_event_to_proto(event):
+                yield message
 
 
 class AuthenticationServicer(AuthenticationServiceServicer):
@@ -82,12 +94,8 @@ class AuthenticationServicer(AuthenticationServiceServicer):
         return convert.introspection_to_proto(known, self._grants.shown(holder))
 
     async def _of_key(self, resolved: ResolvedKey) -> pb.IntrospectTokenResponse:
-        key, owner = resolved.api_key, resolved.owner
-        await self._api_keys.touch(key.id)
-        holder = Principal(
-            owner.id, "", key.id, owner.token_roles, key.expire_time, scope=frozenset(key.permissions)
-        )
-        return convert.key_introspection_to_proto(resolved, self._grants.shown(holder))
+        await self._api_keys.touch(resolved.api_key.id)
+        return convert.key_introspection_to_proto(resolved, self._grants.shown(principal_of(resolved)))
 
     async def GetJwks(self, request: pb.GetJwksRequest, context: ServicerContext) -> pb.GetJwksResponse:
         document = await self._keyring.document()
@@ -125,7 +133,7 @@ class AuthenticationServicer(AuthenticationServiceServicer):
     async def ChangePassword(
         self, request: pb.ChangePasswordRequest, context: ServicerContext
     ) -> pb.ChangePasswordResponse:
-        caller = in_session()
+        caller = principal()
         pair = await self._sign_in.change_password(
             caller.user_id,
             caller.session_id,
@@ -145,14 +153,14 @@ class AuthenticationServicer(AuthenticationServiceServicer):
     async def WatchRevocations(
         self, request: pb.WatchRevocationsRequest, context: ServicerContext
     ) -> AsyncIterator[pb.WatchRevocationsResponse]:
-        async for event in self._feed.watch(request.from_sequence):
-            for message in convert.revocation_event_to_proto(event):
+        async with aclosing(revocation_messages(self._feed, request.from_sequence)) as messages:
+            async for message in messages:
                 yield message
 
     async def EnrollTotp(
         self, request: pb.EnrollTotpRequest, context: ServicerContext
     ) -> pb.EnrollTotpResponse:
-        caller = in_session()
+        caller = principal()
         made = await self._factors.enroll(caller.user_id, caller.session_id, convert.secret(request.password))
         # A picture is tens of milliseconds of work: off the event loop.
         return convert.enrolment_to_proto(made, await asyncio.to_thread(qr_png, made.uri.reveal()))
@@ -160,14 +168,14 @@ class AuthenticationServicer(AuthenticationServiceServicer):
     async def ConfirmTotp(
         self, request: pb.ConfirmTotpRequest, context: ServicerContext
     ) -> pb.ConfirmTotpResponse:
-        caller = in_session()
+        caller = principal()
         codes = await self._factors.confirm(caller.user_id, caller.session_id, Secret(request.otp))
         return pb.ConfirmTotpResponse(recovery_codes=[code.reveal() for code in codes])
 
     async def DisableTotp(
         self, request: pb.DisableTotpRequest, context: ServicerContext
     ) -> pb.DisableTotpResponse:
-        caller = in_session()
+        caller = principal()
         await self._factors.disable(
             caller.user_id, caller.session_id, Secret(request.otp), convert.secret(request.password)
         )

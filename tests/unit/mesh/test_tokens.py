@@ -101,6 +101,9 @@ def test_claims_out_of_bounds_are_refused(claims: dict[str, Any]) -> None:
         {"alg": "eddsa"},
         {"typ": "JWT"},
         {"typ": "at+jwt "},
+        {"typ": "text/at+jwt"},
+        {"typ": "application/application/at+jwt"},
+        {"typ": ["at+jwt"]},
         {"jku": "https://example.test/keys"},
         {"crit": ["exp"]},
         {"kid": "../k1"},
@@ -113,6 +116,14 @@ def test_headers_of_any_other_form_are_refused(header: dict[str, Any]) -> None:
     """The header is exactly alg, kid and typ; everything else is a way in (RFC 8725 sections 2 and 3)."""
     with pytest.raises(TokenInvalid):
         verify(token(header), KEYS, NOW)
+
+
+@pytest.mark.parametrize(
+    "spelling", ["at+jwt", "AT+JWT", "At+Jwt", "application/at+jwt", "Application/AT+JWT"]
+)
+def test_the_type_is_a_media_type(spelling: str) -> None:
+    """Media types know no case and `application/` may be left out (RFC 7515 section 4.1.9, RFC 9068 section 4)."""
+    assert verify(token({"typ": spelling}), KEYS, NOW).subject == "user-1"
 
 
 def test_an_unknown_key_is_told_apart() -> None:

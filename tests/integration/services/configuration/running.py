@@ -1,52 +1,14 @@
-"""The service as a process of its own, a stand-in for authentication's public keys, and channels as services and users have them."""
+"""The service as a process of its own, and channels to it as services and users have them."""
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import grpc.aio
-from google.api import httpbody_pb2
 
 from cli.embedded import EmbeddedMesh
 from cli.registry import PROJECT_ROOT
-from tests.fakes.mesh import Issuer
-from vivesphere.authentication.v1 import authentication_service_pb2, authentication_service_pb2_grpc
-
-
-class Keys(authentication_service_pb2_grpc.AuthenticationServiceServicer):
-    """Gives out the public key of a test's issuer of tokens."""
-
-    def __init__(self, issuer: Issuer) -> None:
-        self._issuer = issuer
-
-    async def GetJwks(
-        self, request: authentication_service_pb2.GetJwksRequest, context: object
-    ) -> authentication_service_pb2.GetJwksResponse:
-        """As authentication answers."""
-        body = httpbody_pb2.HttpBody(content_type="application/json", data=await self._issuer.jwks())
-        return authentication_service_pb2.GetJwksResponse(jwks=body)
-
-
-@asynccontextmanager
-async def public_keys(engines: EmbeddedMesh, issuer: Issuer) -> AsyncIterator[None]:
-    """A server where authentication would be."""
-    files = engines.data.tls_files("authentication")
-    credentials = grpc.ssl_server_credentials(
-        [(files.key_file.read_bytes(), files.cert_file.read_bytes())],
-        files.ca_file.read_bytes(),
-        True,
-    )
-    server = grpc.aio.server()
-    authentication_service_pb2_grpc.add_AuthenticationServiceServicer_to_server(Keys(issuer), server)
-    server.add_secure_port(f"127.0.0.1:{engines.ports['authentication']}", credentials)
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop(0)
 
 
 class Service:

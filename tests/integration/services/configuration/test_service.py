@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 
 from cli.embedded import EmbeddedMesh
+from cli.ports import LOOPBACK
 from mesh.clock import SystemClock
 from mesh.configuration import ConfigurationWatch, SettingDefinition
 from mesh.errors import InvalidArgument, MeshError, NotFound, PermissionDenied, Unimplemented
@@ -23,9 +24,10 @@ from services.configuration.domain.setting import Wish
 from services.configuration.domain.settings_book import SettingsBook
 from services.configuration.domain.values import Stored
 from services.configuration.store.postgres import PostgresStore
-from tests.fakes.mesh import Issuer
+from tests.fakes.issuer import Issuer
+from tests.fakes.revocations import fake_authentication
 from tests.integration.services.configuration.history import empty_history
-from tests.integration.services.configuration.running import Service, as_user, channel, public_keys
+from tests.integration.services.configuration.running import Service, as_user, channel
 from vivesphere.configuration.v1 import (
     role_binding_pb2,
     role_pb2,
@@ -88,7 +90,8 @@ class Mesh:
 async def mesh(engines: EmbeddedMesh) -> AsyncIterator[Mesh]:
     """The service on an empty history."""
     issuer, service = Issuer(), Service(engines)
-    async with empty_history(engines) as database, public_keys(engines, issuer):
+    address = f"{LOOPBACK}:{engines.ports['authentication']}"
+    async with empty_history(engines) as database, fake_authentication(engines.data, address, issuer):
         other = SettingsBook(PostgresStore(database), lambda revision: None)
         await service.start()
         mesh = Mesh(engines, service, issuer, other)
