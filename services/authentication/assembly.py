@@ -13,8 +13,10 @@ from mesh.settings import dns_name
 from services.authentication import settings
 from services.authentication.caller import CallTrail
 from services.authentication.domain.accounts import Accounts
+from services.authentication.domain.devices import DeviceTokens
 from services.authentication.domain.first_user import FirstUser
 from services.authentication.domain.hashing import HashingPool
+from services.authentication.domain.interventions import Interventions
 from services.authentication.domain.issuing import Issuer
 from services.authentication.domain.keyring import Keyring
 from services.authentication.domain.proving import Prover
@@ -58,11 +60,14 @@ async def assemble(process: Process) -> None:
     process.tasks.spawn(Housekeeping(store, clock).run(), name="housekeeping")
 
     issuer = Issuer(keyring, numbers.lifetimes, clock)
-    prover = Prover(store, hashing, numbers.throttle, clock)
-    sign_in = SignIn(store, prover, issuer, trail, clock)
-    sessions = Sessions(store, keyring, issuer, trail, clock)
-    accounts = Accounts(store, hashing, trail, clock)
     grants, secret = Grants(process.configuration), process.page_secret()
+    # To be a secret of its own, sealed by the vault; until then it changes with the database password, which costs every device once.
+    devices = DeviceTokens(lambda: hmac.digest(secret, b"authentication devices", "sha256"))
+    prover = Prover(store, hashing, numbers.throttle, clock)
+    sign_in = SignIn(store, prover, devices, issuer, numbers.password_policy, trail, clock)
+    sessions = Sessions(store, keyring, issuer, trail, clock)
+    accounts = Accounts(store, hashing, numbers.password_policy, trail, clock)
+    interventions = Interventions(store, hashing, numbers.password_policy, trail, clock)
     process.serve(
         add_AuthenticationServiceServicer_to_server,
         AuthenticationServicer(
@@ -73,8 +78,10 @@ async def assemble(process: Process) -> None:
         add_UserServiceServicer_to_server,
         UserServicer(
             accounts,
+            interventions,
             grants,
             PageTokens(secret, "authentication.users"),
+            PageTokens(secret, "authentication.user_sessions"),
             hmac.digest(secret, b"authentication requests", "sha256"),
         ),
     )

@@ -15,7 +15,11 @@ class Grants:
     def giver(self, principal: Principal) -> Giver:
         """The caller as one who gives roles. Raises Unavailable (POLICY_NOT_LOADED)."""
         policy = self._configuration.policy()
-        return Giver(policy.permissions(principal), policy.roles)
+
+        def bound(user_id: str) -> list[str]:
+            return [binding.role_id for binding in policy.bindings.get(user_id, ())]
+
+        return Giver(policy.permissions(principal), policy.roles, bound)
 
     def shown(self, principal: Principal) -> tuple[str, ...]:
         """What the caller holds for the whole fleet, sorted, for display; nothing while configuration was never heard of."""

@@ -30,7 +30,9 @@ class AuthenticationServicer(AuthenticationServiceServicer):
         self._pages = pages
 
     async def Login(self, request: pb.LoginRequest, context: ServicerContext) -> pb.LoginResponse:
-        pair = await self._sign_in.sign_in(request.username, Secret(request.password), client())
+        pair = await self._sign_in.sign_in(
+            request.username, Secret(request.password), client(), Secret(request.device_token)
+        )
         return pb.LoginResponse(token_pair=convert.token_pair_to_proto(pair))
 
     async def RefreshToken(
@@ -91,6 +93,10 @@ class AuthenticationServicer(AuthenticationServiceServicer):
     ) -> pb.ChangePasswordResponse:
         caller = principal()
         pair = await self._sign_in.change_password(
-            caller.user_id, caller.session_id, Secret(request.current_password), Secret(request.new_password)
+            caller.user_id,
+            caller.session_id,
+            Secret(request.current_password),
+            Secret(request.new_password),
+            client(),
         )
         return pb.ChangePasswordResponse(token_pair=convert.token_pair_to_proto(pair))

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, exists, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.authentication.domain.filters import Comparison, Condition
 from services.authentication.domain.user import ADMIN_ROLE, Credentials, User, UserState
-from services.authentication.store.tables import users
+from services.authentication.store.tables import api_keys, second_factors, users
 
-_SHOWN = [column for column in users.c if column.name not in ("password_hash", "password_version")]
+_HIDDEN = ("password_hash", "password_version", "password_expire_time", "tokens_revoke_time")
+_SHOWN = [column for column in users.c if column.name not in _HIDDEN]
 
 
 class PostgresUsers:
@@ -37,7 +38,9 @@ class PostgresUsers:
 
     async def _credentials(self, condition: ColumnElement[bool]) -> Credentials | None:
         row = (await self._connection.execute(select(users).where(condition))).one_or_none()
-        return None if row is None else Credentials(_user(row), row.password_hash, row.password_version)
+        if row is None:
+            return None
+        return Credentials(_user(row), row.password_hash, row.password_version, row.password_expire_time)
 
     async def list(self, conditions: Sequence[Condition], before_id: str | None, limit: int) -> list[User]:
         query = select(*_SHOWN).where(*(_clause(condition) for condition in conditions))
@@ -79,10 +82,38 @@ class PostgresUsers:
             "password_hash": password_hash,
             "password_version": users.c.password_version + 1,
             "password_change_required": False,
+            "password_expire_time": None,
             "version": users.c.version + 1,
             "update_time": now,
         }
         return await self._if_unchanged(user_id, password_version, values)
+
+    async def reset_password(self, user_id: str, password_hash: str, expire: datetime, now: datetime) -> None:
+        values = {
+            "password_hash": password_hash,
+            "password_version": users.c.password_version + 1,
+            "password_change_required": True,
+            "password_expire_time": expire,
+            "version": users.c.version + 1,
+            "update_time": now,
+        }
+        await self._connection.execute(update(users).where(users.c.id == user_id).values(values))
+
+    async def forget_second_factor(self, user_id: str) -> None:
+        await self._connection.execute(delete(second_factors).where(second_factors.c.user_id == user_id))
+
+    async def revoke_tokens(self, user_ids: Sequence[str], now: datetime) -> None:
+        these = users.c.id.in_(user_ids)
+        await self._connection.execute(select(users.c.id).where(these).order_by(users.c.id).with_for_update())
+        await self._connection.execute(update(users).where(these).values(tokens_revoke_time=now))
+
+    async def api_keys(self, user_id: str, now: datetime) -> Sequence[str]:
+        query = select(api_keys.c.id).where(_usable(user_id, now))
+        return list((await self._connection.execute(query)).scalars())
+
+    async def revoke_api_keys(self, user_id: str, now: datetime) -> Sequence[str]:
+        statement = update(api_keys).where(_usable(user_id, now)).values(revoke_time=now)
+        return list((await self._connection.execute(statement.returning(api_keys.c.id))).scalars())
 
     async def _if_unchanged(self, user_id: str, password_version: int, values: dict[str, Any]) -> User | None:
         """Write to the user if still active and still with this password; also locks the row against both changing."""
@@ -106,6 +137,10 @@ class PostgresUsers:
             users.c.roles.contains([ADMIN_ROLE]),
         )
         return bool((await self._connection.execute(select(exists(query)))).scalar_one())
+
+
+def _usable(user_id: str, now: datetime) -> ColumnElement[bool]:
+    return and_(api_keys.c.user_id == user_id, api_keys.c.revoke_time.is_(None), api_keys.c.expire_time > now)
 
 
 def _changeable(user: User) -> dict[str, Any]:

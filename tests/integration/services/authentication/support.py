@@ -14,16 +14,18 @@ from mesh.outbox import PUBLISH_TIMEOUT, Outbox
 from mesh.secret import Secret
 from mesh.settings import ProcessSettings
 from services.authentication.domain.accounts import Accounts, NewUser
+from services.authentication.domain.devices import DeviceTokens
 from services.authentication.domain.hashing import HashingPool
+from services.authentication.domain.interventions import Interventions
 from services.authentication.domain.issuing import Issuer
 from services.authentication.domain.keyring import Keyring
-from services.authentication.domain.passwords import HashParameters
+from services.authentication.domain.passwords import HashParameters, PasswordPolicy
 from services.authentication.domain.permissions import Giver
 from services.authentication.domain.proving import Prover
 from services.authentication.domain.session import Client, Lifetimes
 from services.authentication.domain.sessions import Sessions
 from services.authentication.domain.sign_in import SignIn
-from services.authentication.domain.throttle import ThrottleRule
+from services.authentication.domain.throttle import Rules, ThrottleRule
 from services.authentication.domain.user import User
 from services.authentication.store.postgres import PostgresStore
 from tests.fakes.clock import ManualClock
@@ -31,6 +33,8 @@ from tests.fakes.clock import ManualClock
 TABLES = (
     "users",
     "sessions",
+    "second_factors",
+    "api_keys",
     "refresh_tokens",
     "signing_keys",
     "sign_in_attempts",
@@ -41,6 +45,11 @@ TABLES = (
 )
 PASSWORD = Secret("correct horse battery")
 CLIENT = Client("192.0.2.7", "test/1")
+RULES = Rules(
+    account=ThrottleRule(6, timedelta(seconds=60)),
+    address=ThrottleRule(50, timedelta(seconds=60)),
+    pair=ThrottleRule(3, timedelta(seconds=60)),
+)
 ROOT = Giver(frozenset({"*"}), {"admin": frozenset({"*"}), "viewer": frozenset({"bots.read"})})
 
 
@@ -85,9 +94,11 @@ class World:
     cost: HashParameters
     keyring: Keyring
     issuer: Issuer
+    devices: DeviceTokens
     sign_in: SignIn
     sessions: Sessions
     accounts: Accounts
+    interventions: Interventions
 
     async def user(self, username: str = "ann", *roles: str) -> User:
         """An active user whose password is PASSWORD."""
@@ -138,9 +149,10 @@ def build(database: Database) -> World:
     cost = HashParameters(iterations=1, memory_kib=64, lanes=1)
     hashing = HashingPool(2, 400, lambda: cost)
     keyring = Keyring(store, sealer, clock)
-    lifetimes = Lifetimes(idle=timedelta(days=1), session=timedelta(days=3))
+    lifetimes = Lifetimes(idle=timedelta(days=1), session=timedelta(days=3), max_per_user=5)
     issuer = Issuer(keyring, lambda: lifetimes, clock)
-    prover = Prover(store, hashing, lambda: ThrottleRule(free_attempts=3), clock)
+    prover = Prover(store, hashing, lambda: RULES, clock)
+    devices = DeviceTokens(lambda: b"d" * 32)
     return World(
         store=store,
         clock=clock,
@@ -150,7 +162,9 @@ def build(database: Database) -> World:
         cost=cost,
         keyring=keyring,
         issuer=issuer,
-        sign_in=SignIn(store, prover, issuer, trail, clock),
+        devices=devices,
+        sign_in=SignIn(store, prover, devices, issuer, PasswordPolicy, trail, clock),
         sessions=Sessions(store, keyring, issuer, trail, clock),
-        accounts=Accounts(store, hashing, trail, clock),
+        accounts=Accounts(store, hashing, PasswordPolicy, trail, clock),
+        interventions=Interventions(store, hashing, PasswordPolicy, trail, clock),
     )

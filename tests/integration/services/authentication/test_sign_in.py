@@ -10,10 +10,10 @@ from mesh.identity.tokens import verify
 from mesh.secret import Secret
 from services.authentication.domain.accounts import UserChange
 from services.authentication.domain.hashing import HashingPool
-from services.authentication.domain.passwords import HashParameters
+from services.authentication.domain.passwords import HashParameters, PasswordPolicy
 from services.authentication.domain.proving import Prover
 from services.authentication.domain.sign_in import SignIn
-from services.authentication.domain.throttle import ThrottleRule
+from services.authentication.domain.throttle import Rules
 from services.authentication.domain.user import UserState
 
 from .support import CLIENT, PASSWORD, ROOT, World, build
@@ -81,8 +81,10 @@ async def test_a_changed_cost_rehashes_at_the_next_sign_in(world: World) -> None
     """Settings reach old accounts without anyone's doing."""
     user = await world.user("ann")
     costly = HashingPool(1, 8, lambda: HashParameters(iterations=2, memory_kib=64, lanes=1))
-    prover = Prover(world.store, costly, ThrottleRule, world.clock)
-    sign_in = SignIn(world.store, prover, world.issuer, world.trail, world.clock)
+    prover = Prover(world.store, costly, Rules, world.clock)
+    sign_in = SignIn(
+        world.store, prover, world.devices, world.issuer, PasswordPolicy, world.trail, world.clock
+    )
     await sign_in.sign_in("ann", PASSWORD, CLIENT)
     async with world.store.read() as unit:
         found = await unit.users.credentials(user.id)
@@ -98,7 +100,7 @@ async def test_changing_the_password_ends_the_other_sessions_only(world: World) 
     other = await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     own = await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     new = Secret("an even better horse")
-    pair = await world.sign_in.change_password(user.id, own.session_id, PASSWORD, new)
+    pair = await world.sign_in.change_password(user.id, own.session_id, PASSWORD, new, CLIENT)
     assert pair.session_id == own.session_id
     for stale in (other, own):
         with pytest.raises(Unauthenticated):
@@ -113,10 +115,10 @@ async def test_a_password_is_not_changed_to_itself_nor_with_a_wrong_one(world: W
     user = await world.user("ann")
     pair = await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     with pytest.raises(Unauthenticated) as wrong:
-        await world.sign_in.change_password(user.id, pair.session_id, WRONG, Secret("whatever else"))
+        await world.sign_in.change_password(user.id, pair.session_id, WRONG, Secret("whatever else"), CLIENT)
     assert wrong.value.reason == "LOGIN_FAILED"
     with pytest.raises(FailedPrecondition) as same:
-        await world.sign_in.change_password(user.id, pair.session_id, PASSWORD, PASSWORD)
+        await world.sign_in.change_password(user.id, pair.session_id, PASSWORD, PASSWORD, CLIENT)
     assert same.value.reason == "PASSWORD_REFUSED"
 
 
