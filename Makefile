@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SOURCES := mesh services gateway sandbox cli tools tests benchmarks deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format generate bench lock clean setup
+.PHONY: help run demo test fuzz lint format generate bench lock clean setup
 
 help:  ## Show what can be done
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -20,6 +20,9 @@ demo: $(READY)  ## Start a mesh of its own, publish posts through it, show the p
 
 test: $(READY)  ## Run every test, on the real engines
 	@$(BIN)/pytest
+
+fuzz: $(READY)  ## Let the property tests try far more, for the better part of an hour
+	@VIVESPHERE_TEST_PROFILE=long $(BIN)/pytest -m hypothesis
 
 lint: $(READY)  ## Check style, types, layers, contracts and generated code
 	@$(BIN)/ruff check $(SOURCES)

@@ -1,12 +1,17 @@
-"""Runs benchmarks: `python -m benchmarks [interceptor] [gateway] [startup]`."""
+"""Runs benchmarks: `python -m benchmarks [interceptor] [authentication] [startup] [gateway]`."""
 
 import asyncio
 import sys
 
-from benchmarks import gateway, interceptor, startup
+from benchmarks import authentication, gateway, interceptor, startup
 from benchmarks.report import print_machine
 
-ALL = {"interceptor": interceptor.measure, "startup": startup.measure, "gateway": gateway.measure}
+ALL = {
+    "interceptor": interceptor.measure,
+    "authentication": authentication.measure,
+    "startup": startup.measure,
+    "gateway": gateway.measure,
+}
 
 
 def main(names: list[str]) -> int:

@@ -42,19 +42,20 @@ class Api:
 
     def get(self, path: str, **query: str | int) -> dict[str, Any]:
         """GET with query parameters in lowerCamelCase."""
-        return self._call("GET", path, None, query)
+        return self.call("GET", path, None, **query)
 
     def post(self, path: str, body: dict[str, Any], **query: str | int) -> dict[str, Any]:
         """POST a JSON body."""
-        return self._call("POST", path, body, query)
+        return self.call("POST", path, body, **query)
 
     def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """PUT a JSON body."""
-        return self._call("PUT", path, body, {})
+        return self.call("PUT", path, body)
 
-    def _call(
-        self, method: str, path: str, body: dict[str, Any] | None, query: dict[str, Any]
+    def call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, **query: str | int
     ) -> dict[str, Any]:
+        """Any method; raises ApiError."""
         response = self._client.request(method, path, json=body, params=query)
         try:
             parsed = response.json() if response.content else {}

@@ -11,5 +11,6 @@ apart from the moment it passes through. Called by browsers, scripts and gRPC cl
     relay.py        one REST call to one gRPC method and back
     door.py         the gRPC door
     backends.py     channels to the services
+    browser/        browsers' tokens in cookies, and the refusal of what other sites ask for
     transcoding/    templates, router, binding, codec, errors: knows nothing of this product
 """

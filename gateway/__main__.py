@@ -6,6 +6,7 @@ to one backend, no gRPC door, no product.
 
 import argparse
 import asyncio
+import socket
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from gateway.settings import Limits, read_settings
 from gateway.transcoding.router import RouteConflictError
 from gateway.transcoding.schema import SchemaError
 from gateway.transcoding.template import TemplateError
+from mesh.telemetry import configure
 
 
 def main() -> int:
@@ -31,6 +33,7 @@ def main() -> int:
     except ValueError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2
+    configure("gateway", f"gateway-{socket.gethostname()}-{plan.http_port}")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(plan, limits))

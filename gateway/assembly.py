@@ -9,6 +9,7 @@ from pathlib import Path
 from loguru import logger
 
 from gateway.backends import Backends, mesh_backends, single_backend
+from gateway.browser.sessions import Browsers
 from gateway.door import GrpcDoor, GrpcServer
 from gateway.health import HealthService
 from gateway.http import HttpDoor, HttpServer
@@ -23,13 +24,15 @@ from gateway.transcoding.transcoder import Transcoder
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to serve and where. `grpc_port` None leaves the gRPC door and the landing page out."""
+    """What to serve and where. `grpc_port` None leaves the gRPC door and the landing page out; without `browsers` there are no
+    cookies and no cross-origin check."""
 
     descriptors: Path
     http_host: str
     http_port: int
     grpc_host: str
     grpc_port: int | None
+    browsers: bool
     connect: Callable[[Limits, Schema], Backends]
 
 
@@ -41,6 +44,7 @@ def mesh_plan(settings: GatewaySettings) -> Plan:
         http_port=settings.http_port,
         grpc_host=settings.grpc_host,
         grpc_port=settings.grpc_port,
+        browsers=True,
         connect=lambda limits, schema: mesh_backends(settings, limits, schema),
     )
 
@@ -53,6 +57,7 @@ def standalone_plan(descriptors: Path, backend: str, http_host: str, http_port: 
         http_port=http_port,
         grpc_host=http_host,
         grpc_port=None,
+        browsers=False,
         connect=lambda limits, schema: single_backend(backend, limits, schema),
     )
 
@@ -61,6 +66,7 @@ async def serve(plan: Plan, limits: Limits) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises what makes a start impossible: a bad contract, a taken port."""
     schema = Schema(plan.descriptors.read_bytes())
     transcoder = Transcoder(schema)
+    browsers = Browsers(schema, transcoder.endpoints) if plan.browsers else None
     metrics = Metrics()
     backends = plan.connect(limits, schema)
     readiness = Readiness(backends)
@@ -72,7 +78,7 @@ async def serve(plan: Plan, limits: Limits) -> None:
             await grpc_server.start()
         grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None
         pages = Pages(readiness, metrics, grpc_address)
-        http_door = HttpDoor(RestRelay(transcoder, backends, limits), pages, metrics, limits)
+        http_door = HttpDoor(RestRelay(transcoder, backends, limits, browsers), pages, metrics, limits)
         http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits)
         logger.bind(http_port=plan.http_port, grpc=grpc_address, routes=len(transcoder.endpoints)).info(
             "gateway serves"

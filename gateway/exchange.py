@@ -1,7 +1,7 @@
 """One HTTP request and its answer, over ASGI.
 
-Owns what every answer has in common (request id, security headers), the bounded reading of a body, and the watch for a
-client that goes away. A watch costs about as much as a small answer, so it starts only once a call has taken a while.
+Owns what every answer has in common (request id, security headers, that nobody stores it), the bounded reading of a body, and
+the watch for a client that goes away. A watch costs about as much as a small answer, so it starts only once a call has taken a while.
 """
 
 import asyncio
@@ -22,12 +22,14 @@ DISCARD_SECONDS: Final = 1.0
 DISCARD_TIMES: Final = 8  # times the limit
 GONE: Final = 499  # nginx's "client closed request"; never sent, only counted
 
-# On every answer: an API's answer is no page and no frame, whatever a service puts into it.
+# On every answer that does not say otherwise: an API's answer is no page and no frame, whatever a service puts into it, and is
+# for its reader alone.
 _COMMON: Final = (
     (b"server", b"vivesphere"),
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
 )
 
 

@@ -1,7 +1,8 @@
 """The HTTP door: an ASGI application served by granian in the process's own event loop.
 
 Every request passes the same gate: path length, headers, own page or route, then the relay. Whatever is raised on the way
-becomes one google.rpc.Status answer; an unexpected exception becomes INTERNAL with an incident id and is logged under it.
+becomes one google.rpc.Status answer; an unexpected exception becomes INTERNAL with an incident id and is logged under it
+(without the values of variables, which hold tokens and passwords: `mesh.telemetry`).
 Granian and hyper bound what comes before: header bytes and count (100 lines; 431), header time, connections, HTTP/2
 streams and header lists. Routing uses `raw_path`, because ASGI's `path` is already decoded.
 """

@@ -2,7 +2,8 @@
 
 Inwards only a short list passes: what identifies the caller, the request and the trace. Everything a client must not be
 able to say is made here: the client's address, and the request id when the client's is malformed. gRPC writes `user-agent`
-itself, so the client's own travels as `x-user-agent`. Outwards initial metadata becomes `Grpc-Metadata-*`, a unary call's
+itself, so the client's own travels as `x-user-agent`. Cookies end here: what of them a service needs is in its request
+message (`gateway.browser`). Outwards initial metadata becomes `Grpc-Metadata-*`, a unary call's
 trailing metadata `Grpc-Trailer-*`, a few names stay plain; binary values are base64.
 """
 
@@ -30,7 +31,7 @@ _OUTWARDS_PLAIN: Final = frozenset({"etag", "location", "cache-control", "retry-
 _INTERNAL: Final = frozenset({"x-request-id", "content-type", "date", "server", "user-agent"})
 # Names a gRPC client of the door cannot set: made by the gateway, or spoken between two ends of one connection.
 _STRIPPED: Final = frozenset(
-    {"x-forwarded-for", "forwarded", "x-real-ip", "x-user-agent", "user-agent", "te"}
+    {"x-forwarded-for", "forwarded", "x-real-ip", "x-user-agent", "user-agent", "te", "cookie"}
 )
 
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")  # gRPC over HTTP/2: Timeout
@@ -48,8 +49,11 @@ class RequestHeaders:
         """Raises GatewayError when a header that may be given once is given twice."""
         values: dict[bytes, bytes] = {}
         for name, value in headers:
-            if name in values and name in _ONCE:
-                raise invalid(name.decode(), "the header is given twice", "MALFORMED_REQUEST")
+            if name in values:
+                if name in _ONCE:
+                    raise invalid(name.decode(), "the header is given twice", "MALFORMED_REQUEST")
+                if name == b"cookie":  # HTTP/2 sends it in pieces (RFC 9113 section 8.2.3)
+                    value = values[name] + b"; " + value
             values[name] = value
         self._values = values
         self.request_id = identifiers.request_id(self.get(b"x-request-id"))
@@ -133,6 +137,8 @@ _ONCE: Final = frozenset(
         b"grpc-timeout",
         b"x-server-timeout",
         b"idempotency-key",
+        b"origin",
+        b"sec-fetch-site",
     }
 )
 

@@ -14,12 +14,12 @@ from gateway.transcoding.transcoder import wrong_method
 Page: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 _STATIC: Final = Path(__file__).parent / "static"
-_NO_STORE: Final = (b"cache-control", b"no-store")
 _PAGE_POLICY: Final = (
     (
         b"content-security-policy",
         b"default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
+    (b"cache-control", b"no-cache"),
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
@@ -52,7 +52,7 @@ class Pages:
         return page
 
     async def _alive(self, exchange: Exchange) -> None:
-        await exchange.respond(200, JSON, dump({"status": "ok"}), [_NO_STORE])
+        await exchange.respond(200, JSON, dump({"status": "ok"}))
 
     async def _ready(self, exchange: Exchange) -> None:
         found = await self._readiness.services()
@@ -66,10 +66,10 @@ class Pages:
                 for name, names in found.items()
             },
         }
-        await exchange.respond(200 if ready else 503, JSON, dump(body), [_NO_STORE])
+        await exchange.respond(200 if ready else 503, JSON, dump(body))
 
     async def _exposition(self, exchange: Exchange) -> None:
-        await exchange.respond(200, CONTENT_TYPE, self._metrics.render(), [_NO_STORE])
+        await exchange.respond(200, CONTENT_TYPE, self._metrics.render())
 
     async def _landing(self, exchange: Exchange) -> None:
         await exchange.respond(200, b"text/html; charset=utf-8", self._page, _PAGE_POLICY)

@@ -2,12 +2,13 @@
 
 Unary answers come whole. A server stream comes as NDJSON, one flushed line an item; its first item is awaited before the
 headers leave, so that a stream which fails at once still has its real HTTP status. Client streaming over REST answers 501.
-A client that goes away cancels the call.
+A client that goes away cancels the call. What a browser's call has to do with cookies is `gateway.browser`'s to say.
 """
 
 import asyncio
 import secrets
 import time
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from loguru import logger
 
 from gateway import failures
 from gateway.backends import Backend, Backends
+from gateway.browser.sessions import BrowserCall, Browsers
 from gateway.exchange import GONE, Exchange
 from gateway.metadata import Metadata, response_headers
 from gateway.settings import Limits
@@ -28,12 +30,15 @@ _STOPPING = GatewayError(UNAVAILABLE, "SHUTTING_DOWN", "the gateway is stopping;
 
 
 class RestRelay:
-    """Serves the endpoints of a transcoder from backends."""
+    """Serves the endpoints of a transcoder from backends; without `browsers` nobody is taken for one."""
 
-    def __init__(self, transcoder: Transcoder, backends: Backends, limits: Limits) -> None:
+    def __init__(
+        self, transcoder: Transcoder, backends: Backends, limits: Limits, browsers: Browsers | None = None
+    ) -> None:
         self._transcoder = transcoder
         self._backends = backends
         self._limits = limits
+        self._browsers = browsers
         self._streams: set[asyncio.Task[Any]] = set()
 
     def end_streams(self) -> None:
@@ -47,6 +52,9 @@ class RestRelay:
 
     async def serve(self, exchange: Exchange, endpoint: Endpoint, values: list[str]) -> None:
         """Answer the request; raises GatewayError while nothing has been sent."""
+        browser = None
+        if self._browsers is not None:
+            browser = self._browsers.enter(exchange.headers, exchange.method, endpoint)
         method = endpoint.method
         backend = self._backends.of(method.service)
         if backend is None:
@@ -61,8 +69,10 @@ class RestRelay:
         headers = exchange.headers
         parts = RequestParts(exchange.query, body, headers.content_type, headers.idempotency_key)
         wire = endpoint.bind(values, parts)
+        if browser is not None:
+            wire = browser.fill(wire)
         if method.kind == "unary":
-            await self._unary(exchange, endpoint, backend, wire, metadata, timeout)
+            await self._unary(exchange, endpoint, backend, wire, metadata, timeout, browser)
         else:
             await self._stream(exchange, endpoint, backend, wire, metadata, timeout)
 
@@ -80,6 +90,7 @@ class RestRelay:
         wire: bytes,
         metadata: Metadata,
         timeout: float | None,
+        browser: BrowserCall | None,
     ) -> None:
         deadline = _deadline(timeout)
         call = backend.call(endpoint.method.path, "unary")(wire, metadata=metadata, timeout=timeout)
@@ -87,7 +98,7 @@ class RestRelay:
             with exchange.watch(call.cancel):
                 answered: bytes = await call
         except grpc.aio.AioRpcError as error:
-            await self._fail(exchange, error, backend, deadline)
+            await self._fail(exchange, error, backend, deadline, browser)
             return
         except asyncio.CancelledError:
             if exchange.status == GONE:
@@ -95,6 +106,9 @@ class RestRelay:
             raise
         headers = response_headers(await call.initial_metadata(), await call.trailing_metadata())
         try:
+            if browser is not None:
+                answered, cookies = browser.keep(answered)
+                headers += cookies
             content_type, body = endpoint.renderer.unary(answered)
         except CodecError:
             raise _unprintable(endpoint) from None
@@ -164,12 +178,19 @@ class RestRelay:
             await exchange.piece(error_item(status), last=True)
 
     async def _fail(
-        self, exchange: Exchange, error: grpc.aio.AioRpcError, backend: Backend, deadline: float | None
+        self,
+        exchange: Exchange,
+        error: grpc.aio.AioRpcError,
+        backend: Backend,
+        deadline: float | None,
+        browser: BrowserCall | None = None,
     ) -> None:
-        if exchange.status != GONE:
-            await exchange.respond_error(
-                failures.to_http(error, backend, deadline, self._transcoder.statuses)
-            )
+        if exchange.status == GONE:
+            return
+        failed = failures.to_http(error, backend, deadline, self._transcoder.statuses)
+        if browser is not None and error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            failed = replace(failed, headers=(*failed.headers, *browser.rejected()))
+        await exchange.respond_error(failed)
 
 
 def _deadline(timeout: float | None) -> float | None:
@@ -178,5 +199,5 @@ def _deadline(timeout: float | None) -> float | None:
 
 def _unprintable(endpoint: Endpoint) -> GatewayError:
     incident = secrets.token_hex(8)
-    logger.bind(incident=incident, method=endpoint.method.path).error("response is not printable as JSON")
+    logger.bind(incident=incident, method=endpoint.method.path).error("response cannot be sent over HTTP")
     return internal(incident)

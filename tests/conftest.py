@@ -2,13 +2,21 @@
 
 `engines` are PostgreSQL, NATS and OpenBao, set up as for production. Everything that needs them asks for this fixture, so a run of
 unit tests alone starts nothing.
+
+VIVESPHERE_TEST_PROFILE=long makes property tests try far more (`make fuzz`).
 """
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cli.embedded import EmbeddedMesh
+
+settings.register_profile("short", max_examples=100)
+settings.register_profile("long", max_examples=3_000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("VIVESPHERE_TEST_PROFILE", "short"))
 
 
 @pytest.fixture(scope="session")

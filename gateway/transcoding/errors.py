@@ -19,7 +19,7 @@ DOMAIN: Final = "vivesphere"  # google.rpc.ErrorInfo.domain of errors the gatewa
 TYPE_PREFIX: Final = "type.googleapis.com/"
 
 CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 1, 2, 3, 4, 5
-OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 11, 12, 13, 14, 16
+PERMISSION_DENIED, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 7, 11, 12, 13, 14, 16
 
 # "HTTP Mapping" of each code in google/rpc/code.proto; an unknown code is 500.
 HTTP_STATUS: Final[Mapping[int, int]] = {

@@ -15,11 +15,12 @@ from gateway.transcoding.router import NoRouteError, Route, Router, WrongMethodE
 from gateway.transcoding.schema import Method, Schema, SchemaError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one object a binding, so tables may be kept by endpoint
 class Endpoint:
     """One HTTP binding of one method. `label` is the template as written, for metrics."""
 
     method: Method
+    http_method: str
     label: str
     binder: RequestBinder
     renderer: ResponseRenderer
@@ -53,7 +54,7 @@ class Transcoder:
                 raise SchemaError(f"{method.path}: custom HTTP rule without a kind")
             binder = RequestBinder(method, binding, parsed, self._codec, ignored)
             renderer = ResponseRenderer(method, binding, self._codec)
-            endpoint = Endpoint(method, binding.template, binder, renderer)
+            endpoint = Endpoint(method, binding.http_method, binding.template, binder, renderer)
             self._router.add(Route(binding.http_method, parsed, method.path, endpoint))
             self.endpoints.append(endpoint)
 

@@ -1,7 +1,7 @@
 """The call that is being served, as the domain wants it: who calls, from where, and what the trail says of it."""
 
 from mesh.context import Call, Principal, current_call
-from mesh.errors import Internal, Unauthenticated
+from mesh.errors import Internal, PermissionDenied, Unauthenticated
 from services.authentication.domain.session import Client
 
 
@@ -17,6 +17,14 @@ def principal() -> Principal:
     caller = _call().principal
     if caller is None:
         raise Unauthenticated("CREDENTIAL_MISSING", "sign in first")
+    return caller
+
+
+def in_session() -> Principal:
+    """The signed-in caller with a session. Raises as `principal` does, and PermissionDenied (SESSION_REQUIRED) for an API key."""
+    caller = principal()
+    if not caller.session_id:
+        raise PermissionDenied("SESSION_REQUIRED", "this needs a signed-in session; an API key is not enough")
     return caller
 
 

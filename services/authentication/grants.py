@@ -3,6 +3,7 @@
 from mesh.configuration import ConfigurationWatch
 from mesh.context import Principal
 from mesh.errors import Unavailable
+from services.authentication.domain.api_key import limited
 from services.authentication.domain.permissions import Giver
 
 
@@ -19,12 +20,16 @@ class Grants:
         def bound(user_id: str) -> list[str]:
             return [binding.role_id for binding in policy.bindings.get(user_id, ())]
 
-        return Giver(policy.permissions(principal), policy.roles, bound)
+        return Giver(self._held(principal), policy.roles, bound)
 
     def shown(self, principal: Principal) -> tuple[str, ...]:
         """What the caller holds for the whole fleet, sorted, for display; nothing while configuration was never heard of."""
         try:
-            policy = self._configuration.policy()
+            return tuple(sorted(self._held(principal)))
         except Unavailable:
             return ()
-        return tuple(sorted(policy.permissions(principal)))
+
+    def _held(self, principal: Principal) -> frozenset[str]:
+        """What the caller's roles grant for the whole fleet; for an API key no more than it was given."""
+        held = self._configuration.policy().permissions(principal)
+        return held if principal.scope is None else limited(held, principal.scope)

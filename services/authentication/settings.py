@@ -9,9 +9,13 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mesh.configuration import ConfigurationWatch, SettingDefinition
+from mesh.identity import rules
 from mesh.secret import Secret
+from services.authentication.domain.api_key import KeyRules
+from services.authentication.domain.factor import FactorRules
 from services.authentication.domain.first_user import FirstPassword
 from services.authentication.domain.passwords import HashParameters, PasswordPolicy
+from services.authentication.domain.revocation import LONGEST_ACCESS_TOKEN
 from services.authentication.domain.session import Lifetimes
 from services.authentication.domain.throttle import Rules, ThrottleRule
 
@@ -75,10 +79,17 @@ HASH_LANES: Final = SettingDefinition(
     description="Lanes of Argon2id. OWASP's figures are for 1.",
     unit="lanes",
 )
+SIGNING_KEY_INTERVAL: Final = SettingDefinition(
+    key="authentication.signing_key.rotation_interval",
+    default=30 * 86_400,
+    json_schema=_whole(3_600, 366 * 86_400),
+    description="How long a key signs access tokens before the next one does. Rotation disturbs nobody.",
+    unit="seconds",
+)
 ACCESS_TOKEN_LIFETIME: Final = SettingDefinition(
     key="authentication.access_token.lifetime",
     default=300,
-    json_schema=_whole(30, 300),
+    json_schema=_whole(30, int(LONGEST_ACCESS_TOKEN.total_seconds())),
     description="How long an access token is good. Shorter means more refreshes and a sooner end of what cannot be revoked.",
     unit="seconds",
 )
@@ -168,8 +179,48 @@ PAIR_LONGEST_PAUSE: Final = SettingDefinition(
     " second and double. It bounds guessing from one place: 110 guesses a day by default.",
     unit="seconds",
 )
+REAUTHENTICATION_MAX_AGE: Final = SettingDefinition(
+    key="authentication.reauthentication.max_age",
+    default=300,
+    json_schema=_whole(60, 86_400),
+    description=(
+        "How long ago the password may have been proved in a session for turning a second factor on or off without it,"
+        " and a second factor for changing the password without a code."
+    ),
+    unit="seconds",
+)
+CODE_FREE_ATTEMPTS: Final = SettingDefinition(
+    key="authentication.second_factor.free_attempts",
+    default=5,
+    json_schema=_whole(1, 20),
+    description="Wrong codes in a row of one user before the next has to wait.",
+    unit="attempts",
+)
+CODE_FIRST_PAUSE: Final = SettingDefinition(
+    key="authentication.second_factor.first_pause",
+    default=30,
+    json_schema=_whole(1, 3_600),
+    description="First wait after too many wrong codes; it doubles with each further one.",
+    unit="seconds",
+)
+CODE_LONGEST_PAUSE: Final = SettingDefinition(
+    key="authentication.second_factor.longest_pause",
+    default=3_600,
+    json_schema=_whole(30, 86_400),
+    description="Longest wait between wrong codes. At an hour, guessing one of a million takes longer than anybody's career.",
+    unit="seconds",
+)
+API_KEYS_PER_USER: Final = SettingDefinition(
+    key="authentication.api_keys.max_per_user",
+    default=100,
+    json_schema=_whole(1, 10_000),
+    description="API keys in force that one user may have. Lowering it ends none; it stops new ones.",
+    unit="keys",
+)
 
 DEFINITIONS: Final = (
+    *rules.DEFINITIONS,
+    SIGNING_KEY_INTERVAL,
     HASH_ITERATIONS,
     HASH_MEMORY,
     HASH_LANES,
@@ -185,6 +236,11 @@ DEFINITIONS: Final = (
     ADDRESS_LONGEST_PAUSE,
     PAIR_FREE_ATTEMPTS,
     PAIR_LONGEST_PAUSE,
+    REAUTHENTICATION_MAX_AGE,
+    CODE_FREE_ATTEMPTS,
+    CODE_FIRST_PAUSE,
+    CODE_LONGEST_PAUSE,
+    API_KEYS_PER_USER,
 )
 
 
@@ -201,6 +257,10 @@ class Numbers:
             memory_kib=self._value(HASH_MEMORY),
             lanes=self._value(HASH_LANES),
         )
+
+    def signing_key_interval(self) -> timedelta:
+        """How long a key signs."""
+        return timedelta(seconds=self._value(SIGNING_KEY_INTERVAL))
 
     def lifetimes(self) -> Lifetimes:
         """How long tokens and sessions last."""
@@ -226,6 +286,21 @@ class Numbers:
             address=self._rule(ADDRESS_FREE_ATTEMPTS, ADDRESS_LONGEST_PAUSE),
             pair=self._rule(PAIR_FREE_ATTEMPTS, PAIR_LONGEST_PAUSE),
         )
+
+    def factors(self) -> FactorRules:
+        """How second factors are proved and changed."""
+        return FactorRules(
+            throttle=ThrottleRule(
+                free_attempts=self._value(CODE_FREE_ATTEMPTS),
+                first_pause=timedelta(seconds=self._value(CODE_FIRST_PAUSE)),
+                longest_pause=timedelta(seconds=self._value(CODE_LONGEST_PAUSE)),
+            ),
+            reauthentication_max_age=timedelta(seconds=self._value(REAUTHENTICATION_MAX_AGE)),
+        )
+
+    def api_keys(self) -> KeyRules:
+        """How many API keys there may be."""
+        return KeyRules(max_per_user=self._value(API_KEYS_PER_USER))
 
     def _rule(self, free: SettingDefinition[int], longest: SettingDefinition[int]) -> ThrottleRule:
         return ThrottleRule(self._value(free), timedelta(seconds=self._value(longest)))

@@ -164,7 +164,7 @@ class Accounts:
             await _keep_an_admin(unit, user, None)
             now = self._clock.now()
             sessions = await unit.sessions.end(user_id, EndReason.USER_DISABLED, now)
-            keys = await unit.users.api_keys(user_id, now)
+            keys = await unit.api_keys.active(user_id, now)
             await unit.users.delete(user_id)
             await revoke(unit, now, sessions=sessions, users=[user_id], keys=keys)
         logger.bind(user_id=user_id).info("user deleted")
@@ -177,7 +177,7 @@ class Accounts:
             return
         await unit.users.revoke_tokens([after.id], now)
         sessions = await unit.sessions.end(after.id, EndReason.USER_DISABLED, now) if disabled else ()
-        keys = await unit.users.api_keys(after.id, now) if disabled else ()
+        keys = await unit.api_keys.active(after.id, now) if disabled else ()
         await revoke(unit, now, sessions=sessions, users=[after.id], keys=keys)
 
     async def _throttled(self, unit: Unit, users: Sequence[User]) -> Sequence[User]:

@@ -17,6 +17,7 @@ from mesh.clock import Clock
 from mesh.errors import FailedPrecondition, NotFound
 from mesh.secret import Secret
 from services.authentication.domain.events import PASSWORD_RESET_LOCALLY, Event
+from services.authentication.domain.factor import otp_lane
 from services.authentication.domain.hashing import HashingPool
 from services.authentication.domain.names import normalise
 from services.authentication.domain.passwords import PasswordPolicy, one_time_password
@@ -113,7 +114,7 @@ class Interventions:
                 sessions = await unit.sessions.end_these(user_id, session_ids, EndReason.REVOKED, now)
             else:
                 sessions = await unit.sessions.end_all([user_id], EndReason.REVOKED, now)
-            keys = await unit.users.revoke_api_keys(user_id, now) if api_keys else ()
+            keys = await unit.api_keys.revoke(user_id, now) if api_keys else ()
             await revoke(unit, now, sessions=sessions, keys=keys)
         logger.bind(user_id=user_id, sessions=len(sessions), api_keys=len(keys)).info("sessions revoked")
         return len(sessions), len(keys)
@@ -142,7 +143,7 @@ class Interventions:
         now = self._clock.now()
         await unit.users.reset_password(user.id, password_hash, expire, now)
         if disable_totp:
-            await unit.users.forget_second_factor(user.id)
+            await unit.second_factors.delete(user.id)
         sessions = await unit.sessions.end(user.id, EndReason.PASSWORD_RESET, now)
         await _forget_attempts(unit, user)  # whoever needs help has tried before
         await unit.users.revoke_tokens([user.id], now)
@@ -157,7 +158,8 @@ def found(user: User | None) -> User:
 
 
 async def _forget_attempts(unit: Unit, user: User) -> None:
-    """Of strangers and of the user's own devices; what an address did to all accounts together stays counted."""
+    """Of strangers and of the user's own devices, and wrong codes; what an address did to all accounts together stays counted."""
+    await unit.attempts.forget(otp_lane(user.id))
     await unit.attempts.forget(account_lane(user.username))
     await unit.attempts.forget(devices_of(user.username))
 

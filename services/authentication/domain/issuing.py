@@ -1,7 +1,7 @@
 """Token pairs for a session."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from mesh.clock import Clock
 from mesh.ids import new_id
@@ -32,7 +32,7 @@ class Issuer:
 
     def pair(self, signer: Signer, user: User, session: Session, refresh_token: str) -> TokenPair:
         """The pair for a living session. An access token never outlives its session."""
-        now = self._clock.now()
+        now = _issue_time(user, self._clock.now())
         lifetime = max(SHORTEST, min(self.lifetimes.access_token, session.expire_time - now))
         return TokenPair(
             access_token=signer.access_token(
@@ -42,9 +42,18 @@ class Issuer:
                 roles=user.token_roles,
                 now=now,
                 lifetime=lifetime,
+                second_factor_time=session.second_factor_time,
+                password_change_required=user.password_change_required,
             ),
             refresh_token=refresh_token,
             expires_in=lifetime,
             session_id=session.id,
             password_change_required=user.password_change_required,
         )
+
+
+def _issue_time(user: User, now: datetime) -> datetime:
+    """Now, or the next whole second after the user's tokens were revoked: times of issue are whole seconds, and a token of the same
+    second would be refused with those before it."""
+    revoked = user.tokens_revoke_time
+    return now if revoked is None else max(now, revoked.replace(microsecond=0) + SHORTEST)

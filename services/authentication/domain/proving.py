@@ -87,10 +87,22 @@ class Prover:
     ) -> Attempt:
         """The attempt if the password is the credentials' and they open the account. `name` is normal; nobody may have it.
 
-        `device` is the known device of this account that the attempt comes from, or the session that it is made in.
+        `device` is the known device of this account that the attempt comes from.
         Raises Unauthenticated (LOGIN_FAILED) or ResourceExhausted (LOGIN_THROTTLED).
         """
         lanes = stranger_lanes(name, client.address) if device is None else device_lanes(name, device)
+        return await self._prove(place, lanes, credentials, password)
+
+    async def prove_in_session(
+        self, place: Place, credentials: Credentials, password: Secret, session_id: str
+    ) -> Attempt:
+        """The same for somebody who is signed in: the session is as good as a known device. Raises as `prove` does."""
+        lanes = device_lanes(credentials.user.username, session_id.encode("ascii"))
+        return await self._prove(place, lanes, credentials, password)
+
+    async def _prove(
+        self, place: Place, lanes: Lanes, credentials: Credentials | None, password: Secret
+    ) -> Attempt:
         rules = self._rules()
         before, counted = await self._count(lanes, rules)
         fits = await place.verify(password, credentials.password_hash if credentials else None)

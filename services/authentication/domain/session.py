@@ -23,6 +23,7 @@ class EndReason(StrEnum):
     PASSWORD_RESET = "PASSWORD_RESET"  # noqa: S105 - a reason, not a password
     USER_DISABLED = "USER_DISABLED"
     EVICTED = "EVICTED"
+    SECOND_FACTOR_CHANGED = "SECOND_FACTOR_CHANGED"
 
 
 @dataclass(frozen=True, slots=True)

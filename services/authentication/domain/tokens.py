@@ -1,10 +1,13 @@
 """Makes tokens: signed access tokens (RFC 9068) and opaque refresh tokens.
 
-An access token is exactly what `mesh.identity.tokens` accepts. A refresh token is 256 random bits behind a prefix by which secret
-scanners know it; only its SHA-256 is kept, which is enough for a value that cannot be guessed.
+An access token is exactly what `mesh.identity.tokens` accepts. A refresh token is 256 bits behind a prefix by which secret scanners
+know it; only its SHA-256 is kept, which is enough for a value that cannot be guessed. The first of a session is random; each
+successor is derived from its parent and a key that is in no database, so that a retry gets the same one without its being stored.
 """
 
+import base64
 import hashlib
+import hmac
 import json
 import secrets
 from collections.abc import Sequence
@@ -15,7 +18,15 @@ from typing import Final
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mesh.identity.tokens import ALGORITHM, AUDIENCE, CLIENT_ID, ISSUER, TYPE
+from mesh.identity.tokens import (
+    ALGORITHM,
+    AUDIENCE,
+    CLIENT_ID,
+    ISSUER,
+    PASSWORD_CHANGE_CLAIM,
+    SECOND_FACTOR_CLAIM,
+    TYPE,
+)
 
 TOKEN_TYPE: Final = "Bearer"  # noqa: S105 - the scheme's name (RFC 6750)
 REFRESH_PREFIX: Final = "vsr_"
@@ -51,10 +62,12 @@ class Signer:
         roles: Sequence[str],
         now: datetime,
         lifetime: timedelta,
+        second_factor_time: datetime | None = None,
+        password_change_required: bool = False,
     ) -> str:
         """A signed token that is good from `now` for `lifetime`, both in whole seconds."""
         issued = int(now.timestamp())
-        claims = {
+        claims: dict[str, object] = {
             "iss": ISSUER,
             "aud": AUDIENCE,
             "sub": user_id,
@@ -66,6 +79,10 @@ class Signer:
             "client_id": CLIENT_ID,
             "roles": list(roles),
         }
+        if second_factor_time is not None:
+            claims[SECOND_FACTOR_CLAIM] = int(second_factor_time.timestamp())
+        if password_change_required:
+            claims[PASSWORD_CHANGE_CLAIM] = True
         payload = json.dumps(claims, separators=(",", ":")).encode()
         return jwt.api_jws.encode(payload, self.key, ALGORITHM, headers={"kid": self.key_id, "typ": TYPE})
 
@@ -73,6 +90,15 @@ class Signer:
 def new_refresh_token() -> str:
     """A token that nobody can guess."""
     return REFRESH_PREFIX + secrets.token_urlsafe(REFRESH_BYTES)
+
+
+def successor_of(token: str, session_id: str, generation: int, key: bytes) -> str:
+    """The one refresh token that may follow `token`, which is the session's `generation`-th."""
+    parent = b"\x00".join(
+        (token.encode("utf-8", "surrogatepass"), session_id.encode(), str(generation).encode())
+    )
+    derived = base64.urlsafe_b64encode(hmac.digest(key, parent, "sha256"))
+    return REFRESH_PREFIX + derived.rstrip(b"=").decode("ascii")
 
 
 def refresh_token_hash(token: str) -> bytes:

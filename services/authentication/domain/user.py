@@ -34,6 +34,10 @@ class User:
     create_time: datetime
     update_time: datetime
     last_sign_in_time: datetime | None = None
+    tokens_revoke_time: datetime | None = None
+    """Access tokens issued at or before it are refused everywhere."""
+    totp_enrolled: bool = False
+    """Whether sign-in asks for a second factor."""
     throttled_until_time: datetime | None = None
     """Filled where administrators look at accounts; the count of attempts is not part of the account."""
 

@@ -1,7 +1,8 @@
 """What the domain needs from a store. The store keeps and finds; it knows no rule.
 
 A `Unit` is one transaction, or one look at the data. Times are given by the caller, so that one clock decides. Locks are taken in the
-order accounts → user → session → token → lanes of attempts → revocation feed; whoever keeps to it cannot deadlock.
+order accounts → user → session → token → lanes of attempts → revocation feed; whoever keeps to it cannot deadlock. A second factor is
+written only where its user is locked.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from services.authentication.domain.api_key import ApiKey
 from services.authentication.domain.events import Event
+from services.authentication.domain.factor import SecondFactor
 from services.authentication.domain.filters import Condition
 from services.authentication.domain.revocation import Revocation, RevocationKind
 from services.authentication.domain.session import EndReason, Session
@@ -30,6 +33,16 @@ class Rotation:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownToken:
+    """A refresh token that was given out once."""
+
+    session_id: str
+    user_id: str
+    generation: int
+    """Number within its session, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class Remembered:
     """What a `request_id` was used for before."""
 
@@ -43,8 +56,8 @@ class UserStore(Protocol):
     async def any(self) -> bool:
         """Whether there is any account."""
 
-    async def get(self, user_id: str, *, lock: bool = False) -> User | None:
-        """The user; `lock` keeps other writers out until the transaction ends."""
+    async def get(self, user_id: str, *, lock: bool = False, hold: bool = False) -> User | None:
+        """The user; `lock` keeps everybody else out until the transaction ends, `hold` only those who write."""
 
     async def credentials_by_name(self, username: str) -> Credentials | None:
         """By normal name."""
@@ -77,17 +90,8 @@ class UserStore(Protocol):
     async def reset_password(self, user_id: str, password_hash: str, expire: datetime, now: datetime) -> None:
         """A one-time password that is good until `expire`."""
 
-    async def forget_second_factor(self, user_id: str) -> None:
-        """With recovery codes."""
-
     async def revoke_tokens(self, user_ids: Sequence[str], now: datetime) -> None:
         """Remember that access tokens issued until now are revoked. Locks the users; goes with a revocation of the kind USER."""
-
-    async def api_keys(self, user_id: str, now: datetime) -> Sequence[str]:
-        """Ids of the user's keys that can be used."""
-
-    async def revoke_api_keys(self, user_id: str, now: datetime) -> Sequence[str]:
-        """Revoke the user's keys that can be used. Their ids."""
 
     async def other_active_admin(self, user_id: str) -> bool:
         """Whether somebody else is an active administrator."""
@@ -107,8 +111,14 @@ class SessionStore(Protocol):
     ) -> list[Session]:
         """Newest first, from the one before `before_id`."""
 
+    async def known_token(self, token: bytes) -> KnownToken | None:
+        """What the token belongs to, used or not."""
+
     async def rotate(self, rotation: Rotation, now: datetime) -> Session | None:
         """Use the token up and put its successor in its place, in one statement; None unless the token was unused and alive."""
+
+    async def retried(self, token: bytes, successor: bytes, since: datetime, now: datetime) -> Session | None:
+        """The living session whose token was used up at `since` or later, in favour of this successor, which is unused."""
 
     async def end_reused(self, token: bytes, now: datetime) -> Session | None:
         """End the session of a used token. None if the token is unknown or unused, or the session had ended."""
@@ -144,15 +154,85 @@ class SessionStore(Protocol):
     async def users_with_living(self, now: datetime) -> Sequence[str]:
         """Ids of all users who have a living session."""
 
+    async def lock(self, session_id: str, user_id: str, now: datetime) -> Session | None:
+        """The user's session, kept from other writers until the transaction ends; None if it does not live."""
+
+    async def note_proofs(self, session: Session) -> None:
+        """Write when password and second factor were last proved in it."""
+
+
+class SecondFactorStore(Protocol):
+    """Second factors with their recovery codes, at most one a user."""
+
+    async def get(self, user_id: str) -> SecondFactor | None:
+        """The user's factor, waiting or confirmed."""
+
+    async def put(self, factor: SecondFactor) -> bool:
+        """A factor that waits, in place of any that waits. False, and nothing written, if one is confirmed."""
+
+    async def confirm(self, factor: SecondFactor, step: int, codes: Sequence[bytes], now: datetime) -> bool:
+        """Confirm exactly this waiting factor, with `step` as used and hashes of recovery codes. False if it waits no more."""
+
+    async def use_step(self, factor: SecondFactor, step: int) -> bool:
+        """Use a time step up, in one statement. False unless exactly this factor is confirmed and all its used steps are older."""
+
+    async def use_code(self, factor: SecondFactor, code: bytes, now: datetime) -> bool:
+        """Use a recovery code up, in one statement. False unless it was there and unused."""
+
+    async def delete(self, user_id: str) -> bool:
+        """With its recovery codes. False if there was none."""
+
+
+class ApiKeyStore(Protocol):
+    """API keys, found by their hash."""
+
+    async def get(self, key_id: str, user_id: str) -> ApiKey | None:
+        """The user's key, in force or not."""
+
+    async def by_hash(self, key_hash: bytes) -> ApiKey | None:
+        """Whosever it is, in force or not."""
+
+    async def list(
+        self, user_id: str, before_id: str | None, limit: int, active_at: datetime | None
+    ) -> list[ApiKey]:
+        """Newest first, from the one before `before_id`; only those in force at `active_at` if given."""
+
+    async def active(self, user_id: str, now: datetime) -> Sequence[str]:
+        """Ids of the user's keys that are in force."""
+
+    async def count_active(self, user_id: str, now: datetime) -> int:
+        """How many of the user's keys are in force."""
+
+    async def insert(self, key: ApiKey, key_hash: bytes) -> None:
+        """A new key."""
+
+    async def revoke(self, user_id: str, now: datetime, *, only: str | None = None) -> Sequence[str]:
+        """Revoke the user's keys: one, or all. Ids of those that were in force until now."""
+
+    async def note_use(self, key_id: str, now: datetime, before: datetime) -> None:
+        """Note a use, unless one after `before` is noted already."""
+
 
 class KeyStore(Protocol):
-    """Signing keys."""
+    """Signing keys, and other keys that the vault has sealed."""
+
+    async def lock(self) -> None:
+        """Keep other writers of signing keys out until the transaction ends."""
 
     async def list(self) -> list[SigningKey]:
         """All that are not retired."""
 
     async def insert(self, key: SigningKey) -> bool:
         """False, and nothing written, if another key has the state already (NEXT and ACTIVE are for one key each)."""
+
+    async def update(self, key: SigningKey) -> None:
+        """Write state and times."""
+
+    async def sealed(self, name: str) -> str | None:
+        """The sealed key of that name."""
+
+    async def insert_sealed(self, name: str, sealed: str, now: datetime) -> None:
+        """Keep it, unless there is one of that name."""
 
 
 class AttemptStore(Protocol):
@@ -203,6 +283,10 @@ class Unit(Protocol):
     def users(self) -> UserStore: ...
     @property
     def sessions(self) -> SessionStore: ...
+    @property
+    def second_factors(self) -> SecondFactorStore: ...
+    @property
+    def api_keys(self) -> ApiKeyStore: ...
     @property
     def keys(self) -> KeyStore: ...
     @property

@@ -5,25 +5,34 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, text
+from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.audit import AuditEvent, AuditTrail
 from mesh.database import Database
 from services.authentication.domain.events import Event
+from services.authentication.domain.factor import FORGET_UNCONFIRMED_AFTER
 from services.authentication.domain.throttle import FORGET_AFTER
+from services.authentication.store import locks
+from services.authentication.store.api_keys import PostgresApiKeys
 from services.authentication.store.attempts import PostgresAttempts, PostgresIdempotency
 from services.authentication.store.keys import PostgresKeys
 from services.authentication.store.revocations import PostgresRevocations
+from services.authentication.store.second_factors import PostgresSecondFactors
 from services.authentication.store.sessions import PostgresSessions
-from services.authentication.store.tables import idempotency, revocations, sessions, sign_in_attempts
+from services.authentication.store.tables import (
+    api_keys,
+    idempotency,
+    revocations,
+    second_factors,
+    sessions,
+    sign_in_attempts,
+)
 from services.authentication.store.users import PostgresUsers
 
-ACCOUNTS_LOCK: Final = 0x6163636F
-"""Advisory locks are the database's, not the schema's: the upper half of the key is this service's own."""
-LOCK_NAMESPACE: Final = 0x61757468
 KEEP_ENDED: Final = timedelta(days=30)
 KEEP_REQUESTS: Final = timedelta(hours=24)
+KEEP_API_KEYS: Final = timedelta(days=366)
 
 
 class PostgresUnit:
@@ -34,6 +43,8 @@ class PostgresUnit:
         self._audit = audit
         self.users = PostgresUsers(connection)
         self.sessions = PostgresSessions(connection)
+        self.second_factors = PostgresSecondFactors(connection)
+        self.api_keys = PostgresApiKeys(connection)
         self.keys = PostgresKeys(connection)
         self.attempts = PostgresAttempts(connection)
         self.idempotency = PostgresIdempotency(connection)
@@ -46,10 +57,7 @@ class PostgresUnit:
         )
 
     async def lock_accounts(self) -> None:
-        await self._connection.execute(
-            text("SELECT pg_advisory_xact_lock(:namespace, :lock)"),
-            {"namespace": LOCK_NAMESPACE, "lock": ACCOUNTS_LOCK},
-        )
+        await locks.take(self._connection, locks.ACCOUNTS)
 
 
 class PostgresStore:
@@ -77,8 +85,8 @@ class PostgresStore:
             yield PostgresUnit(connection, self._audit)
 
     async def prune(self, now: datetime) -> None:
-        """Remove sessions with their tokens a month after their end, counts that are forgotten, request ids that have lapsed, and
-        revocations that refuse nothing any more."""
+        """Remove sessions with their tokens a month after their end, counts that are forgotten, request ids that have lapsed,
+        revocations that refuse nothing any more, second factors that nobody confirmed, and API keys a year after their end."""
         over = now - KEEP_ENDED
         async with self._database.transaction(wake=False) as connection:
             await connection.execute(
@@ -91,3 +99,13 @@ class PostgresStore:
                 delete(idempotency).where(idempotency.c.create_time < now - KEEP_REQUESTS)
             )
             await connection.execute(delete(revocations).where(revocations.c.expire_time < now))
+            await connection.execute(
+                delete(second_factors).where(
+                    second_factors.c.confirm_time.is_(None),
+                    second_factors.c.create_time < now - FORGET_UNCONFIRMED_AFTER,
+                )
+            )
+            gone = now - KEEP_API_KEYS
+            await connection.execute(
+                delete(api_keys).where((api_keys.c.expire_time < gone) | (api_keys.c.revoke_time < gone))
+            )

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.authentication.domain.session import EndReason, Session
-from services.authentication.store.ports import Rotation
+from services.authentication.store.ports import KnownToken, Rotation
 from services.authentication.store.tables import refresh_tokens, sessions
 
 _ROTATE = text("""
@@ -79,6 +79,15 @@ class PostgresSessions:
         rows = await self._connection.execute(query.order_by(sessions.c.id.desc()).limit(limit))
         return [_session(row) for row in rows]
 
+    async def known_token(self, token: bytes) -> KnownToken | None:
+        query = (
+            select(refresh_tokens.c.session_id, sessions.c.user_id, refresh_tokens.c.generation)
+            .join(sessions, sessions.c.id == refresh_tokens.c.session_id)
+            .where(refresh_tokens.c.hash == token)
+        )
+        row = (await self._connection.execute(query)).one_or_none()
+        return None if row is None else KnownToken(row.session_id, row.user_id, row.generation)
+
     async def rotate(self, rotation: Rotation, now: datetime) -> Session | None:
         parameters = {
             "token": rotation.token,
@@ -88,6 +97,25 @@ class PostgresSessions:
             "now": now,
         }
         row = (await self._connection.execute(_ROTATE, parameters)).one_or_none()
+        return None if row is None else _session(row)
+
+    async def retried(self, token: bytes, successor: bytes, since: datetime, now: datetime) -> Session | None:
+        following = refresh_tokens.alias("following")
+        query = (
+            select(sessions)
+            .join(refresh_tokens, refresh_tokens.c.session_id == sessions.c.id)
+            .join(following, following.c.session_id == sessions.c.id)
+            .where(
+                refresh_tokens.c.hash == token,
+                refresh_tokens.c.use_time >= since,
+                following.c.hash == successor,
+                following.c.generation == refresh_tokens.c.generation + 1,
+                following.c.use_time.is_(None),
+                _lives(now),
+            )
+            .with_for_update(of=sessions)
+        )
+        row = (await self._connection.execute(query)).one_or_none()
         return None if row is None else _session(row)
 
     async def end_reused(self, token: bytes, now: datetime) -> Session | None:
@@ -134,6 +162,22 @@ class PostgresSessions:
             statement = statement.where(sessions.c.id != but)
         statement = statement.values(end_time=now, end_reason=reason.value)
         return list((await self._connection.execute(statement.returning(sessions.c.id))).scalars())
+
+    async def lock(self, session_id: str, user_id: str, now: datetime) -> Session | None:
+        query = select(sessions).where(
+            sessions.c.id == session_id, sessions.c.user_id == user_id, _lives(now)
+        )
+        row = (await self._connection.execute(query.with_for_update())).one_or_none()
+        return None if row is None else _session(row)
+
+    async def note_proofs(self, session: Session) -> None:
+        await self._connection.execute(
+            update(sessions)
+            .where(sessions.c.id == session.id)
+            .values(
+                authenticate_time=session.authenticate_time, second_factor_time=session.second_factor_time
+            )
+        )
 
     async def known(self, user_id: str, session_ids: Collection[str]) -> frozenset[str]:
         query = select(sessions.c.id).where(sessions.c.user_id == user_id, sessions.c.id.in_(session_ids))

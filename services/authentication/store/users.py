@@ -4,16 +4,23 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, exists, select, update
+from sqlalchemy import ColumnElement, Row, delete, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.authentication.domain.filters import Comparison, Condition
 from services.authentication.domain.user import ADMIN_ROLE, Credentials, User, UserState
-from services.authentication.store.tables import api_keys, second_factors, users
+from services.authentication.store.tables import second_factors, users
 
-_HIDDEN = ("password_hash", "password_version", "password_expire_time", "tokens_revoke_time")
-_SHOWN = [column for column in users.c if column.name not in _HIDDEN]
+_TOTP_ENROLLED = (
+    exists(select(second_factors.c.user_id))
+    .where(second_factors.c.user_id == users.c.id, second_factors.c.confirm_time.is_not(None))
+    .correlate(users)
+    .label("totp_enrolled")
+)
+_PASSWORD = [users.c.password_hash, users.c.password_version, users.c.password_expire_time]
+_SHOWN = [*(column for column in users.c if column not in set(_PASSWORD)), _TOTP_ENROLLED]
+_CREDENTIALS = [*_SHOWN, *_PASSWORD]
 
 
 class PostgresUsers:
@@ -25,9 +32,11 @@ class PostgresUsers:
     async def any(self) -> bool:
         return bool((await self._connection.execute(select(exists(select(users.c.id))))).scalar_one())
 
-    async def get(self, user_id: str, *, lock: bool = False) -> User | None:
+    async def get(self, user_id: str, *, lock: bool = False, hold: bool = False) -> User | None:
         query = select(*_SHOWN).where(users.c.id == user_id)
-        row = (await self._connection.execute(query.with_for_update() if lock else query)).one_or_none()
+        if lock or hold:
+            query = query.with_for_update(read=hold and not lock)
+        row = (await self._connection.execute(query)).one_or_none()
         return None if row is None else _user(row)
 
     async def credentials_by_name(self, username: str) -> Credentials | None:
@@ -37,7 +46,7 @@ class PostgresUsers:
         return await self._credentials(users.c.id == user_id)
 
     async def _credentials(self, condition: ColumnElement[bool]) -> Credentials | None:
-        row = (await self._connection.execute(select(users).where(condition))).one_or_none()
+        row = (await self._connection.execute(select(*_CREDENTIALS).where(condition))).one_or_none()
         if row is None:
             return None
         return Credentials(_user(row), row.password_hash, row.password_version, row.password_expire_time)
@@ -99,21 +108,10 @@ class PostgresUsers:
         }
         await self._connection.execute(update(users).where(users.c.id == user_id).values(values))
 
-    async def forget_second_factor(self, user_id: str) -> None:
-        await self._connection.execute(delete(second_factors).where(second_factors.c.user_id == user_id))
-
     async def revoke_tokens(self, user_ids: Sequence[str], now: datetime) -> None:
         these = users.c.id.in_(user_ids)
         await self._connection.execute(select(users.c.id).where(these).order_by(users.c.id).with_for_update())
         await self._connection.execute(update(users).where(these).values(tokens_revoke_time=now))
-
-    async def api_keys(self, user_id: str, now: datetime) -> Sequence[str]:
-        query = select(api_keys.c.id).where(_usable(user_id, now))
-        return list((await self._connection.execute(query)).scalars())
-
-    async def revoke_api_keys(self, user_id: str, now: datetime) -> Sequence[str]:
-        statement = update(api_keys).where(_usable(user_id, now)).values(revoke_time=now)
-        return list((await self._connection.execute(statement.returning(api_keys.c.id))).scalars())
 
     async def _if_unchanged(self, user_id: str, password_version: int, values: dict[str, Any]) -> User | None:
         """Write to the user if still active and still with this password; also locks the row against both changing."""
@@ -137,10 +135,6 @@ class PostgresUsers:
             users.c.roles.contains([ADMIN_ROLE]),
         )
         return bool((await self._connection.execute(select(exists(query)))).scalar_one())
-
-
-def _usable(user_id: str, now: datetime) -> ColumnElement[bool]:
-    return and_(api_keys.c.user_id == user_id, api_keys.c.revoke_time.is_(None), api_keys.c.expire_time > now)
 
 
 def _changeable(user: User) -> dict[str, Any]:
@@ -179,4 +173,6 @@ def _user(row: Row[Any]) -> User:
         create_time=row.create_time,
         update_time=row.update_time,
         last_sign_in_time=row.last_sign_in_time,
+        tokens_revoke_time=row.tokens_revoke_time,
+        totp_enrolled=row.totp_enrolled,
     )

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -22,9 +23,10 @@ from gateway.settings import GatewaySettings, Limits
 from gateway.transcoding.schema import Schema
 from tests.integration.gateway.backend import ScriptedBackend, echo_behaviours
 from tests.integration.gateway.conftest import free_port, start_backend, wait_for_port
-from tests.unit.gateway.support import compile_text, echo_set
+from tests.unit.gateway.support import compile_text, echo_set, guest_set
 
 ROOT = Path(__file__).parents[3]
+BROWSER = {"sec-fetch-site": "same-origin"}
 
 
 async def spawn(*arguments: str) -> asyncio.subprocess.Process:
@@ -95,6 +97,51 @@ async def test_a_stop_lets_calls_in_flight_end(tmp_path: Path) -> None:
         assert json.loads(last)["error"]["details"][0]["reason"] == "SHUTTING_DOWN"
         assert (await call).status_code == 200
         assert await asyncio.wait_for(process.wait(), 5) == 0
+    await server.stop(0)
+
+
+async def test_a_defect_is_logged_without_what_the_client_sent(tmp_path: Path) -> None:
+    """A traceback with the values of variables would put cookies, tokens and passwords into a log."""
+    (tmp_path / "set.binpb").write_bytes(echo_set())
+    backend = ScriptedBackend(echo_set())
+
+    class Garbage:
+        def SerializeToString(self) -> bytes:
+            return b"\xff"
+
+    async def garbage(request: Any, context: Any) -> Any:
+        return Garbage()
+
+    backend.behaviours["Download"] = garbage
+    server, port = await start_backend(backend)
+    async with (
+        standalone(tmp_path / "set.binpb", f"127.0.0.1:{port}") as (process, url),
+        httpx.AsyncClient() as client,
+    ):
+        secrets = {"cookie": "guest-refresh=canary-1", "authorization": "Bearer canary-2"}
+        answer = await client.get(f"{url}/api/v1/download/canary-3", headers={**secrets, **BROWSER})
+        assert answer.status_code == 500
+        process.terminate()
+        assert process.stdout is not None
+        output = (await asyncio.wait_for(process.stdout.read(), 15)).decode()
+    incident = answer.json()["message"].rpartition(" ")[2]
+    assert incident in output
+    assert "canary" not in output
+    await server.stop(0)
+
+
+async def test_standalone_takes_nobody_for_a_browser(tmp_path: Path) -> None:
+    """A transcoder for any contract has no sessions to keep: fields stay where they are, whoever asks."""
+    (tmp_path / "set.binpb").write_bytes(guest_set())
+    server, port = await start_backend(ScriptedBackend(guest_set()))
+    async with (
+        standalone(tmp_path / "set.binpb", f"127.0.0.1:{port}") as (_, url),
+        httpx.AsyncClient() as client,
+    ):
+        headers = {"sec-fetch-site": "cross-site", "cookie": "guest-refresh=c"}
+        answer = await client.put(f"{url}/api/v1/look/1", json={}, headers=headers)
+        assert (answer.status_code, answer.json()) == (200, {"id": "1"})
+        assert "set-cookie" not in answer.headers
     await server.stop(0)
 
 

@@ -125,7 +125,7 @@ def test_a_grpc_client_cannot_set_what_the_gateway_vouches_for() -> None:
     """Services trust x-forwarded-for because it comes from here."""
     made, request_id = relayed_metadata(
         [("x-forwarded-for", "6.6.6.6"), ("traceparent", TRACE), ("authorization", "Bearer t"), ("x-data-bin", b"\x01"), ("grpc-x", "1"),
-         ("user-agent", "grpcurl"), ("x-user-agent", "fake"), ("forwarded", "x")],
+         ("user-agent", "grpcurl"), ("x-user-agent", "fake"), ("forwarded", "x"), ("cookie", "c")],
         "10.0.0.1",
     )  # fmt: skip
     assert sorted(made, key=str) == sorted(

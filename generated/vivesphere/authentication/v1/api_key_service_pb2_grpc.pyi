@@ -21,7 +21,8 @@ class ApiKeyServiceStub:
     Not marked idempotent, since a repeat cannot show the key again: with the same `request_id` within 24 hours it answers the
     first key without `key`; the same id with another request answers INVALID_ARGUMENT (IDEMPOTENCY_KEY_REUSED). Errors:
     PERMISSION_DENIED (PERMISSION_MISSING) if the caller does not hold one of the permissions, (SESSION_REQUIRED) when called
-    with an API key; INVALID_ARGUMENT (TIME_IN_PAST).
+    with an API key; INVALID_ARGUMENT (TIME_IN_PAST); FAILED_PRECONDITION (INVALID_STATE) if the caller has as many keys in force
+    as `authentication.api_keys.max_per_user` (default 100) allows.
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.ListApiKeysRequest, _api_key_service_pb2.ListApiKeysResponse]
     """Lists the caller's API keys, newest first, without the keys themselves."""
@@ -45,7 +46,8 @@ class ApiKeyServiceServicer:
         Not marked idempotent, since a repeat cannot show the key again: with the same `request_id` within 24 hours it answers the
         first key without `key`; the same id with another request answers INVALID_ARGUMENT (IDEMPOTENCY_KEY_REUSED). Errors:
         PERMISSION_DENIED (PERMISSION_MISSING) if the caller does not hold one of the permissions, (SESSION_REQUIRED) when called
-        with an API key; INVALID_ARGUMENT (TIME_IN_PAST).
+        with an API key; INVALID_ARGUMENT (TIME_IN_PAST); FAILED_PRECONDITION (INVALID_STATE) if the caller has as many keys in force
+        as `authentication.api_keys.max_per_user` (default 100) allows.
         """
 
     def ListApiKeys(

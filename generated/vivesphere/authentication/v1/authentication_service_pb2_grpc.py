@@ -193,9 +193,9 @@ class AuthenticationServiceServicer:
         """Changes the caller's password and ends the caller's other sessions. The current session goes on with the answered pair, which
         no longer requires a change; the refresh token held before counts as used, the access token lives to its end.
 
-        Errors: UNAUTHENTICATED (LOGIN_FAILED) if `current_password` or `otp` is wrong, which counts as a failed sign-in;
-        RESOURCE_EXHAUSTED (LOGIN_THROTTLED); FAILED_PRECONDITION (PASSWORD_REFUSED) for a common password or the old one;
-        PERMISSION_DENIED (SESSION_REQUIRED).
+        Errors: UNAUTHENTICATED (LOGIN_FAILED) if `current_password` or `otp` is wrong, which counts as a failed sign-in,
+        (SECOND_FACTOR_REQUIRED) if `otp` is missing; RESOURCE_EXHAUSTED (LOGIN_THROTTLED); FAILED_PRECONDITION (PASSWORD_REFUSED) for
+        a common password or the old one; PERMISSION_DENIED (SESSION_REQUIRED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

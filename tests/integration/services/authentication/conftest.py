@@ -25,5 +25,6 @@ async def world(database: Database) -> AsyncIterator[World]:
     """Everything, with a signing key and hashes that cost next to nothing."""
     made = build(database)
     await made.keyring.refresh()
+    await made.server_secret.refresh()
     yield made
     made.hashing.close()

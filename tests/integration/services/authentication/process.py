@@ -28,6 +28,7 @@ from mesh.settings import TlsSettings
 from mesh.status import from_rpc_error
 from vivesphere.authentication.v1 import authentication_service_pb2 as pb
 from vivesphere.authentication.v1 import token_pb2
+from vivesphere.authentication.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from vivesphere.authentication.v1.authentication_service_pb2_grpc import AuthenticationServiceStub
 from vivesphere.authentication.v1.user_service_pb2_grpc import UserServiceStub
 from vivesphere.configuration.v1 import role_pb2, watch_pb2, watch_service_pb2
@@ -60,6 +61,7 @@ class Door:
 
     authentication: AuthenticationServiceStub
     users: UserServiceStub
+    api_keys: ApiKeyServiceStub
 
 
 def bearer(access_token: str, **more: str) -> tuple[tuple[str, str], ...]:
@@ -120,7 +122,9 @@ async def running(engines: EmbeddedMesh, log: Path, **variables: str) -> AsyncIt
         options = (("grpc.ssl_target_name_override", "authentication"), ("grpc.use_local_subchannel_pool", 1))
         credentials = channel_credentials(tls_of(engines, "gateway"))
         async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
-            yield Door(AuthenticationServiceStub(channel), UserServiceStub(channel))
+            yield Door(
+                AuthenticationServiceStub(channel), UserServiceStub(channel), ApiKeyServiceStub(channel)
+            )
     finally:
         await _stop(process)
 

@@ -151,7 +151,7 @@ async def test_a_one_time_password_opens_only_the_own_account_until_it_is_change
     assert known is not None
     assert known.token.roles == ()
     changed = await world.sign_in.change_password(
-        known.user.id, pair.session_id, PASSWORD, Secret("my own password"), CLIENT
+        known.user.id, pair.session_id, PASSWORD, Secret("my own password")
     )
     assert not changed.password_change_required
     known = await world.sessions.introspect(changed.access_token)

@@ -79,7 +79,7 @@ async def test_a_storm_over_shared_lanes_ends_in_answers_and_in_exact_counts(
     await world.user("ann")
     await world.user("bob")
     other = build(database)
-    await other.keyring.refresh()
+    await asyncio.gather(other.keyring.refresh(), other.server_secret.refresh())
     token = Secret((await world.sign_in.sign_in("ann", PASSWORD, CLIENT)).device_token)
     calls = []
     for number in range(60):
@@ -87,7 +87,7 @@ async def test_a_storm_over_shared_lanes_ends_in_answers_and_in_exact_counts(
         name, password = ("ann", "bob")[number // 2 % 2], (WRONG, PASSWORD)[number // 4 % 2]
         client = Client(("192.0.2.7", "192.0.2.8")[number // 8 % 2])
         device = token if number % 5 == 0 else None
-        calls.append(replica.sign_in.sign_in(name, password, client, device))
+        calls.append(replica.sign_in.sign_in(name, password, client, device_token=device))
     answers = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(a, TokenPair | Unauthenticated | ResourceExhausted) for a in answers), answers
     assert {a.reason for a in answers if isinstance(a, ResourceExhausted)} <= {"LOGIN_THROTTLED"}
@@ -98,7 +98,7 @@ async def test_guesses_made_side_by_side_count_too(world: World, database: Datab
     """Forty at once from one address are four: three are free, and the fourth begins the pause."""
     await world.user("ann")
     other = build(database)
-    await other.keyring.refresh()
+    await asyncio.gather(other.keyring.refresh(), other.server_secret.refresh())
     answers = await asyncio.gather(
         *((world, other)[n % 2].sign_in.sign_in("ann", WRONG, CLIENT) for n in range(40)),
         return_exceptions=True,

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from mesh.database import Database
-from mesh.errors import FailedPrecondition, NotFound, PermissionDenied, Unauthenticated
+from mesh.errors import FailedPrecondition, NotFound, PermissionDenied, ResourceExhausted, Unauthenticated
 from mesh.ids import new_id
 from mesh.secret import Secret
 from services.authentication.domain.accounts import NewUser, UserChange
@@ -77,7 +77,7 @@ async def test_a_reset_password_opens_only_its_own_change(world: World, database
         await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     pair = await world.sign_in.sign_in("ann", made.password, CLIENT)
     assert pair.password_change_required
-    changed = await world.sign_in.change_password(ann.id, pair.session_id, made.password, NEW, CLIENT)
+    changed = await world.sign_in.change_password(ann.id, pair.session_id, made.password, NEW)
     assert not changed.password_change_required
     await world.clock.advance(timedelta(hours=25))
     assert not (await world.sign_in.sign_in("ann", NEW, CLIENT)).password_change_required
@@ -97,7 +97,7 @@ async def test_a_one_time_password_is_good_until_it_is_changed_or_lapses(world: 
         await world.sign_in.sign_in("ann", made.password, CLIENT)
     assert lapsed.value.reason == "LOGIN_FAILED"
     with pytest.raises(Unauthenticated):
-        await world.sign_in.change_password(ann.id, pair.session_id, made.password, NEW, CLIENT)
+        await world.sign_in.change_password(ann.id, pair.session_id, made.password, NEW)
 
 
 async def test_who_is_locked_out_and_gets_another_password_need_not_wait(world: World) -> None:
@@ -229,15 +229,15 @@ async def test_a_changed_password_ends_the_other_sessions_in_the_feed_too(world:
     """Whoever knew the old one holds access tokens."""
     ann = await world.user("ann")
     other, own = [await world.sign_in.sign_in("ann", PASSWORD, CLIENT) for _ in range(2)]
-    await world.sign_in.change_password(ann.id, own.session_id, PASSWORD, NEW, CLIENT)
+    await world.sign_in.change_password(ann.id, own.session_id, PASSWORD, NEW)
     assert await feed(world) == [("SESSION", other.session_id)]
 
 
 async def test_a_session_too_many_ends_the_oldest_and_says_so(world: World, database: Database) -> None:
     """A script that signs in for every call must neither fill the disk nor go unnoticed."""
     ann = await world.user("ann")
-    pairs = [await world.sign_in.sign_in("ann", PASSWORD, CLIENT) for _ in range(7)]
-    living = await world.interventions.list_sessions(ann.id, None, 10)
+    pairs = [await world.sign_in.sign_in("ann", PASSWORD, CLIENT) for _ in range(22)]
+    living = await world.interventions.list_sessions(ann.id, None, 50)
     assert [session.id for session in living] == [pair.session_id for pair in reversed(pairs[2:])]
     assert await feed(world) == [("SESSION", pair.session_id) for pair in pairs[:2]]
     assert await events(database, "session.evicted") == [
@@ -278,7 +278,7 @@ async def test_a_password_that_everybody_tries_first_is_not_set(world: World) ->
     ann = await world.user("annabella")
     own = await world.sign_in.sign_in("annabella", PASSWORD, CLIENT)
     with pytest.raises(FailedPrecondition) as refused:
-        await world.sign_in.change_password(ann.id, own.session_id, PASSWORD, Secret("4nn4b3ll4!"), CLIENT)
+        await world.sign_in.change_password(ann.id, own.session_id, PASSWORD, Secret("4nn4b3ll4!"))
     assert (refused.value.reason, refused.value.violations[0].field) == ("PASSWORD_REFUSED", "new_password")
 
 
@@ -287,3 +287,30 @@ async def test_a_given_first_password_that_is_easy_to_guess_does_not_stop_the_st
     first = FirstPassword(Secret("administrator"), one_time=False)
     await FirstUser(world.store, world.hashing, lambda: first, world.clock).ensure()
     await world.sign_in.sign_in("admin", first.password, CLIENT)
+
+
+async def test_unlocking_forgets_wrong_codes_too(world: World) -> None:
+    """Otherwise the next attempt would be delayed all the same, for up to an hour."""
+    ann = await world.enrolled("ann")
+    for _ in range(6):
+        with pytest.raises(Unauthenticated):
+            await world.factors.check(ann.user.id, Secret("000000"))
+    with pytest.raises(ResourceExhausted):
+        await world.factors.check(ann.user.id, Secret("000000"))
+    await world.interventions.unlock(ann.user.id)
+    with pytest.raises(Unauthenticated):
+        await world.factors.check(ann.user.id, Secret("000000"))
+
+
+async def test_a_reset_password_still_needs_the_code(world: World) -> None:
+    """An administrator who sets a password does not get past a second factor that stays."""
+    ann = await world.enrolled("ann")
+    made = await world.interventions.reset_password(ann.user.id, ROOT, disable_totp=False)
+    with pytest.raises(Unauthenticated) as refused:
+        await world.sign_in.sign_in("ann", made.password, CLIENT)
+    assert refused.value.reason == "SECOND_FACTOR_REQUIRED"
+    await world.clock.advance(timedelta(seconds=30))
+    pair = await world.sign_in.sign_in("ann", made.password, CLIENT, world.otp(ann.secret))
+    assert pair.device_token.startswith("vsd_")
+    made = await world.interventions.reset_password(ann.user.id, ROOT, disable_totp=True)
+    await world.sign_in.sign_in("ann", made.password, CLIENT)

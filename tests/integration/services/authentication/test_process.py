@@ -1,6 +1,8 @@
 """The service as a process, over real mutual TLS, on the real engines."""
 
+import base64
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import grpc
 import grpc.aio
@@ -10,6 +12,8 @@ from sqlalchemy import text
 from cli.embedded import EmbeddedMesh
 from mesh.ids import new_id
 from mesh.status import from_rpc_error
+from services.authentication.domain.totp import code, step_at
+from vivesphere.authentication.v1 import api_key_service_pb2 as keys_pb
 from vivesphere.authentication.v1 import authentication_service_pb2 as pb
 from vivesphere.authentication.v1 import user_pb2
 from vivesphere.authentication.v1 import user_service_pb2 as users_pb
@@ -77,7 +81,10 @@ async def test_a_used_refresh_token_ends_the_session(door: Door) -> None:
     pair = await login(door)
     request = pb.RefreshTokenRequest(refresh_token=pair.refresh_token)
     successor = (await door.authentication.RefreshToken(request, timeout=5)).token_pair
-    assert successor.session_id == pair.session_id
+    again = (await door.authentication.RefreshToken(request, timeout=5)).token_pair
+    assert (again.refresh_token, again.session_id) == (successor.refresh_token, pair.session_id)
+    next_request = pb.RefreshTokenRequest(refresh_token=successor.refresh_token)
+    successor = (await door.authentication.RefreshToken(next_request, timeout=5)).token_pair
     with refused("TOKEN_INVALID"):
         await door.authentication.RefreshToken(request, timeout=5)
     with refused("TOKEN_INVALID"):
@@ -241,11 +248,47 @@ async def test_the_last_administrator_cannot_be_disabled(door: Door) -> None:
         )
 
 
-async def test_what_is_not_built_yet_says_so(door: Door) -> None:
-    """In the contract, not in this version."""
+async def test_a_second_factor_is_turned_on_used_and_turned_off(door: Door) -> None:
+    """Sealed by the real vault; the codes are those of the clock on the wall."""
     admin = bearer((await login(door)).access_token)
-    with refused("NOT_IMPLEMENTED"):
-        await door.authentication.EnrollTotp(pb.EnrollTotpRequest(), metadata=admin, timeout=5)
+    request = users_pb.CreateUserRequest(username="careful", password="careful password")
+    await door.users.CreateUser(request, metadata=admin, timeout=5)
+    own = bearer((await login(door, "careful", "careful password")).access_token)
+    made = await door.authentication.EnrollTotp(pb.EnrollTotpRequest(), metadata=own, timeout=5)
+    secret = base64.b32decode(made.secret)
+    otp = code(secret, step_at(datetime.now(UTC)))
+    answer = await door.authentication.ConfirmTotp(pb.ConfirmTotpRequest(otp=otp), metadata=own, timeout=5)
+    sign_in = pb.LoginRequest(username="careful", password="careful password")
+    with refused("SECOND_FACTOR_REQUIRED"):
+        await door.authentication.Login(sign_in, timeout=5)
+    sign_in.otp = otp
+    with refused("LOGIN_FAILED"):
+        await door.authentication.Login(sign_in, timeout=5)
+    sign_in.otp = answer.recovery_codes[0]
+    pair = (await door.authentication.Login(sign_in, timeout=5)).token_pair
+    assert (await read(door, pair.access_token)).second_factor_at is not None
+    off = pb.DisableTotpRequest(otp=answer.recovery_codes[1])
+    await door.authentication.DisableTotp(off, metadata=own, timeout=5)
+    await login(door, "careful", "careful password")
+
+
+async def test_an_api_key_is_made_told_and_revoked(door: Door) -> None:
+    """Shown once; after that it is known by its first characters."""
+    admin = bearer((await login(door)).access_token)
+    request = keys_pb.CreateApiKeyRequest(display_name="ci", permissions=["bots.read"])
+    made = (await door.api_keys.CreateApiKey(request, metadata=admin, timeout=5)).api_key
+    told = await door.authentication.IntrospectToken(
+        pb.IntrospectTokenRequest(token=made.key), metadata=admin, timeout=5
+    )
+    assert (told.active, told.api_key_id, list(told.permissions)) == (True, made.id, ["bots.read"])
+    listed = await door.api_keys.ListApiKeys(keys_pb.ListApiKeysRequest(), metadata=admin, timeout=5)
+    assert [(key.id, key.prefix, key.key) for key in listed.api_keys] == [(made.id, made.key[:12], "")]
+    revoke = keys_pb.RevokeApiKeyRequest(api_key_id=made.id)
+    await door.api_keys.RevokeApiKey(revoke, metadata=admin, timeout=5)
+    told = await door.authentication.IntrospectToken(
+        pb.IntrospectTokenRequest(token=made.key), metadata=admin, timeout=5
+    )
+    assert told == pb.IntrospectTokenResponse(active=False)
 
 
 async def test_sign_ins_are_on_the_trail_with_their_user_and_without_their_password(

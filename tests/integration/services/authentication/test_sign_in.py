@@ -1,5 +1,6 @@
 """Signing in on a real database: one answer for every failure, slowed down, shared by replicas."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -56,7 +57,7 @@ async def test_failures_slow_the_next_attempt_down_for_every_replica(
     """Counted before the password is looked at, in the database: neither parallel guesses nor other replicas help."""
     await world.user("ann")
     other = build(database)
-    await other.keyring.refresh()
+    await asyncio.gather(other.keyring.refresh(), other.server_secret.refresh())
     for replica in (world, other, world, other):
         with pytest.raises(Unauthenticated):
             await replica.sign_in.sign_in(name, WRONG, CLIENT)
@@ -83,7 +84,14 @@ async def test_a_changed_cost_rehashes_at_the_next_sign_in(world: World) -> None
     costly = HashingPool(1, 8, lambda: HashParameters(iterations=2, memory_kib=64, lanes=1))
     prover = Prover(world.store, costly, Rules, world.clock)
     sign_in = SignIn(
-        world.store, prover, world.devices, world.issuer, PasswordPolicy, world.trail, world.clock
+        world.store,
+        prover,
+        world.factors,
+        world.devices,
+        world.issuer,
+        PasswordPolicy,
+        world.trail,
+        world.clock,
     )
     await sign_in.sign_in("ann", PASSWORD, CLIENT)
     async with world.store.read() as unit:
@@ -100,7 +108,7 @@ async def test_changing_the_password_ends_the_other_sessions_only(world: World) 
     other = await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     own = await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     new = Secret("an even better horse")
-    pair = await world.sign_in.change_password(user.id, own.session_id, PASSWORD, new, CLIENT)
+    pair = await world.sign_in.change_password(user.id, own.session_id, PASSWORD, new)
     assert pair.session_id == own.session_id
     for stale in (other, own):
         with pytest.raises(Unauthenticated):
@@ -115,10 +123,10 @@ async def test_a_password_is_not_changed_to_itself_nor_with_a_wrong_one(world: W
     user = await world.user("ann")
     pair = await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     with pytest.raises(Unauthenticated) as wrong:
-        await world.sign_in.change_password(user.id, pair.session_id, WRONG, Secret("whatever else"), CLIENT)
+        await world.sign_in.change_password(user.id, pair.session_id, WRONG, Secret("whatever else"))
     assert wrong.value.reason == "LOGIN_FAILED"
     with pytest.raises(FailedPrecondition) as same:
-        await world.sign_in.change_password(user.id, pair.session_id, PASSWORD, PASSWORD, CLIENT)
+        await world.sign_in.change_password(user.id, pair.session_id, PASSWORD, PASSWORD)
     assert same.value.reason == "PASSWORD_REFUSED"
 
 
@@ -130,6 +138,6 @@ async def test_without_an_open_key_nobody_signs_in_and_nothing_is_counted(databa
         with pytest.raises(Unavailable) as refused:
             await world.sign_in.sign_in("ann", WRONG, CLIENT)
         assert refused.value.reason == "VAULT_UNAVAILABLE"
-    await world.keyring.refresh()
+    await asyncio.gather(world.keyring.refresh(), world.server_secret.refresh())
     await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     world.hashing.close()

@@ -21,7 +21,7 @@ WRONG = Secret("wrong horse battery")
 async def guess(world: World, name: str, client: Client, times: int, device: Secret | None = None) -> None:
     for _ in range(times):
         with pytest.raises(Unauthenticated):
-            await world.sign_in.sign_in(name, WRONG, client, device)
+            await world.sign_in.sign_in(name, WRONG, client, device_token=device)
 
 
 async def besiege(world: World, name: str) -> None:
@@ -44,12 +44,12 @@ async def owner(world: World) -> Secret:
 
 async def test_a_device_gets_a_token_once_and_keeps_it(world: World, owner: Secret) -> None:
     """Only signing in gives one, and a valid one comes back as it was."""
-    again = await world.sign_in.sign_in("ANN", PASSWORD, CLIENT, owner)
+    again = await world.sign_in.sign_in("ANN", PASSWORD, CLIENT, device_token=owner)
     assert again.device_token == owner.reveal()
     new = await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     assert new.device_token not in ("", owner.reveal())
     for useless in (Secret(""), Secret("vsd_nonsense"), Secret(owner.reveal() + "x")):
-        pair = await world.sign_in.sign_in("ann", PASSWORD, CLIENT, useless)
+        pair = await world.sign_in.sign_in("ann", PASSWORD, CLIENT, device_token=useless)
         assert pair.device_token not in ("", useless.reveal())
     assert (await world.sessions.refresh(new.refresh_token, CLIENT)).device_token == ""
     assert owner.reveal() not in repr(again)
@@ -61,7 +61,7 @@ async def test_strangers_delay_an_unknown_device_and_not_a_known_one(world: Worl
     with pytest.raises(ResourceExhausted) as refused:
         await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     assert refused.value.retry_after is not None
-    await world.sign_in.sign_in("ann", PASSWORD, Client("203.0.113.5"), owner)
+    await world.sign_in.sign_in("ann", PASSWORD, Client("203.0.113.5"), device_token=owner)
     with pytest.raises(ResourceExhausted):  # that did not open the door for strangers
         await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     await world.clock.advance(refused.value.retry_after)
@@ -74,19 +74,19 @@ async def test_somebody_else_s_device_is_unknown(world: World, owner: Secret) ->
     hers = Secret((await world.sign_in.sign_in("eve", PASSWORD, CLIENT)).device_token)
     await besiege(world, "ann")
     with pytest.raises(ResourceExhausted):
-        await world.sign_in.sign_in("ann", PASSWORD, CLIENT, hers)
+        await world.sign_in.sign_in("ann", PASSWORD, CLIENT, device_token=hers)
 
 
 async def test_a_known_device_guesses_no_faster(world: World, owner: Secret) -> None:
     """A stolen machine, and a count that only a right password on it takes away."""
     await guess(world, "ann", CLIENT, 4, owner)
     with pytest.raises(ResourceExhausted):
-        await world.sign_in.sign_in("ann", PASSWORD, CLIENT, owner)
+        await world.sign_in.sign_in("ann", PASSWORD, CLIENT, device_token=owner)
     await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     with pytest.raises(ResourceExhausted):
-        await world.sign_in.sign_in("ann", PASSWORD, CLIENT, owner)
+        await world.sign_in.sign_in("ann", PASSWORD, CLIENT, device_token=owner)
     await world.clock.advance(timedelta(seconds=1))
-    await world.sign_in.sign_in("ann", PASSWORD, CLIENT, owner)
+    await world.sign_in.sign_in("ann", PASSWORD, CLIENT, device_token=owner)
     await guess(world, "ann", CLIENT, 4, owner)
 
 
@@ -159,11 +159,11 @@ async def test_strangers_do_not_delay_whoever_changes_their_password(world: Worl
     new = Secret("an even better horse")
     for _ in range(4):
         with pytest.raises(Unauthenticated):
-            await world.sign_in.change_password(ann.id, own.session_id, WRONG, new, CLIENT)
+            await world.sign_in.change_password(ann.id, own.session_id, WRONG, new)
     with pytest.raises(ResourceExhausted):
-        await world.sign_in.change_password(ann.id, own.session_id, PASSWORD, new, CLIENT)
+        await world.sign_in.change_password(ann.id, own.session_id, PASSWORD, new)
     await world.clock.advance(timedelta(seconds=1))
-    await world.sign_in.change_password(ann.id, own.session_id, PASSWORD, new, CLIENT)
+    await world.sign_in.change_password(ann.id, own.session_id, PASSWORD, new)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mesh.identity.keys import parse_jwks
-from mesh.identity.tokens import TokenInvalid, verify
+from mesh.identity.tokens import AccessToken, TokenInvalid, verify
 from mesh.ids import new_id
 from services.authentication.domain.signing import (
     PUBLISHED,
@@ -93,3 +93,26 @@ def test_refresh_tokens_are_256_random_bits_and_kept_as_hashes() -> None:
     assert token.startswith("vsr_")
     assert len(token) == 4 + 43
     assert len(refresh_token_hash(token)) == 32
+
+
+def test_a_token_says_when_a_second_factor_was_proved_and_that_a_password_must_be_changed() -> None:
+    """Every service decides by it; what is not so is absent, so that it has one spelling."""
+    keys = parse_jwks(jwks([KEY]))
+
+    def issued(**claims: object) -> AccessToken:
+        token = Signer(KEY.id, PRIVATE).access_token(
+            user_id="u",
+            session_id="s",
+            token_id="t",
+            roles=(),
+            now=NOW,
+            lifetime=timedelta(minutes=5),
+            **claims,  # type: ignore[arg-type]  # what is under test
+        )
+        return verify(token, keys, NOW.timestamp())
+
+    plain = issued()
+    assert (plain.second_factor_time, plain.password_change_required) == (None, False)
+    told = issued(second_factor_time=NOW, password_change_required=True)
+    assert told.second_factor_time == NOW.replace(microsecond=0)
+    assert told.password_change_required
