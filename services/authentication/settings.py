@@ -150,7 +150,7 @@ ACCOUNT_LONGEST_PAUSE: Final = SettingDefinition(
 )
 ADDRESS_FREE_ATTEMPTS: Final = SettingDefinition(
     key="authentication.throttle.address.free_attempts",
-    default=50,
+    default=100,
     json_schema=_whole(1, 1_000),
     description="Failed sign-ins in a row from one address (IPv6: one /64), to all accounts together, before the next has to wait. More"
     " where many people share one address. A right password takes back only its own count.",
@@ -161,7 +161,7 @@ ADDRESS_LONGEST_PAUSE: Final = SettingDefinition(
     default=300,
     json_schema=_whole(1, 3_600),
     description="Longest wait between failed sign-ins from one address; waits begin at one second and double. It bounds trying a few"
-    " common passwords with many names: 346 guesses a day by default.",
+    " common passwords with many names: 396 guesses a day by default.",
     unit="seconds",
 )
 PAIR_FREE_ATTEMPTS: Final = SettingDefinition(

@@ -56,12 +56,13 @@ class ThrottleRule:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The numbers in force. With these defaults a day lets in at most 110 guesses from one address at one account, 346 from one address
+    """The numbers in force. With these defaults a day lets in at most 110 guesses from one address at one account, 396 from one address
     at all accounts together, and 516 from everywhere at one account; there the last 210 are of the two addresses at most that have
     stopped to count against the account before it was slowed down. The tests prove it."""
 
     account: ThrottleRule = ThrottleRule(10, timedelta(minutes=5))
-    address: ThrottleRule = ThrottleRule(50, timedelta(minutes=5))
+    address: ThrottleRule = ThrottleRule(100, timedelta(minutes=5))
+    """More are free than there are places to hash: many who sign in at once behind one address do not delay each other."""
     pair: ThrottleRule = ThrottleRule(5, timedelta(minutes=15))
     """Also for a known device."""
 
@@ -81,6 +82,7 @@ class Attempts:
     next_time: datetime
 
     def forgotten(self, now: datetime) -> bool:
+        """Whether the last failure is too long ago to count."""
         return now - self.last_time > FORGET_AFTER
 
     def one_more(self, rule: ThrottleRule, now: datetime) -> "Attempts":
