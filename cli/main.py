@@ -37,6 +37,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # their local variables may be secrets
 )
 
+users = typer.Typer(
+    help="Accounts, from the machine itself.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+app.add_typer(users, name="users")
+
 DataDirOption = Annotated[
     Path, typer.Option("--data-dir", envvar="VIVESPHERE_DATA_DIR", help="Where everything is kept.")
 ]
@@ -198,6 +203,22 @@ def demo(
             else:
                 password = password_file.read_text(encoding="utf-8").strip()
             run_against(_console, url, sandbox_url, username, password)
+
+
+@users.command("reset-password")
+def reset_password(
+    username: Annotated[str, typer.Argument(help="Whose password is replaced.")],
+    disable_totp: Annotated[
+        bool, typer.Option("--disable-totp", help="Forget the second factor too.")
+    ] = False,
+    data_dir: DataDirOption = Path(".vivesphere"),
+) -> None:
+    """Replace a password by a one-time password and print it, for a user who is locked out."""
+    from cli.users import reset_password as reset
+
+    with _explained():
+        code = reset(DataDir(data_dir.absolute()), username, disable_totp=disable_totp)
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -68,6 +68,7 @@ class Redactor:
         if (
             LONG_RUN.search(text) is not None
             or "eyj" in lowered
+            or "vsd_" in lowered
             or "vsk_" in lowered
             or "vsr_" in lowered
             or "hvs." in lowered

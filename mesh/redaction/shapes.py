@@ -55,7 +55,7 @@ _BARE_SHAPES = (
     r"\bZXlK[A-Za-z0-9+/_-]{16,}=*",  # the same once more in base64
     r"\bhv[sbr]\.[\w-]{8,}",  # Vault and OpenBao tokens
     r"\b[sbr]\.[A-Za-z0-9]{20,}(?:\.[A-Za-z0-9]+)?\b",  # the older form; OpenBao still makes it
-    r"\bvs[kr]_[A-Za-z0-9_-]{6,}",  # our own API keys and refresh tokens
+    r"\bvs[dkr]_[A-Za-z0-9_-]{6,}",  # our own API keys, refresh tokens and device tokens
     r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16,}\b",  # AWS key ids
     r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9]{20,}\w*",
     r"\bxox[abeoprs]-[\w-]{0,64}[A-Za-z0-9]{20,}|\bsk[_-](?:live|test|ant|proj)[\w-]{10,}|\bAIza[\w-]{30,}|\bpypi-[\w-]{20,}",
@@ -80,4 +80,4 @@ NAMED_LITERALS = (
 """In lower case: a text without any of them holds no named shape."""
 
 LONG_RUN = re.compile(r"[A-Za-z0-9%]{20}")
-"""A bare shape holds one of these, or one of "eyj", "vsk_", "vsr_", "hvs." in lower case."""
+"""A bare shape holds one of these, or one of "eyj", "vsd_", "vsk_", "vsr_", "hvs." in lower case."""

@@ -16,8 +16,10 @@ from services.authentication import settings
 from services.authentication.caller import CallTrail
 from services.authentication.domain.accounts import Accounts
 from services.authentication.domain.api_keys import ApiKeys
+from services.authentication.domain.devices import DeviceTokens
 from services.authentication.domain.first_user import FirstUser
 from services.authentication.domain.hashing import HashingPool
+from services.authentication.domain.interventions import Interventions
 from services.authentication.domain.issuing import Issuer
 from services.authentication.domain.keyring import Keyring
 from services.authentication.domain.proving import Prover
@@ -83,9 +85,11 @@ async def assemble(process: Process) -> None:
     issuer = Issuer(keyring, numbers.lifetimes, clock)
     prover = Prover(store, hashing, numbers.throttle, clock)
     factors = SecondFactors(store, sealer, prover, numbers.factors, trail, clock)
-    sign_in = SignIn(store, prover, factors, issuer, trail, clock)
+    devices, policy = DeviceTokens(lambda: server_secret.key(b"device token")), numbers.password_policy
+    sign_in = SignIn(store, prover, factors, devices, issuer, policy, trail, clock)
     sessions = Sessions(store, keyring, issuer, lambda: server_secret.key(b"refresh token"), trail, clock)
-    accounts = Accounts(store, hashing, trail, clock)
+    accounts = Accounts(store, hashing, policy, trail, clock)
+    interventions = Interventions(store, hashing, policy, trail, clock)
     grants, secret = Grants(process.configuration), process.page_secret()
     request_secret = hmac.digest(secret, b"authentication requests", "sha256")
     process.serve(
@@ -103,7 +107,14 @@ async def assemble(process: Process) -> None:
     )
     process.serve(
         add_UserServiceServicer_to_server,
-        UserServicer(accounts, grants, PageTokens(secret, "authentication.users"), request_secret),
+        UserServicer(
+            accounts,
+            interventions,
+            grants,
+            PageTokens(secret, "authentication.users"),
+            PageTokens(secret, "authentication.user_sessions"),
+            request_secret,
+        ),
     )
     process.serve(
         add_ApiKeyServiceServicer_to_server,

@@ -81,6 +81,7 @@ def token_pair_to_proto(pair: TokenPair) -> token_pb2.TokenPair:
         expires_in=int(pair.expires_in.total_seconds()),
         session_id=pair.session_id,
         password_change_required=pair.password_change_required,
+        device_token=pair.device_token,
     )
 
 
@@ -99,6 +100,7 @@ def user_to_proto(user: User, permissions: Iterable[str] = ()) -> user_pb2.User:
         totp_enrolled=user.totp_enrolled,
         password_change_required=user.password_change_required,
         last_sign_in_time=timestamp(user.last_sign_in_time),
+        throttled_until_time=timestamp(user.throttled_until_time),
         permissions=permissions,
     )
 

@@ -15,7 +15,12 @@ class Grants:
 
     def giver(self, principal: Principal) -> Giver:
         """The caller as one who gives roles. Raises Unavailable (POLICY_NOT_LOADED)."""
-        return Giver(self._held(principal), self._configuration.policy().roles)
+        policy = self._configuration.policy()
+
+        def bound(user_id: str) -> list[str]:
+            return [binding.role_id for binding in policy.bindings.get(user_id, ())]
+
+        return Giver(self._held(principal), policy.roles, bound)
 
     def shown(self, principal: Principal) -> tuple[str, ...]:
         """What the caller holds for the whole fleet, sorted, for display; nothing while configuration was never heard of."""

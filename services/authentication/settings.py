@@ -14,10 +14,10 @@ from mesh.secret import Secret
 from services.authentication.domain.api_key import KeyRules
 from services.authentication.domain.factor import FactorRules
 from services.authentication.domain.first_user import FirstPassword
-from services.authentication.domain.passwords import HashParameters
+from services.authentication.domain.passwords import HashParameters, PasswordPolicy
 from services.authentication.domain.revocation import LONGEST_ACCESS_TOKEN
 from services.authentication.domain.session import Lifetimes
-from services.authentication.domain.throttle import ThrottleRule
+from services.authentication.domain.throttle import Rules, ThrottleRule
 
 
 def _as_secret(value: object) -> object:
@@ -67,8 +67,9 @@ HASH_ITERATIONS: Final = SettingDefinition(
 HASH_MEMORY: Final = SettingDefinition(
     key="authentication.password_hash.memory",
     default=19_456,
-    json_schema=_whole(7_168, 1_048_576),
-    description="Memory of one Argon2id hash. Times the number of hashing threads it is what sign-ins may take of the memory.",
+    json_schema=_whole(7_168, 2_097_152),
+    description="Memory of one Argon2id hash. Times the number of hashing threads it is what sign-ins may take of the memory. RFC 9106"
+    " recommends 2 GiB with 1 pass, or else 64 MiB with 3 passes, both with 4 lanes.",
     unit="KiB",
 )
 HASH_LANES: Final = SettingDefinition(
@@ -106,18 +107,76 @@ SESSION_LIFETIME: Final = SettingDefinition(
     description="A session ends this long after signing in, however busy it is. Holds for sessions that start after the change.",
     unit="seconds",
 )
-THROTTLE_FREE_ATTEMPTS: Final = SettingDefinition(
-    key="authentication.throttle.free_attempts",
+SESSION_MAX_PER_USER: Final = SettingDefinition(
+    key="authentication.session.max_per_user",
+    default=100,
+    json_schema=_whole(1, 10_000),
+    description="Sessions that one user may have at the same time. A sign-in beyond it ends the oldest.",
+    unit="sessions",
+)
+ONE_TIME_LIFETIME: Final = SettingDefinition(
+    key="authentication.one_time_password.lifetime",
+    default=86_400,
+    json_schema=_whole(300, 30 * 86_400),
+    description="How long a one-time password made by ResetPassword is good. It may lie in a mailbox for as long.",
+    unit="seconds",
+)
+CONTEXT_WORDS: Final[SettingDefinition[list[str]]] = SettingDefinition(
+    key="authentication.password.context_words",
+    default=[],
+    json_schema={
+        "type": "array",
+        "maxItems": 100,
+        "items": {"type": "string", "minLength": 3, "maxLength": 64},
+    },
+    description="Words that are no password here, such as the company's name: refused alone, in leet spelling, and with up to four"
+    " digits and signs around them. The names of product and user are refused anyway.",
+)
+ACCOUNT_FREE_ATTEMPTS: Final = SettingDefinition(
+    key="authentication.throttle.account.free_attempts",
     default=10,
-    json_schema=_whole(1, 100),
-    description="Failed sign-ins in a row to one account before the next has to wait. NIST 800-63B allows 100 at most.",
+    json_schema=_whole(2, 100),
+    description="Failed sign-ins in a row to one account, from everywhere together, before the next from an unknown device has to"
+    " wait. One address alone uses up half of them at most. NIST 800-63B allows 100.",
     unit="attempts",
 )
-THROTTLE_LONGEST_PAUSE: Final = SettingDefinition(
-    key="authentication.throttle.longest_pause",
-    default=60,
+ACCOUNT_LONGEST_PAUSE: Final = SettingDefinition(
+    key="authentication.throttle.account.longest_pause",
+    default=300,
     json_schema=_whole(1, 3_600),
-    description="Longest wait between failed sign-ins to one account; waits begin at one second and double.",
+    description="Longest wait between failed sign-ins to one account; waits begin at one second and double. It is what strangers with"
+    " many addresses can delay the owner on an unknown device, and what bounds their guesses: 306 a day by default.",
+    unit="seconds",
+)
+ADDRESS_FREE_ATTEMPTS: Final = SettingDefinition(
+    key="authentication.throttle.address.free_attempts",
+    default=100,
+    json_schema=_whole(1, 1_000),
+    description="Failed sign-ins in a row from one address (IPv6: one /64), to all accounts together, before the next has to wait. More"
+    " where many people share one address. A right password takes back only its own count.",
+    unit="attempts",
+)
+ADDRESS_LONGEST_PAUSE: Final = SettingDefinition(
+    key="authentication.throttle.address.longest_pause",
+    default=300,
+    json_schema=_whole(1, 3_600),
+    description="Longest wait between failed sign-ins from one address; waits begin at one second and double. It bounds trying a few"
+    " common passwords with many names: 396 guesses a day by default.",
+    unit="seconds",
+)
+PAIR_FREE_ATTEMPTS: Final = SettingDefinition(
+    key="authentication.throttle.pair.free_attempts",
+    default=5,
+    json_schema=_whole(1, 100),
+    description="Failed sign-ins in a row to one account from one address, or from one known device, before the next has to wait.",
+    unit="attempts",
+)
+PAIR_LONGEST_PAUSE: Final = SettingDefinition(
+    key="authentication.throttle.pair.longest_pause",
+    default=900,
+    json_schema=_whole(1, 3_600),
+    description="Longest wait between failed sign-ins to one account from one address, or from one known device; waits begin at one"
+    " second and double. It bounds guessing from one place: 110 guesses a day by default.",
     unit="seconds",
 )
 REAUTHENTICATION_MAX_AGE: Final = SettingDefinition(
@@ -168,8 +227,15 @@ DEFINITIONS: Final = (
     ACCESS_TOKEN_LIFETIME,
     SESSION_IDLE_LIFETIME,
     SESSION_LIFETIME,
-    THROTTLE_FREE_ATTEMPTS,
-    THROTTLE_LONGEST_PAUSE,
+    SESSION_MAX_PER_USER,
+    ONE_TIME_LIFETIME,
+    CONTEXT_WORDS,
+    ACCOUNT_FREE_ATTEMPTS,
+    ACCOUNT_LONGEST_PAUSE,
+    ADDRESS_FREE_ATTEMPTS,
+    ADDRESS_LONGEST_PAUSE,
+    PAIR_FREE_ATTEMPTS,
+    PAIR_LONGEST_PAUSE,
     REAUTHENTICATION_MAX_AGE,
     CODE_FREE_ATTEMPTS,
     CODE_FIRST_PAUSE,
@@ -202,13 +268,23 @@ class Numbers:
             access_token=timedelta(seconds=self._value(ACCESS_TOKEN_LIFETIME)),
             idle=timedelta(seconds=self._value(SESSION_IDLE_LIFETIME)),
             session=timedelta(seconds=self._value(SESSION_LIFETIME)),
+            max_per_user=self._value(SESSION_MAX_PER_USER),
         )
 
-    def throttle(self) -> ThrottleRule:
+    def password_policy(self) -> PasswordPolicy:
+        """What new passwords must not be, and how long one-time passwords are good."""
+        words = self._value(CONTEXT_WORDS)
+        return PasswordPolicy(
+            context_words=tuple(words),
+            one_time_lifetime=timedelta(seconds=self._value(ONE_TIME_LIFETIME)),
+        )
+
+    def throttle(self) -> Rules:
         """How failed sign-ins slow down the next."""
-        return ThrottleRule(
-            free_attempts=self._value(THROTTLE_FREE_ATTEMPTS),
-            longest_pause=timedelta(seconds=self._value(THROTTLE_LONGEST_PAUSE)),
+        return Rules(
+            account=self._rule(ACCOUNT_FREE_ATTEMPTS, ACCOUNT_LONGEST_PAUSE),
+            address=self._rule(ADDRESS_FREE_ATTEMPTS, ADDRESS_LONGEST_PAUSE),
+            pair=self._rule(PAIR_FREE_ATTEMPTS, PAIR_LONGEST_PAUSE),
         )
 
     def factors(self) -> FactorRules:
@@ -225,3 +301,6 @@ class Numbers:
     def api_keys(self) -> KeyRules:
         """How many API keys there may be."""
         return KeyRules(max_per_user=self._value(API_KEYS_PER_USER))
+
+    def _rule(self, free: SettingDefinition[int], longest: SettingDefinition[int]) -> ThrottleRule:
+        return ThrottleRule(self._value(free), timedelta(seconds=self._value(longest)))

@@ -1,25 +1,28 @@
 """Accounts, as administrators see them.
 
 Writers of accounts stand in line (`lock_accounts`), so that "at least one active administrator" and "a name once" hold whatever
-happens side by side. Nobody gives a role that grants more than they hold, nor wakes up an account that does.
+happens side by side. Nobody gives a role that grants more than they hold, nor wakes up an account that does. What takes rights away
+is written to the feed of revocations in the same transaction. See `domain.interventions` for accounts in trouble.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from loguru import logger
 
 from mesh.clock import Clock
-from mesh.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from mesh.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from mesh.ids import new_id
 from mesh.secret import Secret
 from services.authentication.domain.filters import Condition
 from services.authentication.domain.hashing import HashingPool
+from services.authentication.domain.interventions import found, revoke
 from services.authentication.domain.names import normalise_new
-from services.authentication.domain.passwords import check_new_password
+from services.authentication.domain.passwords import PasswordPolicy
 from services.authentication.domain.permissions import Giver
 from services.authentication.domain.session import EndReason
+from services.authentication.domain.throttle import account_lane
 from services.authentication.domain.user import User, UserState
 from services.authentication.store.ports import Remembered, Store, Trail, Unit
 
@@ -71,16 +74,25 @@ class UserChange:
 class Accounts:
     """The use cases of administrators."""
 
-    def __init__(self, store: Store, hashing: HashingPool, trail: Trail, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        hashing: HashingPool,
+        policy: Callable[[], PasswordPolicy],
+        trail: Trail,
+        clock: Clock,
+    ) -> None:
         self._store = store
         self._hashing = hashing
+        self._policy = policy
         self._trail = trail
         self._clock = clock
 
     async def create(self, new: NewUser, giver: Giver, key: RequestKey | None) -> User:
-        """A new account. Raises InvalidArgument, NotFound, PermissionDenied, AlreadyExists (USERNAME_TAKEN), ResourceExhausted."""
+        """A new account. Raises InvalidArgument, NotFound, PermissionDenied, AlreadyExists (USERNAME_TAKEN), ResourceExhausted,
+        FailedPrecondition (PASSWORD_REFUSED)."""
         name = normalise_new(new.username)
-        check_new_password(new.password, "password")
+        self._policy().check_new(new.password, "password", name, new.display_name)
         giver.check(new.roles)
         with self._hashing.place() as place:
             password_hash = await place.hash(new.password)
@@ -112,21 +124,24 @@ class Accounts:
         return user
 
     async def get(self, user_id: str) -> User:
-        """The user. Raises NotFound."""
+        """The user, with the delay that strangers have caused. Raises NotFound."""
         async with self._store.read() as unit:
-            return _found(await unit.users.get(user_id))
+            (user,) = await self._throttled(unit, [found(await unit.users.get(user_id))])
+        return user
 
-    async def list(self, conditions: Sequence[Condition], before_id: str | None, limit: int) -> list[User]:
-        """Newest first."""
+    async def list(
+        self, conditions: Sequence[Condition], before_id: str | None, limit: int
+    ) -> Sequence[User]:
+        """Newest first, with the delays that strangers have caused."""
         async with self._store.read() as unit:
-            return await unit.users.list(conditions, before_id, limit)
+            return await self._throttled(unit, await unit.users.list(conditions, before_id, limit))
 
     async def update(self, user_id: str, change: UserChange, giver: Giver) -> User:
         """The user as changed. Raises NotFound, Aborted (ETAG_MISMATCH), FailedPrecondition (LAST_ADMINISTRATOR), PermissionDenied."""
         self._trail.about(f"users/{user_id}")
         async with self._store.transaction() as unit:
             await unit.lock_accounts()
-            before = _found(await unit.users.get(user_id, lock=True))
+            before = found(await unit.users.get(user_id, lock=True))
             after = change.apply(before)
             if after == before:
                 return before
@@ -135,8 +150,7 @@ class Accounts:
             await _keep_an_admin(unit, before, after)
             after = replace(after, version=before.version + 1, update_time=self._clock.now())
             await unit.users.update(after)
-            if after.state is UserState.DISABLED:
-                await unit.sessions.end(user_id, EndReason.USER_DISABLED, after.update_time)
+            await self._take_away(unit, before, after)
         logger.bind(user_id=user_id).info("user changed")
         return after
 
@@ -145,11 +159,33 @@ class Accounts:
         self._trail.about(f"users/{user_id}")
         async with self._store.transaction() as unit:
             await unit.lock_accounts()
-            user = _found(await unit.users.get(user_id, lock=True))
+            user = found(await unit.users.get(user_id, lock=True))
             user.check_etag(etag)
             await _keep_an_admin(unit, user, None)
+            now = self._clock.now()
+            sessions = await unit.sessions.end(user_id, EndReason.USER_DISABLED, now)
+            keys = await unit.api_keys.active(user_id, now)
             await unit.users.delete(user_id)
+            await revoke(unit, now, sessions=sessions, users=[user_id], keys=keys)
         logger.bind(user_id=user_id).info("user deleted")
+
+    async def _take_away(self, unit: Unit, before: User, after: User) -> None:
+        """What a change of the account does to tokens and sessions that were given out before."""
+        now = after.update_time
+        disabled = after.state is UserState.DISABLED and before.state is not UserState.DISABLED
+        if after.roles == before.roles and not disabled:
+            return
+        await unit.users.revoke_tokens([after.id], now)
+        sessions = await unit.sessions.end(after.id, EndReason.USER_DISABLED, now) if disabled else ()
+        keys = await unit.api_keys.active(after.id, now) if disabled else ()
+        await revoke(unit, now, sessions=sessions, users=[after.id], keys=keys)
+
+    async def _throttled(self, unit: Unit, users: Sequence[User]) -> Sequence[User]:
+        """The users with `throttled_until_time`, in one query for all."""
+        now = self._clock.now()
+        counts = await unit.attempts.get([account_lane(user.username) for user in users])
+        until = {lane: count.next_time for lane, count in counts.items() if count.next_time > now}
+        return [replace(user, throttled_until_time=until.get(account_lane(user.username))) for user in users]
 
     @staticmethod
     async def _earlier(unit: Unit, key: RequestKey | None) -> User | None:
@@ -161,13 +197,7 @@ class Accounts:
             raise InvalidArgument(
                 "IDEMPOTENCY_KEY_REUSED", "request_id was used with another request", field="request_id"
             )
-        return _found(await unit.users.get(known.response_id))
-
-
-def _found(user: User | None) -> User:
-    if user is None:
-        raise NotFound("USER_NOT_FOUND", "no such user")
-    return user
+        return found(await unit.users.get(known.response_id))
 
 
 def _given(before: User, after: User) -> tuple[str, ...]:

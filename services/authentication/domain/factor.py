@@ -83,5 +83,5 @@ def binding(user_id: str) -> bytes:
 
 
 def otp_lane(user_id: str) -> bytes:
-    """Key of the lane that counts a user's wrong codes, 32 bytes."""
-    return hashlib.sha256(b"otp\x00" + user_id.encode("ascii")).digest()
+    """Key of the lane that counts a user's wrong codes. Lower than those of passwords, since it is settled before them."""
+    return b"\x00" + hashlib.sha256(b"otp\x00" + user_id.encode("ascii")).digest()

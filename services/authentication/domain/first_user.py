@@ -19,10 +19,11 @@ from mesh.errors import MeshError, Unavailable
 from mesh.ids import new_id
 from mesh.secret import Secret
 from services.authentication.domain.hashing import HashingPool
-from services.authentication.domain.passwords import MAX_PASSWORD_CHARS, MIN_PASSWORD_CHARS
+from services.authentication.domain.passwords import MAX_PASSWORD_CHARS, MIN_PASSWORD_CHARS, guessable
 from services.authentication.domain.user import ADMIN_ROLE, FIRST_USERNAME, Credentials, User, UserState
 from services.authentication.store.ports import Store, Unit
 
+FIRST_DISPLAY_NAME: Final = "Administrator"
 RETRY_INTERVAL: Final = timedelta(seconds=1)
 
 
@@ -82,6 +83,9 @@ class FirstUser:
             raise ValueError(
                 f"the first administrator's password must be {MIN_PASSWORD_CHARS} to {MAX_PASSWORD_CHARS} characters"
             )
+        if guessable(first.password, (FIRST_USERNAME, FIRST_DISPLAY_NAME)) is not None:
+            # Refusing to start would leave an installation without anybody who could set another one.
+            logger.warning("the first administrator's password is easy to guess: sign in and change it")
         with self._hashing.place() as place:
             if unused is not None and await place.verify(first.password, unused.password_hash):
                 return  # another replica, or an earlier start, was given the same
@@ -114,7 +118,7 @@ class FirstUser:
         return User(
             id=new_id(),
             username=FIRST_USERNAME,
-            display_name="Administrator",
+            display_name=FIRST_DISPLAY_NAME,
             email="",
             roles=(ADMIN_ROLE,),
             state=UserState.ACTIVE,

@@ -1,29 +1,75 @@
-"""Proving a password: counted first, then checked, the same way and at the same cost whoever it is."""
+"""Proving a password: counted first, then checked, the same way and at the same cost whoever it is.
+
+`Prover` is the one place that counts and proves. What `prove` gives back was counted as a failure and stays one until the transaction
+that the proof leads to says otherwise:
+
+    attempt = await prover.prove(place, name, found, password, client, device)
+    async with store.transaction() as unit:
+        …
+        await attempt.succeeded(unit)      # after users and sessions, before revocations
+"""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from mesh.clock import Clock
 from mesh.errors import ResourceExhausted, Unauthenticated
 from mesh.secret import Secret
 from services.authentication.domain.hashing import HashingPool, Place
-from services.authentication.domain.throttle import ThrottleRule, account_lane, count
-from services.authentication.domain.user import Credentials, UserState
-from services.authentication.store.ports import Store
+from services.authentication.domain.session import Client
+from services.authentication.domain.throttle import (
+    Counts,
+    Lanes,
+    Rules,
+    device_lanes,
+    stranger_lanes,
+    taken_back,
+    wait,
+)
+from services.authentication.domain.user import Credentials
+from services.authentication.store.ports import AttemptStore, Store, Unit
 
 MESSAGE: Final = "user name and password do not match"
 
 
-class Prover:
-    """Checks passwords. What it counts is taken back by `attempts.clear(lane)` in the transaction that the proof leads to."""
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A password that was right, and the lanes it was counted in."""
 
-    def __init__(
-        self, store: Store, hashing: HashingPool, rule: Callable[[], ThrottleRule], clock: Clock
-    ) -> None:
+    credentials: Credentials
+    lanes: Lanes
+    rules: Rules
+    before: Counts
+    counted: Counts
+
+    async def succeeded(self, unit: Unit) -> None:
+        """Take back what was counted: see `domain.throttle`."""
+        if self.lanes.device:
+            await unit.attempts.forget(self.lanes.device)
+            return
+        await unit.attempts.forget(self.lanes.account)
+        await self._take_back(unit.attempts, self.lanes.address)
+
+    async def _take_back(self, attempts: AttemptStore, lane: bytes) -> None:
+        counted = self.counted[lane]
+        now = (await attempts.lock([lane], counted.last_time))[lane]
+        left = taken_back(now, self.before.get(lane), counted, self.rules.address)
+        if left is None:
+            await attempts.forget(lane)
+        else:
+            await attempts.put({lane: left})
+
+
+class Prover:
+    """Checks passwords."""
+
+    def __init__(self, store: Store, hashing: HashingPool, rules: Callable[[], Rules], clock: Clock) -> None:
         self._store = store
         self._hashing = hashing
-        self._rule = rule
+        self._rules = rules
         self._clock = clock
 
     def place(self) -> AbstractContextManager[Place]:
@@ -31,31 +77,56 @@ class Prover:
         return self._hashing.place()
 
     async def prove(
-        self, place: Place, name: str, credentials: Credentials | None, password: Secret
-    ) -> Credentials:
-        """The credentials if the password is theirs and the user active. `name` is normal; nobody may have it.
+        self,
+        place: Place,
+        name: str,
+        credentials: Credentials | None,
+        password: Secret,
+        client: Client,
+        device: bytes | None,
+    ) -> Attempt:
+        """The attempt if the password is the credentials' and they open the account. `name` is normal; nobody may have it.
 
+        `device` is the known device of this account that the attempt comes from.
         Raises Unauthenticated (LOGIN_FAILED) or ResourceExhausted (LOGIN_THROTTLED).
         """
-        await self._count(account_lane(name))
-        fits = await place.verify(password, credentials.password_hash if credentials else None)
-        if credentials is None or not fits or credentials.user.state is not UserState.ACTIVE:
-            raise login_failed()
-        return credentials
+        lanes = stranger_lanes(name, client.address) if device is None else device_lanes(name, device)
+        return await self._prove(place, lanes, credentials, password)
 
-    async def _count(self, lane: bytes) -> None:
+    async def prove_in_session(
+        self, place: Place, credentials: Credentials, password: Secret, session_id: str
+    ) -> Attempt:
+        """The same for somebody who is signed in: the session is as good as a known device. Raises as `prove` does."""
+        lanes = device_lanes(credentials.user.username, session_id.encode("ascii"))
+        return await self._prove(place, lanes, credentials, password)
+
+    async def _prove(
+        self, place: Place, lanes: Lanes, credentials: Credentials | None, password: Secret
+    ) -> Attempt:
+        rules = self._rules()
+        before, counted = await self._count(lanes, rules)
+        fits = await place.verify(password, credentials.password_hash if credentials else None)
+        if credentials is None or not fits or not credentials.may_sign_in(self._clock.now()):
+            raise login_failed()
+        return Attempt(credentials, lanes, rules, before, counted)
+
+    async def _count(self, lanes: Lanes, rules: Rules) -> tuple[Counts, Counts]:
+        """The lanes before and after one more attempt. Looks before it locks, so that a storm that has to wait writes nothing."""
         now = self._clock.now()
         async with self._store.transaction(concludes=False) as unit:
-            before = await unit.attempts.lock(lane, now)
-            after = count(before, self._rule(), now)
-            if after is not None:
-                await unit.attempts.put(lane, after)
-        if after is None:
-            raise ResourceExhausted(
-                "LOGIN_THROTTLED",
-                "too many failed sign-ins; wait before the next attempt",
-                retry_after=before.next_time - now,
-            )
+            _check(wait(await unit.attempts.get(lanes.keys), now))
+            before = await unit.attempts.lock(lanes.keys, now)
+            _check(wait(before, now))
+            counted = lanes.counted(before, rules, now)
+            await unit.attempts.put(counted)
+        return before, counted
+
+
+def _check(pause: timedelta) -> None:
+    if pause > timedelta():
+        raise ResourceExhausted(
+            "LOGIN_THROTTLED", "too many failed sign-ins; wait before the next attempt", retry_after=pause
+        )
 
 
 def login_failed() -> Unauthenticated:

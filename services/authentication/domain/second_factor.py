@@ -12,7 +12,7 @@ Turning it on or off ends the user's other sessions: whoever got in before is ou
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from loguru import logger
 
@@ -36,12 +36,12 @@ from services.authentication.domain.factor import (
     binding,
     otp_lane,
 )
-from services.authentication.domain.proving import Prover, login_failed
+from services.authentication.domain.proving import Attempt, Prover, login_failed
 from services.authentication.domain.recovery import new_recovery_codes, recovery_code_hash
 from services.authentication.domain.revocation import RevocationKind
 from services.authentication.domain.session import EndReason, Session
 from services.authentication.domain.sessions import token_invalid
-from services.authentication.domain.throttle import account_lane, count
+from services.authentication.domain.throttle import wait
 from services.authentication.domain.user import User, UserState
 from services.authentication.store.ports import Sealer, Store, Trail, Unit
 
@@ -83,9 +83,9 @@ class SecondFactors:
                 raise FailedPrecondition(
                     "INVALID_STATE", "a second factor is in force already; disable it first"
                 )
-            if proved:
+            if proved is not None:
                 await unit.sessions.note_proofs(replace(session, authenticate_time=now))
-                await unit.attempts.clear(account_lane(user.username))
+                await proved.succeeded(unit)
         logger.bind(user_id=user_id).info("second factor waits to be confirmed")
         return Enrolment(
             Secret(totp.base32(secret)), Secret(totp.key_uri(secret, user.username)), factor.forget_time
@@ -129,13 +129,13 @@ class SecondFactors:
         proof = await self._fitting(factor, otp)
         now = self._clock.now()
         async with self._store.transaction() as unit:
-            user, session = await _caller(unit, user_id, session_id, now)
+            _, session = await _caller(unit, user_id, session_id, now)
             if proof is None or not await _use(unit, proof, session_id, now):
                 raise _code_refused()
             await unit.second_factors.delete(user_id)
-            if proved:
-                await unit.attempts.clear(account_lane(user.username))
-            since = now if proved else session.authenticate_time
+            if proved is not None:
+                await proved.succeeded(unit)
+            since = now if proved is not None else session.authenticate_time
             await _changed(unit, replace(session, authenticate_time=since, second_factor_time=None), now)
         logger.bind(user_id=user_id).info("second factor turned off")
 
@@ -176,7 +176,7 @@ class SecondFactors:
         elif not await _use(unit, proof, session.id, now):
             raise login_failed()
         else:
-            await unit.attempts.clear(otp_lane(session.user_id))
+            await unit.attempts.forget(otp_lane(session.user_id))
 
     async def _fitting(self, factor: SecondFactor, otp: Secret) -> Proof | None:
         if totp.looks_like_code(otp.reveal()):
@@ -200,21 +200,18 @@ class SecondFactors:
 
     async def _count(self, user_id: str) -> None:
         """One more attempt, taken back when it succeeds: guesses made side by side count too."""
-        now = self._clock.now()
+        now, lane = self._clock.now(), otp_lane(user_id)
         async with self._store.transaction(concludes=False) as unit:
-            before = await unit.attempts.lock(otp_lane(user_id), now)
-            after = count(before, self._rules().throttle, now)
-            if after is not None:
-                await unit.attempts.put(otp_lane(user_id), after)
-        if after is None:
-            raise ResourceExhausted(
-                "LOGIN_THROTTLED",
-                "too many wrong codes; wait before the next attempt",
-                retry_after=before.next_time - now,
-            )
+            counts = await unit.attempts.lock([lane], now)
+            pause = wait(counts, now)
+            if pause > timedelta():
+                raise ResourceExhausted(
+                    "LOGIN_THROTTLED", "too many wrong codes; wait before the next attempt", retry_after=pause
+                )
+            await unit.attempts.put({lane: counts[lane].one_more(self._rules().throttle, now)})
 
-    async def _reauthenticate(self, user_id: str, session_id: str, password: Secret | None) -> bool:
-        """Whether the password was proved just now; without one, the session's last proof of it must be recent."""
+    async def _reauthenticate(self, user_id: str, session_id: str, password: Secret | None) -> Attempt | None:
+        """The proof of the password just now; without one, the session's last proof of it must be recent."""
         async with self._store.read() as unit:
             session = await unit.sessions.get(session_id, user_id)
             found = await unit.users.credentials(user_id)
@@ -226,10 +223,9 @@ class SecondFactors:
                     "REAUTHENTICATION_REQUIRED",
                     "you signed in too long ago for this; give the password again",
                 )
-            return False
+            return None
         with self._prover.place() as place:
-            await self._prover.prove(place, found.user.username, found, password)
-        return True
+            return await self._prover.prove_in_session(place, found, password, session_id)
 
 
 async def _caller(unit: Unit, user_id: str, session_id: str, now: datetime) -> tuple[User, Session]:
@@ -257,7 +253,7 @@ async def _changed(unit: Unit, session: Session, now: datetime) -> None:
     """What follows when a factor is turned on or off in a session; the session goes on as given. Last in its transaction."""
     await unit.sessions.note_proofs(session)
     ended = await unit.sessions.end(session.user_id, EndReason.SECOND_FACTOR_CHANGED, now, but=session.id)
-    await unit.attempts.clear(otp_lane(session.user_id))
+    await unit.attempts.forget(otp_lane(session.user_id))
     await unit.revocations.add(RevocationKind.SESSION, ended, now)
 
 

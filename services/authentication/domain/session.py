@@ -20,7 +20,9 @@ class EndReason(StrEnum):
     REVOKED = "REVOKED"
     TOKEN_REUSED = "TOKEN_REUSED"  # noqa: S105 - a reason, not a token
     PASSWORD_CHANGED = "PASSWORD_CHANGED"  # noqa: S105 - a reason, not a password
+    PASSWORD_RESET = "PASSWORD_RESET"  # noqa: S105 - a reason, not a password
     USER_DISABLED = "USER_DISABLED"
+    EVICTED = "EVICTED"
     SECOND_FACTOR_CHANGED = "SECOND_FACTOR_CHANGED"
 
 
@@ -33,6 +35,8 @@ class Lifetimes:
     """A session that is not refreshed for so long ends."""
     session: timedelta = timedelta(days=30)
     """A session ends after so long, however busy."""
+    max_per_user: int = 100
+    """Sessions that one user may have; one more ends the oldest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ class TokenPair:
     expires_in: timedelta
     session_id: str
     password_change_required: bool
+    device_token: str = field(default="", repr=False)
+    """Only signing in gives one."""
 
 
 @dataclass(frozen=True, slots=True)

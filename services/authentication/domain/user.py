@@ -38,6 +38,8 @@ class User:
     """Access tokens issued at or before it are refused everywhere."""
     totp_enrolled: bool = False
     """Whether sign-in asks for a second factor."""
+    throttled_until_time: datetime | None = None
+    """Filled where administrators look at accounts; the count of attempts is not part of the account."""
 
     @property
     def etag(self) -> str:
@@ -74,3 +76,10 @@ class Credentials:
     user: User
     password_hash: str
     password_version: int
+    password_expire_time: datetime | None = None
+    """End of a one-time password that somebody else has set."""
+
+    def may_sign_in(self, now: datetime) -> bool:
+        """Whether the right password opens the account at `now`."""
+        lapsed = self.password_expire_time is not None and now >= self.password_expire_time
+        return self.user.state is UserState.ACTIVE and not lapsed

@@ -65,7 +65,11 @@ class AuthenticationServicer(AuthenticationServiceServicer):
 
     async def Login(self, request: pb.LoginRequest, context: ServicerContext) -> pb.LoginResponse:
         pair = await self._sign_in.sign_in(
-            request.username, Secret(request.password), client(), convert.secret(request.otp)
+            request.username,
+            Secret(request.password),
+            client(),
+            convert.secret(request.otp),
+            convert.secret(request.device_token),
         )
         return pb.LoginResponse(token_pair=convert.token_pair_to_proto(pair))
 

@@ -41,6 +41,10 @@ class PostgresApiKeys:
         rows = await self._connection.execute(query.order_by(api_keys.c.id.desc()).limit(limit))
         return [_api_key(row) for row in rows]
 
+    async def active(self, user_id: str, now: datetime) -> Sequence[str]:
+        query = select(api_keys.c.id).where(api_keys.c.user_id == user_id, _active(now))
+        return list((await self._connection.execute(query)).scalars())
+
     async def count_active(self, user_id: str, now: datetime) -> int:
         query = select(func.count()).select_from(api_keys).where(api_keys.c.user_id == user_id, _active(now))
         return int((await self._connection.execute(query)).scalar_one())

@@ -1,14 +1,20 @@
 """Counts of failed sign-ins, and what creates were asked before, in PostgreSQL."""
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Row, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.authentication.domain.throttle import Attempts
 from services.authentication.store.ports import Remembered
 from services.authentication.store.tables import idempotency, sign_in_attempts
+
+_lane = sign_in_attempts.c.lane
+_ABOVE: Final = b"\xff" * 32
+"""More than any key has behind a beginning that somebody asks for."""
 
 
 class PostgresAttempts:
@@ -17,26 +23,42 @@ class PostgresAttempts:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def lock(self, lane: bytes, now: datetime) -> Attempts:
-        # The update that changes nothing locks the row, whether it was there or not.
+    async def get(self, lanes: Collection[bytes]) -> dict[bytes, Attempts]:
+        rows = await self._connection.execute(select(sign_in_attempts).where(_lane.in_(lanes)))
+        return {row.lane: _attempts(row) for row in rows}
+
+    async def lock(self, lanes: Sequence[bytes], now: datetime) -> dict[bytes, Attempts]:
+        # The update that changes nothing locks the row, whether it was there or not; rows are taken in the order of the values.
+        statement = insert(sign_in_attempts).values(
+            [{"lane": lane, "failures": 0, "last_time": now, "next_time": now} for lane in lanes]
+        )
+        statement = statement.on_conflict_do_update(
+            index_elements=["lane"], set_={"lane": statement.excluded.lane}
+        )
+        rows = await self._connection.execute(statement.returning(sign_in_attempts))
+        return {row.lane: _attempts(row) for row in rows}
+
+    async def put(self, counts: Mapping[bytes, Attempts]) -> None:
         statement = (
-            insert(sign_in_attempts)
-            .values(lane=lane, failures=0, last_time=now, next_time=now)
-            .on_conflict_do_update(index_elements=["lane"], set_={"lane": lane})
-            .returning(sign_in_attempts)
-        )
-        row = (await self._connection.execute(statement)).one()
-        return Attempts(row.failures, row.last_time, row.next_time)
-
-    async def put(self, lane: bytes, attempts: Attempts) -> None:
-        await self._connection.execute(
             update(sign_in_attempts)
-            .where(sign_in_attempts.c.lane == lane)
-            .values(failures=attempts.failures, last_time=attempts.last_time, next_time=attempts.next_time)
+            .where(_lane == bindparam("key"))
+            .values(failures=bindparam("count"), last_time=bindparam("last"), next_time=bindparam("next"))
         )
+        values = [
+            {"key": lane, "count": count.failures, "last": count.last_time, "next": count.next_time}
+            for lane, count in counts.items()
+        ]
+        await self._connection.execute(statement, values)
 
-    async def clear(self, lane: bytes) -> None:
-        await self._connection.execute(delete(sign_in_attempts).where(sign_in_attempts.c.lane == lane))
+    async def forget(self, beginning: bytes) -> None:
+        those = select(_lane).where(_lane >= beginning, _lane <= beginning + _ABOVE)
+        locked = (await self._connection.execute(those.order_by(_lane).with_for_update())).scalars().all()
+        if locked:
+            await self._connection.execute(delete(sign_in_attempts).where(_lane.in_(locked)))
+
+
+def _attempts(row: Row[Any]) -> Attempts:
+    return Attempts(row.failures, row.last_time, row.next_time)
 
 
 class PostgresIdempotency:

@@ -1,11 +1,11 @@
 """What the domain needs from a store. The store keeps and finds; it knows no rule.
 
 A `Unit` is one transaction, or one look at the data. Times are given by the caller, so that one clock decides. Locks are taken in the
-order accounts → user → session → token → revocation feed; whoever keeps to it cannot deadlock. A second factor is written only where
-its user is locked.
+order accounts → user → session → token → lanes of attempts → revocation feed; whoever keeps to it cannot deadlock. A second factor is
+written only where its user is locked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -87,6 +87,12 @@ class UserStore(Protocol):
     ) -> User | None:
         """A new password that needs no change; None if user or password have changed meanwhile."""
 
+    async def reset_password(self, user_id: str, password_hash: str, expire: datetime, now: datetime) -> None:
+        """A one-time password that is good until `expire`."""
+
+    async def revoke_tokens(self, user_ids: Sequence[str], now: datetime) -> None:
+        """Remember that access tokens issued until now are revoked. Locks the users; goes with a revocation of the kind USER."""
+
     async def other_active_admin(self, user_id: str) -> bool:
         """Whether somebody else is an active administrator."""
 
@@ -131,6 +137,23 @@ class SessionStore(Protocol):
     ) -> Sequence[str]:
         """End the user's sessions: one, all but one, or all. Ids of those that lived until now."""
 
+    async def known(self, user_id: str, session_ids: Collection[str]) -> frozenset[str]:
+        """Which of these are sessions of the user, living or not."""
+
+    async def end_these(
+        self, user_id: str, session_ids: Collection[str], reason: EndReason, now: datetime
+    ) -> Sequence[str]:
+        """End these sessions of the user. Ids of those that lived until now."""
+
+    async def end_all(self, user_ids: Collection[str], reason: EndReason, now: datetime) -> Sequence[str]:
+        """End every session of these users. Ids of those that lived until now."""
+
+    async def end_oldest(self, user_id: str, keep: int, now: datetime) -> Sequence[str]:
+        """End (EVICTED) the user's living sessions but the newest `keep`. Their ids."""
+
+    async def users_with_living(self, now: datetime) -> Sequence[str]:
+        """Ids of all users who have a living session."""
+
     async def lock(self, session_id: str, user_id: str, now: datetime) -> Session | None:
         """The user's session, kept from other writers until the transaction ends; None if it does not live."""
 
@@ -174,6 +197,9 @@ class ApiKeyStore(Protocol):
     ) -> list[ApiKey]:
         """Newest first, from the one before `before_id`; only those in force at `active_at` if given."""
 
+    async def active(self, user_id: str, now: datetime) -> Sequence[str]:
+        """Ids of the user's keys that are in force."""
+
     async def count_active(self, user_id: str, now: datetime) -> int:
         """How many of the user's keys are in force."""
 
@@ -210,16 +236,19 @@ class KeyStore(Protocol):
 
 
 class AttemptStore(Protocol):
-    """Counts of failed sign-ins by lane."""
+    """Counts of failed sign-ins by lane. Lanes are locked in ascending order of their keys, within a call and from call to call."""
 
-    async def lock(self, lane: bytes, now: datetime) -> Attempts:
-        """The lane's count, locked until the transaction ends; zero failures if there is none."""
+    async def get(self, lanes: Collection[bytes]) -> dict[bytes, Attempts]:
+        """The counts that there are, without locking."""
 
-    async def put(self, lane: bytes, attempts: Attempts) -> None:
-        """Replace the count."""
+    async def lock(self, lanes: Sequence[bytes], now: datetime) -> dict[bytes, Attempts]:
+        """The counts of these lanes, in ascending order, locked until the transaction ends; zero failures where there is none."""
 
-    async def clear(self, lane: bytes) -> None:
-        """Forget the count."""
+    async def put(self, counts: Mapping[bytes, Attempts]) -> None:
+        """Replace the counts of lanes that are locked."""
+
+    async def forget(self, beginning: bytes) -> None:
+        """Forget the counts of all lanes whose keys begin so."""
 
 
 class IdempotencyStore(Protocol):

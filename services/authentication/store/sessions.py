@@ -4,7 +4,7 @@ The rotation is one statement that goes through the session's row: whoever comes
 session, waits there and then finds the token used or the session ended. So nothing is ever given out after an end was committed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -178,6 +178,37 @@ class PostgresSessions:
                 authenticate_time=session.authenticate_time, second_factor_time=session.second_factor_time
             )
         )
+
+    async def known(self, user_id: str, session_ids: Collection[str]) -> frozenset[str]:
+        query = select(sessions.c.id).where(sessions.c.user_id == user_id, sessions.c.id.in_(session_ids))
+        return frozenset((await self._connection.execute(query)).scalars())
+
+    async def end_these(
+        self, user_id: str, session_ids: Collection[str], reason: EndReason, now: datetime
+    ) -> Sequence[str]:
+        return await self._end(
+            and_(sessions.c.user_id == user_id, sessions.c.id.in_(session_ids)), reason, now
+        )
+
+    async def end_all(self, user_ids: Collection[str], reason: EndReason, now: datetime) -> Sequence[str]:
+        return await self._end(sessions.c.user_id.in_(user_ids), reason, now)
+
+    async def end_oldest(self, user_id: str, keep: int, now: datetime) -> Sequence[str]:
+        query = select(sessions.c.id).where(sessions.c.user_id == user_id, _lives(now))
+        surplus = (
+            (await self._connection.execute(query.order_by(sessions.c.id.desc()).offset(keep)))
+            .scalars()
+            .all()
+        )
+        return await self.end_these(user_id, surplus, EndReason.EVICTED, now) if surplus else ()
+
+    async def users_with_living(self, now: datetime) -> Sequence[str]:
+        query = select(sessions.c.user_id).where(_lives(now)).distinct()
+        return list((await self._connection.execute(query)).scalars())
+
+    async def _end(self, those: ColumnElement[bool], reason: EndReason, now: datetime) -> Sequence[str]:
+        statement = update(sessions).where(those, _lives(now)).values(end_time=now, end_reason=reason.value)
+        return list((await self._connection.execute(statement.returning(sessions.c.id))).scalars())
 
     async def _add_token(self, session_id: str, token: bytes, now: datetime) -> None:
         newest = select(func.coalesce(func.max(refresh_tokens.c.generation), 0)).where(

@@ -18,11 +18,9 @@ _TOTP_ENROLLED = (
     .correlate(users)
     .label("totp_enrolled")
 )
-_SHOWN = [
-    *(column for column in users.c if column.name not in ("password_hash", "password_version")),
-    _TOTP_ENROLLED,
-]
-_CREDENTIALS = [*_SHOWN, users.c.password_hash, users.c.password_version]
+_PASSWORD = [users.c.password_hash, users.c.password_version, users.c.password_expire_time]
+_SHOWN = [*(column for column in users.c if column not in set(_PASSWORD)), _TOTP_ENROLLED]
+_CREDENTIALS = [*_SHOWN, *_PASSWORD]
 
 
 class PostgresUsers:
@@ -49,7 +47,9 @@ class PostgresUsers:
 
     async def _credentials(self, condition: ColumnElement[bool]) -> Credentials | None:
         row = (await self._connection.execute(select(*_CREDENTIALS).where(condition))).one_or_none()
-        return None if row is None else Credentials(_user(row), row.password_hash, row.password_version)
+        if row is None:
+            return None
+        return Credentials(_user(row), row.password_hash, row.password_version, row.password_expire_time)
 
     async def list(self, conditions: Sequence[Condition], before_id: str | None, limit: int) -> list[User]:
         query = select(*_SHOWN).where(*(_clause(condition) for condition in conditions))
@@ -91,10 +91,27 @@ class PostgresUsers:
             "password_hash": password_hash,
             "password_version": users.c.password_version + 1,
             "password_change_required": False,
+            "password_expire_time": None,
             "version": users.c.version + 1,
             "update_time": now,
         }
         return await self._if_unchanged(user_id, password_version, values)
+
+    async def reset_password(self, user_id: str, password_hash: str, expire: datetime, now: datetime) -> None:
+        values = {
+            "password_hash": password_hash,
+            "password_version": users.c.password_version + 1,
+            "password_change_required": True,
+            "password_expire_time": expire,
+            "version": users.c.version + 1,
+            "update_time": now,
+        }
+        await self._connection.execute(update(users).where(users.c.id == user_id).values(values))
+
+    async def revoke_tokens(self, user_ids: Sequence[str], now: datetime) -> None:
+        these = users.c.id.in_(user_ids)
+        await self._connection.execute(select(users.c.id).where(these).order_by(users.c.id).with_for_update())
+        await self._connection.execute(update(users).where(these).values(tokens_revoke_time=now))
 
     async def _if_unchanged(self, user_id: str, password_version: int, values: dict[str, Any]) -> User | None:
         """Write to the user if still active and still with this password; also locks the row against both changing."""

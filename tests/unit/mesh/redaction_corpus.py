@@ -7,6 +7,8 @@ JWT = "eyJhbGciOiJFZERTQSIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIxMjMifQ.c2lnbmF0dXJlL
 VAULT = "hvs.CAESIJx7Qm-9wLr0bqk_Y2Zq8TnO1dWc"
 OLD_VAULT = "s.Zx8Kq2LmN4pR6tV8wY0aB2cD"
 PAT = "vsk_0a1B2c3D4e5F6g7H8i9J0kLmNoPqRs1a2b3c"
+DEVICE = "vsd_Gm7Qx2LkT9-vB_4sZ0yWnA"
+REFRESH = "vsr_kP8-wX3_nT6qLm0z"
 BEARER = "AAAAAAAAAAAAAAAAAAAAAMLheAAAAAAA0%2BuSeid%2BULvsea4JtiGRiSDSJSI%3DEUifiRBkKG5E2XzMDjRfl76ZC9Ub0wnz4XsNiRVBChTYbJcE3F"
 OAUTH_TOKEN = "1460323737035677698-pR7Qz4YkVt2mXw9sLb3HcN6dJf8GaE"
 OAUTH_SECRET = "Kq3vT8yXw2bN5mZ7pL9rD4fG6hJ1sA0cVeUiOxQaWsEdR"
@@ -56,6 +58,8 @@ SHAPES: dict[str, tuple[str, str]] = {
     ),
     "own api key": (f"key {PAT} used", PAT),
     "own api key in bytes": (f"b'{PAT}'", PAT),
+    "own refresh token": (f"refreshed {REFRESH} again", REFRESH),
+    "own device token": (f"known by {DEVICE}", DEVICE),
     "aws key id": ("AKIAIOSFODNN7EXAMPLE was refused", "AKIAIOSFODNN7EXAMPLE"),
     "aws secret": ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "wJalrXUtnFEMI"),
     "github token": ("ghp_16C7e42F292c6912E7710c838347Ae178B4a", "ghp_16C7e42F292c6912E7710c838347Ae178B4a"),

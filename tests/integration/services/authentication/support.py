@@ -20,11 +20,13 @@ from services.authentication.domain import totp
 from services.authentication.domain.accounts import Accounts, NewUser
 from services.authentication.domain.api_key import KeyRules
 from services.authentication.domain.api_keys import ApiKeys
+from services.authentication.domain.devices import DeviceTokens
 from services.authentication.domain.factor import FactorRules
 from services.authentication.domain.hashing import HashingPool
+from services.authentication.domain.interventions import Interventions
 from services.authentication.domain.issuing import Issuer
 from services.authentication.domain.keyring import Keyring
-from services.authentication.domain.passwords import HashParameters
+from services.authentication.domain.passwords import HashParameters, PasswordPolicy
 from services.authentication.domain.permissions import Giver
 from services.authentication.domain.proving import Prover
 from services.authentication.domain.revocation import RevocationKind
@@ -33,7 +35,7 @@ from services.authentication.domain.server_secret import ServerSecret
 from services.authentication.domain.session import Client, Lifetimes
 from services.authentication.domain.sessions import Sessions
 from services.authentication.domain.sign_in import SignIn
-from services.authentication.domain.throttle import ThrottleRule
+from services.authentication.domain.throttle import Rules, ThrottleRule
 from services.authentication.domain.tokens import TokenPair
 from services.authentication.domain.user import User
 from services.authentication.store.postgres import PostgresStore
@@ -56,6 +58,11 @@ TABLES = (
 )
 PASSWORD = Secret("correct horse battery")
 CLIENT = Client("192.0.2.7", "test/1")
+RULES = Rules(
+    account=ThrottleRule(6, timedelta(seconds=60)),
+    address=ThrottleRule(50, timedelta(seconds=60)),
+    pair=ThrottleRule(3, timedelta(seconds=60)),
+)
 ROTATION = timedelta(days=30)
 ROOT = Giver(frozenset({"*"}), {"admin": frozenset({"*"}), "viewer": frozenset({"bots.read"})})
 
@@ -120,6 +127,7 @@ class World:
     keyring: Keyring
     server_secret: ServerSecret
     issuer: Issuer
+    devices: DeviceTokens
     sign_in: SignIn
     sessions: Sessions
     accounts: Accounts
@@ -139,6 +147,8 @@ class World:
         secret = base64.b32decode(made.secret.reveal())
         codes = await self.factors.confirm(user.id, pair.session_id, self.otp(secret))
         return Enrolled(user, pair, secret, codes)
+
+    interventions: Interventions
 
     async def user(self, username: str = "ann", *roles: str) -> User:
         """An active user whose password is PASSWORD."""
@@ -215,9 +225,10 @@ def build(database: Database) -> World:
     hashing = HashingPool(2, 400, lambda: cost)
     keyring = Keyring(store, sealer, lambda: ROTATION, clock)
     server_secret = ServerSecret(store, sealer, clock)
-    lifetimes = Lifetimes(idle=timedelta(days=1), session=timedelta(days=3))
+    lifetimes = Lifetimes(idle=timedelta(days=1), session=timedelta(days=3), max_per_user=20)
     issuer = Issuer(keyring, lambda: lifetimes, clock)
-    prover = Prover(store, hashing, lambda: ThrottleRule(free_attempts=3), clock)
+    prover = Prover(store, hashing, lambda: RULES, clock)
+    devices = DeviceTokens(lambda: server_secret.key(b"device token"))
     dials = Dials()
     factors = SecondFactors(store, sealer, prover, lambda: dials.factors, trail, clock)
     return World(
@@ -229,10 +240,12 @@ def build(database: Database) -> World:
         cost=cost,
         keyring=keyring,
         issuer=issuer,
+        devices=devices,
         server_secret=server_secret,
         sessions=Sessions(store, keyring, issuer, lambda: server_secret.key(b"refresh token"), trail, clock),
-        sign_in=SignIn(store, prover, factors, issuer, trail, clock),
-        accounts=Accounts(store, hashing, trail, clock),
+        sign_in=SignIn(store, prover, factors, devices, issuer, PasswordPolicy, trail, clock),
+        accounts=Accounts(store, hashing, PasswordPolicy, trail, clock),
+        interventions=Interventions(store, hashing, PasswordPolicy, trail, clock),
         factors=factors,
         api_keys=ApiKeys(store, lambda: dials.api_keys, trail, clock),
         dials=dials,

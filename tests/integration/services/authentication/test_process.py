@@ -168,6 +168,72 @@ async def test_users_are_made_changed_and_removed_within_the_givers_rights(door:
         await door.users.GetUser(users_pb.GetUserRequest(user_id=clerk.id), metadata=admin, timeout=5)
 
 
+async def test_a_device_is_known_by_the_token_that_its_sign_in_gave(door: Door) -> None:
+    """Only Login sets it, and sends it back as it was."""
+    first = await login(door)
+    assert first.device_token.startswith("vsd_")
+    request = pb.LoginRequest(username="admin", password=PASSWORD, device_token=first.device_token)
+    assert (
+        await door.authentication.Login(request, timeout=10)
+    ).token_pair.device_token == first.device_token
+    request.device_token = "vsd_of_somebody_else"
+    other = (await door.authentication.Login(request, timeout=10)).token_pair
+    assert other.device_token not in ("", first.device_token, request.device_token)
+    refresh = pb.RefreshTokenRequest(refresh_token=first.refresh_token)
+    assert (await door.authentication.RefreshToken(refresh, timeout=5)).token_pair.device_token == ""
+
+
+async def test_an_administrator_helps_whoever_is_locked_out(door: Door) -> None:
+    """Sees the delay, takes it away, gives a one-time password, and ends the sessions."""
+    admin = bearer((await login(door)).access_token)
+    create = users_pb.CreateUserRequest(username="lost", password="lost password")
+    lost = (await door.users.CreateUser(create, metadata=admin, timeout=5)).user
+    own = await login(door, "lost", "lost password")
+    request = pb.LoginRequest(username="lost", password="wrong password")
+    for number in range(12):  # ten are free, from everywhere together
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await door.authentication.Login(
+                request, metadata=(("x-forwarded-for", f"198.51.100.{number}"),), timeout=10
+            )
+    told = from_rpc_error(failed.value)
+    assert (told.code, told.reason) == ("RESOURCE_EXHAUSTED", "LOGIN_THROTTLED")
+    assert told.retry_after is not None
+    seen = await door.users.GetUser(users_pb.GetUserRequest(user_id=lost.id), metadata=admin, timeout=5)
+    assert seen.user.HasField("throttled_until_time")
+    unlock = users_pb.UnlockUserRequest(user_id=lost.id)
+    unlocked = (await door.users.UnlockUser(unlock, metadata=admin, timeout=5)).user
+    assert not unlocked.HasField("throttled_until_time")
+    page = await door.users.ListUserSessions(
+        users_pb.ListUserSessionsRequest(user_id=lost.id), metadata=admin, timeout=5
+    )
+    assert [(session.id, session.current) for session in page.sessions] == [(own.session_id, False)]
+    reset = await door.users.ResetPassword(
+        users_pb.ResetPasswordRequest(user_id=lost.id), metadata=admin, timeout=5
+    )
+    assert reset.HasField("expire_time")
+    again = await login(door, "lost", reset.one_time_password)
+    assert again.password_change_required
+    revoke = users_pb.RevokeUserSessionsRequest(user_id=lost.id, include_api_keys=True)
+    revoked = await door.users.RevokeUserSessions(revoke, metadata=admin, timeout=5)
+    assert (revoked.revoked_sessions, revoked.revoked_api_keys) == (1, 0)
+    with refused("TOKEN_INVALID"):
+        await door.authentication.RefreshToken(
+            pb.RefreshTokenRequest(refresh_token=again.refresh_token), timeout=5
+        )
+
+
+async def test_every_session_can_be_ended_also_one_s_own(door: Door) -> None:
+    """For whoever may administer authentication."""
+    own = await login(door)
+    request = users_pb.RevokeAllSessionsRequest(reason="a lost backup")
+    answer = await door.users.RevokeAllSessions(request, metadata=bearer(own.access_token), timeout=5)
+    assert answer.revoked_sessions >= 1
+    with refused("TOKEN_INVALID"):
+        await door.authentication.RefreshToken(
+            pb.RefreshTokenRequest(refresh_token=own.refresh_token), timeout=5
+        )
+
+
 async def test_the_last_administrator_cannot_be_disabled(door: Door) -> None:
     """Nor by itself."""
     admin = bearer((await login(door)).access_token)

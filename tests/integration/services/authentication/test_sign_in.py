@@ -1,5 +1,6 @@
 """Signing in on a real database: one answer for every failure, slowed down, shared by replicas."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -10,10 +11,10 @@ from mesh.identity.tokens import verify
 from mesh.secret import Secret
 from services.authentication.domain.accounts import UserChange
 from services.authentication.domain.hashing import HashingPool
-from services.authentication.domain.passwords import HashParameters
+from services.authentication.domain.passwords import HashParameters, PasswordPolicy
 from services.authentication.domain.proving import Prover
 from services.authentication.domain.sign_in import SignIn
-from services.authentication.domain.throttle import ThrottleRule
+from services.authentication.domain.throttle import Rules
 from services.authentication.domain.user import UserState
 
 from .support import CLIENT, PASSWORD, ROOT, World, build
@@ -56,7 +57,7 @@ async def test_failures_slow_the_next_attempt_down_for_every_replica(
     """Counted before the password is looked at, in the database: neither parallel guesses nor other replicas help."""
     await world.user("ann")
     other = build(database)
-    await other.keyring.refresh()
+    await asyncio.gather(other.keyring.refresh(), other.server_secret.refresh())
     for replica in (world, other, world, other):
         with pytest.raises(Unauthenticated):
             await replica.sign_in.sign_in(name, WRONG, CLIENT)
@@ -81,8 +82,17 @@ async def test_a_changed_cost_rehashes_at_the_next_sign_in(world: World) -> None
     """Settings reach old accounts without anyone's doing."""
     user = await world.user("ann")
     costly = HashingPool(1, 8, lambda: HashParameters(iterations=2, memory_kib=64, lanes=1))
-    prover = Prover(world.store, costly, ThrottleRule, world.clock)
-    sign_in = SignIn(world.store, prover, world.factors, world.issuer, world.trail, world.clock)
+    prover = Prover(world.store, costly, Rules, world.clock)
+    sign_in = SignIn(
+        world.store,
+        prover,
+        world.factors,
+        world.devices,
+        world.issuer,
+        PasswordPolicy,
+        world.trail,
+        world.clock,
+    )
     await sign_in.sign_in("ann", PASSWORD, CLIENT)
     async with world.store.read() as unit:
         found = await unit.users.credentials(user.id)
@@ -128,6 +138,6 @@ async def test_without_an_open_key_nobody_signs_in_and_nothing_is_counted(databa
         with pytest.raises(Unavailable) as refused:
             await world.sign_in.sign_in("ann", WRONG, CLIENT)
         assert refused.value.reason == "VAULT_UNAVAILABLE"
-    await world.keyring.refresh()
+    await asyncio.gather(world.keyring.refresh(), world.server_secret.refresh())
     await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     world.hashing.close()

@@ -41,6 +41,16 @@ def test_what_is_not_held_may_not_be_given(held: set[str], role: str) -> None:
     assert refused.value.metadata["permission"]
 
 
+def test_who_holds_more_is_out_of_reach() -> None:
+    """Whoever sets somebody's password can sign in as them; roles that are bound to them count as well."""
+    bound = {"carl": ["bots"], "ann": ["admin"]}
+    clerk = Giver(frozenset({"bots.*", "users.write"}), ROLES, lambda user_id: bound[user_id])
+    clerk.check_over("carl", ["reader", "a role that is gone"])
+    for user, roles in (("carl", ["admin"]), ("ann", ["reader"]), ("carl", ["viewer"])):
+        with pytest.raises(PermissionDenied):
+            clerk.check_over(user, roles)
+
+
 def test_a_role_that_does_not_exist_is_named() -> None:
     """A typing error must not make a user who may do nothing."""
     with pytest.raises(NotFound) as refused:
