@@ -3,6 +3,7 @@
 token    CPU of turning an `authorization` header into a principal, for a token seen before and for a new one; beside it PyJWT alone
          with every check it knows, and the bare Ed25519 verification that nobody can do without
 logins   sign-ins per second at the service over mutual TLS, against raw Argon2id with the same parameters on as many threads; aim ≥ 0.9
+out      time from the answer to a sign-out until each of the five services refuses the access token; promised: p99 ≤ 1 s
 storm    p99 of an ordinary authenticated call in quiet and while as many sign-ins as have places wait for a thread; aim ≤ 2 ×
 """
 
@@ -13,25 +14,31 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import grpc.aio
 import jwt
 
 from benchmarks.report import Figure, print_figures
-from benchmarks.startup import PASSWORD
+from benchmarks.startup import PASSWORD, running
 from cli.embedded import EmbeddedMesh
 from mesh.channels import channel_credentials
 from mesh.clock import SystemClock
+from mesh.context import Call
 from mesh.identity.keys import KeySource, parse_jwks
+from mesh.identity.revocations import Revocations
 from mesh.interceptors.access import Authenticator
 from mesh.secret import Secret
 from mesh.settings import TlsSettings
 from services.authentication.domain.passwords import HashParameters, hash_password, verify_password
 from services.authentication.settings import AuthenticationSettings
-from tests.fakes.mesh import Issuer
+from tests.fakes.issuer import Issuer
+from tests.fakes.mesh import KeyDirectory
+from tests.fakes.revocations import Feed
 from vivesphere.authentication.v1 import authentication_service_pb2 as pb
 from vivesphere.authentication.v1 import user_service_pb2
 from vivesphere.authentication.v1.authentication_service_pb2_grpc import AuthenticationServiceStub
@@ -43,6 +50,14 @@ USERS = 24
 LOGINS = 100
 STORM_CALLERS = 48
 """Under the number of places, so that every one of them waits and none is refused."""
+SIGN_OUTS = 100
+EVERYWHERE = {
+    "authentication": "/api/v1/users?pageSize=1",
+    "configuration": "/api/v1/settings?pageSize=1",
+    "secure_bot_data": "/api/v1/bots/0190c6a1-0000-7000-8000-0000000000aa/secrets",
+    "logging": "/api/v1/logs?pageSize=1",
+    "bot_manager": "/api/v1/bots?pageSize=1",
+}
 CALLS = 300
 PACE_SECONDS = 0.02
 MICRO, MILLI = 1e6, 1e3
@@ -66,24 +81,31 @@ async def measure() -> None:
                 names = await _people(door, UserServiceStub(channel))
                 await _logins(door, names)
                 await _storm(door, names)
+    await _out()
 
 
 async def _tokens() -> None:
     issuer, clock = Issuer(), SystemClock()
     keys = KeySource(issuer.jwks, clock)
     await keys.refresh_for(issuer.key_id)
+    revocations = Revocations(Feed(clock).watch, clock, lambda: timedelta(seconds=15))
+    following = asyncio.create_task(revocations.run())
+    while not revocations.loaded:
+        await asyncio.sleep(0.01)
     public = parse_jwks(await issuer.jwks())[issuer.key_id]
     headers = [f"Bearer {issuer.token('operator', jti=f'token-{number}')}" for number in range(TOKENS)]
     samples: dict[str, list[float]] = {"new": [], "seen": [], "pyjwt": [], "ed25519": []}
     for _ in range(ROUNDS):
-        authenticator = Authenticator(keys, clock)
+        authenticator = Authenticator(keys, KeyDirectory(), revocations, clock)
         for kind in ("new", "seen"):
+            calls = [Call("", "", authorization=header) for header in headers]
             began = time.process_time()
-            for header in headers:
-                await authenticator.authenticate(header)
+            for call in calls:
+                await authenticator.authenticate(call)
             samples[kind].append((time.process_time() - began) / TOKENS * MICRO)
         samples["pyjwt"].append(_each(headers, lambda header: _pyjwt(header, public)))
         samples["ed25519"].append(_each(headers, lambda header: _signature(header, public)))
+    following.cancel()
     print_figures(
         f"CPU of one token check in the interceptor ({TOKENS} tokens a round)",
         [
@@ -172,6 +194,52 @@ async def _sign_in_many(door: Any, names: list[str], count: int) -> float:
     began = time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(8)))
     return time.perf_counter() - began
+
+
+async def _out() -> None:
+    """On the whole mesh as `vivesphere up` starts it, seen from outside through the gateway."""
+    worst: list[float] = []
+    by_service: dict[str, list[float]] = {name: [] for name in EVERYWHERE}
+    with tempfile.TemporaryDirectory() as name:
+        async with (
+            running(Path(name) / "data") as up,
+            aiohttp.ClientSession(up.addresses["console"]) as client,
+        ):
+            for _ in range(SIGN_OUTS):
+                body = {"username": "admin", "password": PASSWORD}
+                async with client.post("/api/v1/auth/login", json=body) as answer:
+                    token = (await answer.json())["accessToken"]
+                headers = {"authorization": f"Bearer {token}"}
+                for path in EVERYWHERE.values():
+                    await _until(client, path, headers, refused=False)
+                async with client.post("/api/v1/auth/logout", json={}, headers=headers) as answer:
+                    answer.raise_for_status()
+                began = time.perf_counter()
+
+                async def refused(
+                    service: str, headers: dict[str, str] = headers, began: float = began
+                ) -> float:
+                    await _until(client, EVERYWHERE[service], headers, refused=True)
+                    return (time.perf_counter() - began) * MILLI
+
+                times = await asyncio.gather(*(refused(service) for service in EVERYWHERE))
+                for service, taken in zip(EVERYWHERE, times, strict=True):
+                    by_service[service].append(taken)
+                worst.append(max(times))
+    print_figures(
+        f"From the answer to a sign-out until the access token is refused, {SIGN_OUTS} sign-outs; largest is the p99 at this number",
+        [
+            *(Figure(name, "ms", taken) for name, taken in by_service.items()),
+            Figure("everywhere", "ms", worst),
+        ],
+    )
+
+
+async def _until(client: aiohttp.ClientSession, path: str, headers: dict[str, str], *, refused: bool) -> None:
+    while True:
+        async with client.get(path, headers=headers) as answer:
+            if (answer.status == 401) == refused:
+                return
 
 
 async def _storm(door: Any, names: list[str]) -> None:

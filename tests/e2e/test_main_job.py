@@ -126,7 +126,7 @@ def test_a_setting_changes_and_is_versioned(api: Api) -> None:
     """Settings are typed: a good value makes a revision, a bad one is refused by name."""
     key = "bot_manager.publish.max_attempts"
     before = api.get(f"/api/v1/settings/{key}")
-    changed = api._call("PATCH", f"/api/v1/settings/{key}", {"value": 7, "etag": before["etag"]}, {})
+    changed = api.call("PATCH", f"/api/v1/settings/{key}", {"value": 7, "etag": before["etag"]})
     assert (changed["value"], int(changed["revision"])) == (7, pytest.approx(int(changed["revision"])))
     assert int(changed["revision"]) > int(before.get("revision", 0))
 

@@ -19,7 +19,7 @@ from mesh.errors import ResourceExhausted
 from mesh.secret import Secret
 from services.authentication.domain.passwords import HashParameters, hash_password, verify_password
 
-NICENESS: Final = 5
+NICENESS: Final = 15
 RETRY_AFTER: Final = timedelta(seconds=1)
 
 T = TypeVar("T")

@@ -127,8 +127,12 @@ class Lanes:
 
 
 def wait(counts: Counts, now: datetime) -> timedelta:
-    """How long the slowest of the lanes makes an attempt wait; nothing if none does."""
-    return max((timedelta(), *(attempts.next_time - now for attempts in counts.values())))
+    """How long the slowest of the lanes makes an attempt wait; nothing if none does.
+
+    A lane without a pause delays nobody, also if its last attempt was counted a moment after this one looked at the clock.
+    """
+    pausing = (attempts for attempts in counts.values() if attempts.next_time > attempts.last_time)
+    return max((timedelta(), *(attempts.next_time - now for attempts in pausing)))
 
 
 def taken_back(

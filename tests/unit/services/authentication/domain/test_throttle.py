@@ -51,6 +51,13 @@ def test_one_waits_for_the_slowest_lane() -> None:
     assert wait(counts, NOW + 8 * SECOND) == wait({}, NOW) == timedelta()
 
 
+def test_a_lane_without_a_pause_delays_nobody() -> None:
+    """Two who sign in at once: the one whose count comes second may have looked at the clock first."""
+    later = NOW + timedelta(milliseconds=2)
+    assert wait({b"lane": Attempts(0, later, later)}, NOW) == timedelta()
+    assert wait({b"lane": Attempts(1, later, later)}, NOW) == timedelta()
+
+
 def test_lanes_do_not_show_names_nor_addresses() -> None:
     """People type passwords into the field for the name."""
     lanes = stranger_lanes("hunter2", "192.0.2.7")
