@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from services.authentication.domain.throttle import Attempts
+from services.authentication.domain.user import Credentials
 
 
 class MemoryAttempts:
@@ -37,10 +38,16 @@ class MemoryAttempts:
 
 
 class MemoryStore:
-    """A store that holds attempts and nothing else."""
+    """A store that holds attempts, and accounts by name for those who look them up."""
 
     def __init__(self) -> None:
         self.attempts = MemoryAttempts()
+        self.accounts: dict[str, Credentials] = {}
+        self.users = self
+
+    async def credentials_by_name(self, username: str) -> Credentials | None:
+        """See UserStore."""
+        return self.accounts.get(username)
 
     @asynccontextmanager
     async def transaction(self, *, concludes: bool = True) -> AsyncIterator[Any]:

@@ -71,13 +71,14 @@ class SignIn:
         """
         signer = self._issuer.signer()
         name = normalise(username)
-        with self._prover.place() as place:
-            async with self._store.read() as unit:
-                found = await unit.users.credentials_by_name(name)
+
+        def recognise(found: Credentials | None) -> bytes | None:
             if found is not None:
                 self._trail.about(f"users/{found.user.id}")
-            device = self._devices.known(device_token, found.user.id if found is not None else None)
-            attempt = await self._prover.prove(place, name, found, password, client, device)
+            return self._devices.known(device_token, found.user.id if found is not None else None)
+
+        with self._prover.place() as place:
+            attempt = await self._prover.prove(place, name, password, client, recognise)
             proved = attempt.credentials
             new_hash = await self._fresh_hash(place, proved, password)
         proof = await self._code(attempt, otp)
@@ -95,7 +96,7 @@ class SignIn:
             await unit.revocations.add(RevocationKind.SESSION, evicted, now)
         logger.bind(user_id=user.id, session_id=session.id).info("signed in")
         pair = self._issuer.pair(signer, user, session, token)
-        return replace(pair, device_token=self._devices.token(user.id, device))
+        return replace(pair, device_token=self._devices.token(user.id, attempt.device))
 
     async def change_password(
         self, user_id: str, session_id: str, current: Secret, new: Secret, otp: Secret | None = None

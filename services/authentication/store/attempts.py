@@ -4,17 +4,41 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, delete, select, update
+from sqlalchemy import Row, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.authentication.domain.throttle import Attempts
 from services.authentication.store.ports import Remembered
-from services.authentication.store.tables import idempotency, sign_in_attempts
+from services.authentication.store.tables import idempotency
 
-_lane = sign_in_attempts.c.lane
 _ABOVE: Final = b"\xff" * 32
 """More than any key has behind a beginning that somebody asks for."""
+
+# As text, since a sign-in waits for each of them: statements for any number of lanes would be put together anew each time.
+_GET: Final = text("SELECT * FROM sign_in_attempts WHERE lane = ANY(CAST(:lanes AS bytea[]))")
+# The update that changes nothing locks the row, whether it was there or not; rows are taken in the order of the lanes.
+_LOCK: Final = text("""
+INSERT INTO sign_in_attempts (lane, failures, last_time, next_time)
+SELECT lane, 0, :now, :now FROM unnest(CAST(:lanes AS bytea[])) AS given(lane) ORDER BY lane
+ON CONFLICT (lane) DO UPDATE SET lane = excluded.lane
+RETURNING *
+""")
+_PUT: Final = text("""
+UPDATE sign_in_attempts AS kept
+   SET failures = given.failures, last_time = given.last_time, next_time = given.next_time
+  FROM unnest(
+         CAST(:lanes AS bytea[]), CAST(:failures AS integer[]), CAST(:last_times AS timestamptz[]),
+         CAST(:next_times AS timestamptz[])
+       ) AS given(lane, failures, last_time, next_time)
+ WHERE kept.lane = given.lane
+""")
+_FORGET: Final = text("""
+WITH locked AS (
+  SELECT lane FROM sign_in_attempts WHERE lane BETWEEN :first AND :last ORDER BY lane FOR UPDATE
+)
+DELETE FROM sign_in_attempts AS kept USING locked WHERE kept.lane = locked.lane
+""")
 
 
 class PostgresAttempts:
@@ -24,37 +48,27 @@ class PostgresAttempts:
         self._connection = connection
 
     async def get(self, lanes: Collection[bytes]) -> dict[bytes, Attempts]:
-        rows = await self._connection.execute(select(sign_in_attempts).where(_lane.in_(lanes)))
+        rows = await self._connection.execute(_GET, {"lanes": list(lanes)})
         return {row.lane: _attempts(row) for row in rows}
 
     async def lock(self, lanes: Sequence[bytes], now: datetime) -> dict[bytes, Attempts]:
-        # The update that changes nothing locks the row, whether it was there or not; rows are taken in the order of the values.
-        statement = insert(sign_in_attempts).values(
-            [{"lane": lane, "failures": 0, "last_time": now, "next_time": now} for lane in lanes]
-        )
-        statement = statement.on_conflict_do_update(
-            index_elements=["lane"], set_={"lane": statement.excluded.lane}
-        )
-        rows = await self._connection.execute(statement.returning(sign_in_attempts))
+        rows = await self._connection.execute(_LOCK, {"lanes": list(lanes), "now": now})
         return {row.lane: _attempts(row) for row in rows}
 
     async def put(self, counts: Mapping[bytes, Attempts]) -> None:
-        statement = (
-            update(sign_in_attempts)
-            .where(_lane == bindparam("key"))
-            .values(failures=bindparam("count"), last_time=bindparam("last"), next_time=bindparam("next"))
+        values = counts.values()
+        await self._connection.execute(
+            _PUT,
+            {
+                "lanes": list(counts),
+                "failures": [count.failures for count in values],
+                "last_times": [count.last_time for count in values],
+                "next_times": [count.next_time for count in values],
+            },
         )
-        values = [
-            {"key": lane, "count": count.failures, "last": count.last_time, "next": count.next_time}
-            for lane, count in counts.items()
-        ]
-        await self._connection.execute(statement, values)
 
     async def forget(self, beginning: bytes) -> None:
-        those = select(_lane).where(_lane >= beginning, _lane <= beginning + _ABOVE)
-        locked = (await self._connection.execute(those.order_by(_lane).with_for_update())).scalars().all()
-        if locked:
-            await self._connection.execute(delete(sign_in_attempts).where(_lane.in_(locked)))
+        await self._connection.execute(_FORGET, {"first": beginning, "last": beginning + _ABOVE})
 
 
 def _attempts(row: Row[Any]) -> Attempts:

@@ -73,7 +73,8 @@ class PostgresStore:
 
     @asynccontextmanager
     async def transaction(self, *, concludes: bool = True) -> AsyncIterator[PostgresUnit]:
-        async with self._database.transaction(concludes=concludes) as connection:
+        # What concludes no call has no record in the outbox that somebody would have to be woken for.
+        async with self._database.transaction(concludes=concludes, wake=concludes) as connection:
             unit = PostgresUnit(connection, self._audit)
             yield unit
         if unit.revocations.newest:

@@ -63,7 +63,11 @@ class PostgresSessions:
                 second_factor_time=session.second_factor_time,
             )
         )
-        await self._add_token(session.id, token, session.create_time)
+        await self._connection.execute(
+            insert(refresh_tokens).values(
+                hash=token, session_id=session.id, generation=1, create_time=session.create_time
+            )
+        )
 
     async def get(self, session_id: str, user_id: str) -> Session | None:
         query = select(sessions).where(sessions.c.id == session_id, sessions.c.user_id == user_id)
