@@ -63,6 +63,8 @@ class Proof:
     """A code that fits: the time step of a TOTP, or the hash of what may be a recovery code. Good once it is used up."""
 
     factor: SecondFactor
+    lane: bytes = field(repr=False)
+    """Where the attempt was counted."""
     step: int | None = None
     code_hash: bytes | None = field(default=None, repr=False)
 
@@ -82,6 +84,12 @@ def binding(user_id: str) -> bytes:
     return b"totp:" + user_id.encode("ascii")
 
 
-def otp_lane(user_id: str) -> bytes:
-    """Key of the lane that counts a user's wrong codes. Lower than those of passwords, since it is settled before them."""
-    return b"\x00" + hashlib.sha256(b"otp\x00" + user_id.encode("ascii")).digest()
+def otp_lane(user_id: str, device: bytes | None = None) -> bytes:
+    """Key of the lane that counts a user's wrong codes from a known device, or from anywhere else. Lower than those of passwords,
+    since it is settled before them.
+
+    Who knows the password and guesses codes cannot delay the owner, who has signed in on a device before. The keys of a user's devices
+    begin with the other one, so forgetting that forgets all.
+    """
+    lane = b"\x00" + hashlib.sha256(b"otp\x00" + user_id.encode("ascii")).digest()
+    return lane if device is None else lane + hashlib.sha256(device).digest()[:16]

@@ -50,7 +50,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A password that was right, how it was counted, and the known device that it came from."""
+    """A password that was right, how it was counted, and the known device, or the session, that it came from."""
 
     credentials: Credentials
     counted: Counted
@@ -111,7 +111,7 @@ class Prover:
         lanes = device_lanes(credentials.user.username, session_id.encode("ascii"))
         async with self._store.transaction(concludes=False) as unit:
             counted = await self._count(unit, lanes)
-        return await self._verify(place, counted, credentials, password, None)
+        return await self._verify(place, counted, credentials, password, session_id.encode("ascii"))
 
     async def _verify(
         self,

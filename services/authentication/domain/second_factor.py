@@ -101,7 +101,7 @@ class SecondFactors:
             factor = await unit.second_factors.get(user_id)
         if factor is None or not factor.waits(self._clock.now()):
             raise _nothing_to_confirm()
-        step = await self._matching_step(factor, otp)
+        step = await self._matching_step(factor, otp, otp_lane(user_id, session_id.encode("ascii")))
         if step is None:
             raise _code_refused()
         codes, now = new_recovery_codes(self._random_bytes), self._clock.now()
@@ -126,7 +126,7 @@ class SecondFactors:
         if factor is None or not factor.confirmed:
             raise FailedPrecondition("INVALID_STATE", "there is no second factor to disable")
         proved = await self._reauthenticate(user_id, session_id, password)
-        proof = await self._fitting(factor, otp)
+        proof = await self._fitting(factor, otp, otp_lane(user_id, session_id.encode("ascii")))
         now = self._clock.now()
         async with self._store.transaction() as unit:
             _, session = await _caller(unit, user_id, session_id, now)
@@ -150,14 +150,16 @@ class SecondFactors:
         factor = await unit.second_factors.get(user_id)
         return factor is not None and factor.confirmed
 
-    async def check(self, user_id: str, otp: Secret) -> Proof:
-        """What the code proves, to be used up by `settle`.
+    async def check(self, user_id: str, otp: Secret, device: bytes | None) -> Proof:
+        """What the code proves, to be used up by `settle`. `device` is the known device, or the session, that it comes from.
 
         Raises Unauthenticated (LOGIN_FAILED), ResourceExhausted (LOGIN_THROTTLED), Unavailable.
         """
         async with self._store.read() as unit:
             factor = await unit.second_factors.get(user_id)
-        proof = await self._fitting(factor, otp) if factor is not None and factor.confirmed else None
+        proof = None
+        if factor is not None and factor.confirmed:
+            proof = await self._fitting(factor, otp, otp_lane(user_id, device))
         if proof is None:
             raise login_failed()
         return proof
@@ -176,18 +178,18 @@ class SecondFactors:
         elif not await _use(unit, proof, session.id, now):
             raise login_failed()
         else:
-            await unit.attempts.forget(otp_lane(session.user_id))
+            await unit.attempts.forget(proof.lane)
 
-    async def _fitting(self, factor: SecondFactor, otp: Secret) -> Proof | None:
+    async def _fitting(self, factor: SecondFactor, otp: Secret, lane: bytes) -> Proof | None:
         if totp.looks_like_code(otp.reveal()):
-            step = await self._matching_step(factor, otp)
-            return None if step is None else Proof(factor, step=step)
-        await self._count(factor.user_id)
-        return Proof(factor, code_hash=recovery_code_hash(factor.user_id, otp))
+            step = await self._matching_step(factor, otp, lane)
+            return None if step is None else Proof(factor, lane, step=step)
+        await self._count(lane)
+        return Proof(factor, lane, code_hash=recovery_code_hash(factor.user_id, otp))
 
-    async def _matching_step(self, factor: SecondFactor, otp: Secret) -> int | None:
+    async def _matching_step(self, factor: SecondFactor, otp: Secret, lane: bytes) -> int | None:
         secret = await self._open(factor)
-        await self._count(factor.user_id)
+        await self._count(lane)
         return totp.matching_step(secret, otp.reveal(), self._clock.now())
 
     async def _open(self, factor: SecondFactor) -> bytes:
@@ -198,9 +200,9 @@ class SecondFactors:
             logger.bind(user_id=factor.user_id).error("second factor does not open with this vault")
         raise Unavailable("VAULT_UNAVAILABLE", "the second factor does not open with this vault")
 
-    async def _count(self, user_id: str) -> None:
+    async def _count(self, lane: bytes) -> None:
         """One more attempt, taken back when it succeeds: guesses made side by side count too."""
-        now, lane = self._clock.now(), otp_lane(user_id)
+        now = self._clock.now()
         async with self._store.transaction(concludes=False) as unit:
             counts = await unit.attempts.lock([lane], now)
             pause = wait(counts, now)

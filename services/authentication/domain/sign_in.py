@@ -154,7 +154,7 @@ class SignIn:
         if not user.totp_enrolled:
             return None
         if otp is not None:
-            return await self._factors.check(user.id, otp)
+            return await self._factors.check(user.id, otp, attempt.device)
         if needed:
             # The password was right: that was no failure, whatever comes next.
             async with self._store.transaction(concludes=False) as unit:

@@ -294,12 +294,12 @@ async def test_unlocking_forgets_wrong_codes_too(world: World) -> None:
     ann = await world.enrolled("ann")
     for _ in range(6):
         with pytest.raises(Unauthenticated):
-            await world.factors.check(ann.user.id, Secret("000000"))
+            await world.factors.check(ann.user.id, Secret("000000"), None)
     with pytest.raises(ResourceExhausted):
-        await world.factors.check(ann.user.id, Secret("000000"))
+        await world.factors.check(ann.user.id, Secret("000000"), None)
     await world.interventions.unlock(ann.user.id)
     with pytest.raises(Unauthenticated):
-        await world.factors.check(ann.user.id, Secret("000000"))
+        await world.factors.check(ann.user.id, Secret("000000"), None)
 
 
 async def test_a_reset_password_still_needs_the_code(world: World) -> None:

@@ -91,7 +91,7 @@ async def test_the_codes_of_now_and_just_before_are_good_others_are_not(world: W
     await world.clock.advance(10 * STEP)
     for steps in (1, -2):
         with refused(Unauthenticated, "LOGIN_FAILED"):
-            await world.factors.check(ann.user.id, world.otp(ann.secret, steps))
+            await world.factors.check(ann.user.id, world.otp(ann.secret, steps), None)
     await world.sign_in.sign_in("ann", PASSWORD, CLIENT, world.otp(ann.secret, -1))
     await world.sign_in.sign_in("ann", PASSWORD, CLIENT, world.otp(ann.secret))
     for steps in (0, -1):
@@ -111,7 +111,7 @@ async def test_of_many_with_the_same_code_one_succeeds(world: World, kind: str, 
 
     async def prove() -> bool:
         try:
-            proof = await world.factors.check(ann.user.id, otp)
+            proof = await world.factors.check(ann.user.id, otp, None)
             async with world.store.transaction() as unit:
                 await unit.users.get(ann.user.id, lock=True)
                 await world.factors.settle(unit, session, proof, world.clock.now())
@@ -287,24 +287,40 @@ async def test_wrong_codes_slow_down_the_next_of_this_user_only(world: World) ->
     await world.clock.advance(STEP)
     for _ in range(6):
         with refused(Unauthenticated, "LOGIN_FAILED"):
-            await world.factors.disable(ann.user.id, ann.pair.session_id, wrong_code(world, ann), None)
+            await world.factors.check(ann.user.id, wrong_code(world, ann), None)
     with pytest.raises(ResourceExhausted) as slowed:
-        await world.factors.disable(ann.user.id, ann.pair.session_id, world.otp(ann.secret), None)
+        await world.factors.check(ann.user.id, world.otp(ann.secret), None)
     assert (slowed.value.reason, slowed.value.retry_after) == ("LOGIN_THROTTLED", STEP)
     with pytest.raises(ResourceExhausted):
-        await world.factors.check(ann.user.id, ann.codes[0])
-    await world.factors.disable(bob.user.id, bob.pair.session_id, world.otp(bob.secret), None)
+        await world.factors.check(ann.user.id, ann.codes[0], None)
+    await world.factors.check(bob.user.id, world.otp(bob.secret), None)
     await world.clock.advance(STEP)
     with refused(Unauthenticated, "LOGIN_FAILED"):
-        await world.factors.check(ann.user.id, wrong_code(world, ann))
+        await world.factors.check(ann.user.id, wrong_code(world, ann), None)
     with pytest.raises(ResourceExhausted) as slowed:
-        await world.factors.check(ann.user.id, world.otp(ann.secret))
+        await world.factors.check(ann.user.id, world.otp(ann.secret), None)
     assert slowed.value.retry_after == 2 * STEP
     await world.clock.advance(2 * STEP)
     await world.sign_in.sign_in("ann", PASSWORD, CLIENT, world.otp(ann.secret))
     for _ in range(5):
         with refused(Unauthenticated, "LOGIN_FAILED"):
-            await world.factors.check(ann.user.id, wrong_code(world, ann))
+            await world.factors.check(ann.user.id, wrong_code(world, ann), None)
+
+
+async def test_who_guesses_codes_delays_neither_known_devices_nor_sessions(world: World) -> None:
+    """Whoever has the password could otherwise keep the owner out for an hour at a time."""
+    ann = await world.enrolled()
+    await world.clock.advance(STEP)
+    device = Secret((await world.sign_in.sign_in("ann", PASSWORD, CLIENT, ann.codes[0])).device_token)
+    for _ in range(6):
+        with refused(Unauthenticated, "LOGIN_FAILED"):
+            await world.factors.check(ann.user.id, wrong_code(world, ann), None)
+    with refused(ResourceExhausted, "LOGIN_THROTTLED"):
+        await world.factors.check(ann.user.id, world.otp(ann.secret), None)
+    await world.sign_in.sign_in("ann", PASSWORD, CLIENT, world.otp(ann.secret), device)
+    with refused(ResourceExhausted, "LOGIN_THROTTLED"):
+        await world.factors.check(ann.user.id, ann.codes[1], None)
+    await world.factors.disable(ann.user.id, ann.pair.session_id, ann.codes[1], PASSWORD)
 
 
 async def test_the_first_code_cannot_be_guessed_either(world: World) -> None:
@@ -375,7 +391,7 @@ async def test_a_code_of_a_factor_that_was_replaced_meanwhile_is_refused(world: 
     ann = await world.enrolled()
     session = await session_of(world, ann.user.id, ann.pair.session_id)
     await world.clock.advance(STEP)
-    proof = await world.factors.check(ann.user.id, world.otp(ann.secret))
+    proof = await world.factors.check(ann.user.id, world.otp(ann.secret), None)
     await world.factors.disable(ann.user.id, session.id, ann.codes[0], None)
     made = await world.factors.enroll(ann.user.id, session.id, None)
     new = base64.b32decode(made.secret.reveal())
@@ -415,7 +431,7 @@ async def test_another_vault_than_the_one_that_sealed_is_as_good_as_away(world: 
 
     world.sealer.open = mismatch  # type: ignore[method-assign]  # a vault that answers no
     with refused(Unavailable, "VAULT_UNAVAILABLE"):
-        await world.factors.check(ann.user.id, world.otp(ann.secret))
+        await world.factors.check(ann.user.id, world.otp(ann.secret), None)
 
 
 async def test_only_a_living_session_of_an_active_user_changes_a_factor(world: World) -> None:
