@@ -8,8 +8,6 @@ A key set is taken whole or not at all: one entry that is not exactly an Ed25519
 """
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Final
@@ -19,7 +17,8 @@ from loguru import logger
 
 from mesh.clock import Clock
 from mesh.errors import MeshError, Unavailable
-from mesh.identity.strict import decode_base64url, encode_base64url, read_object
+from mesh.identity.strict import decode_base64url, read_object
+from mesh.identity.thumbprint import thumbprint
 from mesh.tasks import pause_or_stop
 from vivesphere.authentication.v1.revocation_pb2 import REVOCATION_KIND_SIGNING_KEY, Revocation
 
@@ -63,13 +62,6 @@ def parse_jwks(document: bytes) -> dict[str, Ed25519PublicKey]:
     if len(keys) != len(entries):
         raise ValueError("a key twice")
     return keys
-
-
-def thumbprint(public_key: bytes) -> str:
-    """RFC 7638 thumbprint of an Ed25519 key (RFC 8037 section 2): the only `kid` it may have, so no key can take another's name."""
-    members = {"crv": "Ed25519", "kty": "OKP", "x": encode_base64url(public_key)}
-    canonical = json.dumps(members, sort_keys=True, separators=(",", ":"))
-    return encode_base64url(hashlib.sha256(canonical.encode()).digest())
 
 
 def _parse_key(entry: Any) -> tuple[str, Ed25519PublicKey]:

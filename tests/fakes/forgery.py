@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mesh.identity.api_keys import PREFIX, new_api_key
-from mesh.identity.keys import thumbprint
+from mesh.identity.thumbprint import thumbprint
 
 USER = "0190c6a1-0000-7000-8000-0000000000f0"
 ORDER = 2**252 + 27742317777372353535851937790883648493

@@ -6,8 +6,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mesh.identity.keys import thumbprint
 from mesh.identity.strict import encode_base64url
+from mesh.identity.thumbprint import thumbprint
 
 
 class Issuer:

@@ -20,6 +20,7 @@ from loguru import logger
 
 from mesh.clock import Clock
 from mesh.errors import InvalidArgument, MeshError, Unavailable
+from mesh.identity.thumbprint import thumbprint
 from mesh.tasks import pause_or_stop
 from services.authentication.domain.events import KEY_MADE, KEY_ROTATED, Event
 from services.authentication.domain.revocation import RevocationKind
@@ -31,7 +32,6 @@ from services.authentication.domain.signing import (
     due,
     jwks,
     private_bytes,
-    thumbprint,
 )
 from services.authentication.domain.tokens import Signer
 from services.authentication.store.ports import Sealer, Store, Unit

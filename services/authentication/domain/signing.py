@@ -9,8 +9,6 @@ A key's id is its RFC 7638 thumbprint, so nobody can give one key another's name
 the key set knows it; a RETIRING key stays published until the last token that any replica can have signed with it has ended.
 """
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -20,6 +18,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from mesh.identity.strict import encode_base64url
 from services.authentication.domain.revocation import LONGEST_ACCESS_TOKEN
 
 JWKS_CONTENT_TYPE: Final = "application/jwk-set+json"
@@ -97,14 +96,6 @@ def due(keys: Iterable[SigningKey], interval: timedelta, now: datetime) -> Due:
     return Due(tuple(changed), make_for)
 
 
-def thumbprint(public_key: bytes) -> str:
-    """RFC 7638 thumbprint of an Ed25519 key (RFC 8037 section 2): base64url of SHA-256, 43 characters."""
-    members = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(public_key)}
-    return _base64url(
-        hashlib.sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest()
-    )
-
-
 def jwks(keys: Iterable[SigningKey]) -> bytes:
     """The published keys as a JSON Web Key Set (RFC 7517), oldest first."""
     published = sorted(
@@ -117,7 +108,7 @@ def jwks(keys: Iterable[SigningKey]) -> bytes:
             "use": "sig",
             "alg": "EdDSA",
             "kid": key.id,
-            "x": _base64url(key.public_key),
+            "x": encode_base64url(key.public_key),
         }
         for key in published
     ]
@@ -132,7 +123,3 @@ def private_bytes(key: Ed25519PrivateKey) -> bytes:
 def binding(key_id: str) -> bytes:
     """What ties a sealed private key to its row: given when sealing, required when opening."""
     return b"signing-key:" + key_id.encode("ascii")
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

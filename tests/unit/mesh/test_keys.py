@@ -9,8 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mesh.errors import Unavailable
-from mesh.identity.keys import FIELD_PRIME, SMALL_ORDER, KeySource, parse_jwks, thumbprint
+from mesh.identity.keys import FIELD_PRIME, SMALL_ORDER, KeySource, parse_jwks
 from mesh.identity.strict import encode_base64url
+from mesh.identity.thumbprint import thumbprint
 from tests.fakes.clock import ManualClock, settle
 
 

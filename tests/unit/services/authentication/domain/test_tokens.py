@@ -7,6 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mesh.identity.keys import parse_jwks
+from mesh.identity.thumbprint import thumbprint
 from mesh.identity.tokens import AccessToken, TokenInvalid, verify
 from mesh.ids import new_id
 from services.authentication.domain.signing import (
@@ -15,7 +16,6 @@ from services.authentication.domain.signing import (
     KeyState,
     SigningKey,
     jwks,
-    thumbprint,
 )
 from services.authentication.domain.tokens import Signer, new_refresh_token, refresh_token_hash
 
