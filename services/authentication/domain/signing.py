@@ -97,6 +97,12 @@ def due(keys: Iterable[SigningKey], interval: timedelta, now: datetime) -> Due:
     return Due(tuple(changed), make_for)
 
 
+def given_up(key: SigningKey, now: datetime) -> SigningKey:
+    """The key, retired before its time. One that waited for its turn never gets it."""
+    activate = None if key.state is KeyState.NEXT else key.activate_time
+    return replace(key, state=KeyState.RETIRED, activate_time=activate, retire_time=now)
+
+
 def thumbprint(public_key: bytes) -> str:
     """RFC 7638 thumbprint of an Ed25519 key (RFC 8037 section 2): base64url of SHA-256, 43 characters."""
     members = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(public_key)}

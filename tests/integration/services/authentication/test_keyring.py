@@ -140,6 +140,15 @@ async def test_a_key_that_is_given_up_is_out_at_once(world: World) -> None:
     assert set(await revoked(world)) == {(RevocationKind.SIGNING_KEY, key_id) for key_id in before}
 
 
+async def test_a_key_that_is_given_up_before_its_turn_says_that_it_never_signs(world: World) -> None:
+    """A time in the future would promise what will not happen."""
+    await world.keyring.rotate()
+    (waiting,) = [key.id for key in world.keyring._keys if key.state is KeyState.NEXT]
+    answered = {key.id: key for key in await world.keyring.give_up()}
+    assert answered[waiting].activate_time is None
+    assert [key.activate_time is None for key in answered.values()].count(True) == 1
+
+
 async def test_with_the_vault_away_a_rotation_changes_nothing(world: World) -> None:
     """Half a rotation would leave a key that nobody can sign with."""
     before = world.keyring.signer()
