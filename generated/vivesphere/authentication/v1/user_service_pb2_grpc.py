@@ -140,8 +140,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResetPassword(self, request, context):
-        """Replaces a user's password by a generated one-time password and ends the user's sessions. The second factor stays unless
-        `disable_totp` is set. Administrators never choose the password of others.
+        """Replaces a user's password by a generated one-time password, ends the user's sessions and forgets the failed sign-ins. The
+        second factor stays unless `disable_totp` is set. Nobody chooses the password that another user goes on with.
 
         Not idempotent: every call makes another password. Errors: NOT_FOUND (USER_NOT_FOUND), PERMISSION_DENIED (PERMISSION_MISSING)
         if the user holds more than the caller.

@@ -42,8 +42,8 @@ class UserServiceStub:
     Errors: NOT_FOUND (USER_NOT_FOUND), ABORTED (ETAG_MISMATCH), FAILED_PRECONDITION (LAST_ADMINISTRATOR).
     """
     ResetPassword: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ResetPasswordRequest, _user_service_pb2.ResetPasswordResponse]
-    """Replaces a user's password by a generated one-time password and ends the user's sessions. The second factor stays unless
-    `disable_totp` is set. Administrators never choose the password of others.
+    """Replaces a user's password by a generated one-time password, ends the user's sessions and forgets the failed sign-ins. The
+    second factor stays unless `disable_totp` is set. Nobody chooses the password that another user goes on with.
 
     Not idempotent: every call makes another password. Errors: NOT_FOUND (USER_NOT_FOUND), PERMISSION_DENIED (PERMISSION_MISSING)
     if the user holds more than the caller.
@@ -119,8 +119,8 @@ class UserServiceServicer:
         request: _user_service_pb2.ResetPasswordRequest,
         context: _aio.ServicerContext[_user_service_pb2.ResetPasswordRequest, _abc.Awaitable[_user_service_pb2.ResetPasswordResponse]],
     ) -> _abc.Awaitable[_user_service_pb2.ResetPasswordResponse]:
-        """Replaces a user's password by a generated one-time password and ends the user's sessions. The second factor stays unless
-        `disable_totp` is set. Administrators never choose the password of others.
+        """Replaces a user's password by a generated one-time password, ends the user's sessions and forgets the failed sign-ins. The
+        second factor stays unless `disable_totp` is set. Nobody chooses the password that another user goes on with.
 
         Not idempotent: every call makes another password. Errors: NOT_FOUND (USER_NOT_FOUND), PERMISSION_DENIED (PERMISSION_MISSING)
         if the user holds more than the caller.
