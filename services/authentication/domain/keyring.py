@@ -122,6 +122,8 @@ class Keyring:
             for key in retired:
                 await unit.keys.update(key)
             await unit.keys.insert(made)
+            await unit.note(Event(KEY_MADE, f"signingKeys/{made.id}"))
+            await unit.note(Event(KEY_ROTATED, f"signingKeys/{made.id}"))
             await unit.revocations.add(RevocationKind.SIGNING_KEY, [key.id for key in retired], now)
         logger.bind(key_id=made.id, retired=len(retired)).warning("signing keys given up")
         self._opened[made.id] = signer
