@@ -183,10 +183,10 @@ def _made_of(good: str) -> Iterator[Forged]:
         yield Forged("JWT-008", f"with {before!r} before it", f"{before}{good}")
     yield Forged("JWT-008", "in quotes", f'"{good}"')
     for place, part in enumerate((head, body)):
-        parts = [head, body, signature]
+        segments = [head, body, signature]
         for pad in ("=", "=="):
-            parts[place] = part + pad
-            yield Forged("JWT-008", f"part {place} padded with {pad}", ".".join(parts))
+            segments[place] = part + pad
+            yield Forged("JWT-008", f"part {place} padded with {pad}", ".".join(segments))
     for step in (1, 2, 3):
         spare = signature[:-1] + _ALPHABET[_ALPHABET.index(signature[-1]) + step]
         yield Forged("JWT-011", f"spare bits of the real signature, {step}", f"{head}.{body}.{spare}")

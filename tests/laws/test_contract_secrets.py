@@ -28,7 +28,7 @@ ASKED_FOR_BY_X = {
 
 
 def methods(service: str) -> Iterator[MethodDescriptor]:
-    pool: Any = descriptor_pool.Default()  # type: ignore[no-untyped-call]
+    pool: Any = descriptor_pool.Default()
     for name in services_of(service):
         yield from pool.FindServiceByName(name).methods
 

@@ -394,7 +394,7 @@ class UnlockUserResponse(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> _user_pb2.User:
-        """The user, no longer delayed."""
+        """The user, whose account delays nobody any more."""
 
     def __init__(
         self,

@@ -151,7 +151,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnlockUser(self, request, context):
-        """Forgets a user's failed sign-ins, so that the next attempt is not delayed. Errors: NOT_FOUND (USER_NOT_FOUND).
+        """Forgets a user's failed sign-ins and wrong codes, so that nothing done to this account delays the next attempt. An address that
+        has tried too many accounts goes on waiting. Errors: NOT_FOUND (USER_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,9 @@ class UserServiceStub:
     if the user holds more than the caller.
     """
     UnlockUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.UnlockUserRequest, _user_service_pb2.UnlockUserResponse]
-    """Forgets a user's failed sign-ins, so that the next attempt is not delayed. Errors: NOT_FOUND (USER_NOT_FOUND)."""
+    """Forgets a user's failed sign-ins and wrong codes, so that nothing done to this account delays the next attempt. An address that
+    has tried too many accounts goes on waiting. Errors: NOT_FOUND (USER_NOT_FOUND).
+    """
     ListUserSessions: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ListUserSessionsRequest, _user_service_pb2.ListUserSessionsResponse]
     """Lists a user's sessions that have not ended, newest first. Errors: NOT_FOUND (USER_NOT_FOUND)."""
     RevokeUserSessions: _aio.UnaryUnaryMultiCallable[_user_service_pb2.RevokeUserSessionsRequest, _user_service_pb2.RevokeUserSessionsResponse]
@@ -131,7 +133,9 @@ class UserServiceServicer:
         request: _user_service_pb2.UnlockUserRequest,
         context: _aio.ServicerContext[_user_service_pb2.UnlockUserRequest, _abc.Awaitable[_user_service_pb2.UnlockUserResponse]],
     ) -> _abc.Awaitable[_user_service_pb2.UnlockUserResponse]:
-        """Forgets a user's failed sign-ins, so that the next attempt is not delayed. Errors: NOT_FOUND (USER_NOT_FOUND)."""
+        """Forgets a user's failed sign-ins and wrong codes, so that nothing done to this account delays the next attempt. An address that
+        has tried too many accounts goes on waiting. Errors: NOT_FOUND (USER_NOT_FOUND).
+        """
 
     def ListUserSessions(
         self,
