@@ -21,8 +21,8 @@ demo: $(READY)  ## Start a mesh of its own, publish posts through it, show the p
 test: $(READY)  ## Run every test, on the real engines
 	@$(BIN)/pytest
 
-fuzz: $(READY)  ## Let the property tests try far more, for the better part of an hour
-	@VIVESPHERE_TEST_PROFILE=long $(BIN)/pytest -m hypothesis
+fuzz: $(READY)  ## Let property tests, races and timings try far more, for the better part of an hour
+	@VIVESPHERE_TEST_PROFILE=long $(BIN)/pytest -m "hypothesis or long"
 
 lint: $(READY)  ## Check style, types, layers, contracts and generated code
 	@$(BIN)/ruff check $(SOURCES)

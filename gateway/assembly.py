@@ -15,6 +15,7 @@ from gateway.health import HealthService
 from gateway.http import HttpDoor, HttpServer
 from gateway.metrics import Metrics
 from gateway.pages import Pages
+from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
 from gateway.settings import GatewaySettings, Limits
@@ -73,7 +74,8 @@ async def serve(plan: Plan, limits: Limits) -> None:
     grpc_server = None
     try:
         if plan.grpc_port is not None:
-            door = GrpcDoor(schema, backends, HealthService(schema, backends, readiness), metrics)
+            proxies = Proxies(limits.trusted_proxies)
+            door = GrpcDoor(schema, backends, HealthService(schema, backends, readiness), metrics, proxies)
             grpc_server = GrpcServer(door, plan.grpc_host, plan.grpc_port, limits)
             await grpc_server.start()
         grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None

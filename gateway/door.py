@@ -20,6 +20,7 @@ from gateway.backends import ANSWER_TIMES, Backend, Backends
 from gateway.health import HealthService
 from gateway.metadata import relayed_metadata
 from gateway.metrics import Metrics
+from gateway.proxies import Proxies
 from gateway.reflection import reflection_handler
 from gateway.settings import Limits
 from gateway.transcoding.errors import GatewayError
@@ -29,9 +30,12 @@ from gateway.transcoding.schema import Schema
 class GrpcDoor(grpc.GenericRpcHandler):
     """Finds the handler of each incoming call."""
 
-    def __init__(self, schema: Schema, backends: Backends, health: HealthService, metrics: Metrics) -> None:
+    def __init__(
+        self, schema: Schema, backends: Backends, health: HealthService, metrics: Metrics, proxies: Proxies
+    ) -> None:
         self._schema = schema
         self._backends = backends
+        self._proxies = proxies
         self._metrics = metrics
         self._own = {**reflection_handler(schema.raw, schema.services), **health.handlers()}
         self._made: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -49,20 +53,26 @@ class GrpcDoor(grpc.GenericRpcHandler):
             return None
         method = self._schema.methods.get(path)
         if method is None:  # not remembered: names the contract does not have are without bound
-            return _Relay(backend, path, "bidi_streaming", "other", self._metrics).handler()
-        self._made[path] = _Relay(backend, path, method.kind, path, self._metrics).handler()
+            return self._relay(backend, path, "bidi_streaming", "other")
+        self._made[path] = self._relay(backend, path, method.kind, path)
         return self._made[path]
+
+    def _relay(self, backend: Backend, path: str, kind: str, label: str) -> grpc.RpcMethodHandler[Any, Any]:
+        return _Relay(backend, path, kind, label, self._metrics, self._proxies).handler()
 
 
 class _Relay:
     """Relays one method."""
 
-    def __init__(self, backend: Backend, path: str, kind: str, label: str, metrics: Metrics) -> None:
+    def __init__(
+        self, backend: Backend, path: str, kind: str, label: str, metrics: Metrics, proxies: Proxies
+    ) -> None:
         self._backend = backend
         self._kind = kind
         self._call = backend.call(path, kind) if label == path else _uncached(backend, path)
         self._label = label
         self._metrics = metrics
+        self._proxies = proxies
 
     def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
         if self._kind == "unary":
@@ -107,7 +117,8 @@ class _Relay:
             call.cancel()
 
     def _begin(self, request: Any, context: Any) -> Any:
-        metadata, _ = relayed_metadata(context.invocation_metadata() or (), peer_address(context.peer()))
+        incoming, peer = context.invocation_metadata() or (), peer_address(context.peer())
+        metadata, _ = relayed_metadata(incoming, peer, self._proxies)
         return self._call(request, metadata=metadata, timeout=context.time_remaining())
 
     async def _abort(self, context: Any, error: grpc.aio.AioRpcError, deadline: float | None) -> None:

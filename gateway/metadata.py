@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from gateway import identifiers
+from gateway.proxies import Proxies
 from gateway.transcoding.errors import invalid
 
 Metadata = list[tuple[str, str | bytes]]
@@ -54,6 +55,8 @@ class RequestHeaders:
                     raise invalid(name.decode(), "the header is given twice", "MALFORMED_REQUEST")
                 if name == b"cookie":  # HTTP/2 sends it in pieces (RFC 9113 section 8.2.3)
                     value = values[name] + b"; " + value
+                elif name == b"x-forwarded-for":  # each proxy may write a line of its own
+                    value = values[name] + b"," + value
             values[name] = value
         self._values = values
         self.request_id = identifiers.request_id(self.get(b"x-request-id"))
@@ -160,19 +163,25 @@ def _outwards(key: str, value: str | bytes, prefix: str) -> tuple[bytes, bytes]:
     return (key if key in _OUTWARDS_PLAIN else prefix + key).encode(), value.encode("latin-1", "replace")
 
 
-def relayed_metadata(incoming: Sequence[tuple[str, str | bytes]], peer: str) -> tuple[Metadata, str]:
-    """Metadata of a gRPC client made fit for a service, and the request id in it."""
+def relayed_metadata(
+    incoming: Sequence[tuple[str, str | bytes]], peer: str, proxies: Proxies
+) -> tuple[Metadata, str]:
+    """Metadata of a gRPC client made fit for a service, and the request id in it. `peer` holds the connection."""
     made: Metadata = []
     given = agent = None
+    forwarded: list[str] = []
     for key, value in incoming:
         if key == "x-request-id":
             given = value if isinstance(value, str) else None
+        elif key == "x-forwarded-for" and isinstance(value, str):
+            forwarded.append(value)
         elif key == "user-agent":
             agent = value
         elif key not in _STRIPPED and not key.startswith("grpc-"):
             made.append((key, value))
     request_id = identifiers.request_id(given)
-    made += [("x-request-id", request_id), ("x-forwarded-for", peer)]
+    client = proxies.client(peer, ",".join(forwarded))
+    made += [("x-request-id", request_id), ("x-forwarded-for", client)]
     if agent is not None:
         made.append(("x-user-agent", agent))
     if not any(key == "traceparent" for key, _ in made):

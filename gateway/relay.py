@@ -19,6 +19,7 @@ from gateway.backends import Backend, Backends
 from gateway.browser.sessions import BrowserCall, Browsers
 from gateway.exchange import GONE, Exchange
 from gateway.metadata import Metadata, response_headers
+from gateway.proxies import Proxies
 from gateway.settings import Limits
 from gateway.transcoding.binding import RequestParts
 from gateway.transcoding.codec import CodecError
@@ -38,6 +39,7 @@ class RestRelay:
         self._transcoder = transcoder
         self._backends = backends
         self._limits = limits
+        self._proxies = Proxies(limits.trusted_proxies)
         self._browsers = browsers
         self._streams: set[asyncio.Task[Any]] = set()
 
@@ -63,7 +65,8 @@ class RestRelay:
             raise GatewayError(UNIMPLEMENTED, "NOT_IMPLEMENTED", "client streams are served over gRPC only")
         if exchange.method == "HEAD" and method.kind != "unary":
             raise wrong_method(["GET"])
-        metadata = exchange.headers.metadata(exchange.peer)
+        client = self._proxies.client(exchange.peer, exchange.headers.get(b"x-forwarded-for"))
+        metadata = exchange.headers.metadata(client)
         timeout = self._timeout(exchange, streaming=method.kind != "unary")
         body = await exchange.read_body(self._limits.max_body_bytes, self._limits.body_timeout_seconds)
         headers = exchange.headers

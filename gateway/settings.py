@@ -9,6 +9,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.proxies import Network, parse_networks
+
 KiB = 1024
 MiB = 1024 * KiB
 
@@ -34,6 +36,13 @@ class Limits(BaseSettings):
     """Cap on the deadline a client may ask for."""
     drain_seconds: float = Field(default=5.0, ge=0)
     """How long calls in flight may go on after SIGTERM."""
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
+    """`10.0.0.0/8,::1`: proxies in front whose X-Forwarded-For is believed. Empty: the client is whoever holds the connection."""
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _parse_proxies(cls, value: object) -> object:
+        return parse_networks(value) if isinstance(value, str) else value
 
 
 class GatewaySettings(BaseSettings):

@@ -3,7 +3,7 @@
 `engines` are PostgreSQL, NATS and OpenBao, set up as for production. Everything that needs them asks for this fixture, so a run of
 unit tests alone starts nothing.
 
-VIVESPHERE_TEST_PROFILE=long makes property tests try far more (`make fuzz`).
+VIVESPHERE_TEST_PROFILE=long makes property tests, and those marked `long`, try far more (`make fuzz`).
 """
 
 import os

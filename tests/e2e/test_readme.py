@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to type works as it is written."""
+"""What the README and the page about signing in tell people to type works as it is written."""
 
 import os
 import re
@@ -21,32 +21,47 @@ def commands(page: str) -> list[str]:
     ]
 
 
-def test_the_quick_start_does_what_it_says(running: Running, tmp_path: Path) -> None:
-    """Every command but those that start the mesh, typed in order into one shell against this run's mesh."""
-    typed = [command for command in commands((ROOT / "README.md").read_text()) if "make " not in command]
-    script = "\n".join(["set -euo pipefail", *typed])
+def typed(page: str, running: Running, folder: Path) -> str:
+    """What is shown when every command but those that start the mesh is typed, in order, into one shell against this run's mesh."""
+    given = [command for command in commands((ROOT / page).read_text()) if "make " not in command]
+    script = "\n".join(["set -euo pipefail", *given])
     for written, real in (
         ("http://127.0.0.1:8080", running.url),
         ("http://127.0.0.1:8090", running.sandbox),
         ("127.0.0.1:9090", running.grpc),
         ("correct horse battery staple", PASSWORD),
         (".venv/bin/", f"{sysconfig.get_path('scripts')}/"),
+        ("/tmp/", f"{folder}/"),
     ):
-        assert written in script
+        assert written in script or written.endswith(":8090")
         script = script.replace(written, real)
-    done = subprocess.run(  # noqa: S603 - the README's own commands
+    done = subprocess.run(  # noqa: S603 - the page's own commands
         ["/bin/bash", "-c", script],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=90,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    shown = done.stdout
+    return done.stdout
+
+
+def test_the_quick_start_does_what_it_says(running: Running, tmp_path: Path) -> None:
+    """The first thing that a newcomer tries."""
+    shown = typed("README.md", running, tmp_path)
     assert '"verified":true' in shown.replace(" ", "")
     assert "Hello, world" in shown
     assert "vivesphere.bot_manager.v1.PostService" in shown
     assert '"handle": "hello_bot"' in shown
     assert "INVALID_FIELD" in shown
+
+
+def test_the_page_about_signing_in_does_what_it_says(running: Running, tmp_path: Path) -> None:
+    """From the first administrator to a browser's cookies; each refusal that the page announces comes, and no other."""
+    shown = typed("docs/authentication.md", running, tmp_path)
+    refused = re.findall(r'"reason": ?"([A-Z_]+)"', shown)
+    assert refused == ["SECOND_FACTOR_REQUIRED", "CROSS_ORIGIN_REFUSED", "TOKEN_INVALID"], shown
+    for told in ('"permissions":["*"]', "the same successor", "recoveryCodes", '"active":true', "verified 0"):
+        assert told in shown, shown

@@ -3,6 +3,9 @@
 `forgeries(key)` gives them for whoever has a service, or a gateway, to try them on; `accepted(key)` gives the few that must get in, so
 that a test cannot pass by refusing everything. Most are signed with the very key that the service trusts: then only the rule in
 question stands between the forger and the service. The ids are those of the catalogue of cases; one id may have many spellings.
+
+`strangers(token, public)` are those of a forger who has no key of ours, only a good token and the published key set: the good token cut,
+spliced and spelt anew, and everything of `forgeries` with the good token's claims and key id over a signature of the forger's own.
 """
 
 import base64
@@ -17,7 +20,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -56,9 +59,18 @@ def encode(raw: bytes) -> str:
 class Forger:
     """Makes tokens that are good but for one thing."""
 
-    def __init__(self, key: Ed25519PrivateKey, roles: tuple[str, ...] = ("admin",)) -> None:
+    def __init__(
+        self,
+        key: Ed25519PrivateKey,
+        roles: tuple[str, ...] = ("admin",),
+        *,
+        published: Ed25519PublicKey | None = None,
+        claims: JSON | None = None,
+    ) -> None:
+        """`published`: whose key id the tokens carry, if not `key`'s. `claims`: what they say, if not something made up."""
         self.key = key
-        self.public = key.public_key().public_bytes_raw()
+        self.point = published or key.public_key()
+        self.public = self.point.public_bytes_raw()
         self.key_id = thumbprint(self.public)
         self.attacker = Ed25519PrivateKey.generate()
         now = int(time.time())
@@ -74,6 +86,7 @@ class Forger:
             "sid": "forged-session",
             "client_id": "vivesphere",
             "roles": list(roles),
+            **(claims or {}),
         }
 
     def header(self, **changes: Any) -> JSON:
@@ -130,7 +143,19 @@ def accepted(key: Ed25519PrivateKey, roles: tuple[str, ...] = ("admin",)) -> Ite
 
 def forgeries(key: Ed25519PrivateKey, roles: tuple[str, ...] = ("admin",)) -> Iterator[Forged]:
     """Everything that must be refused by a service that trusts `key` and nothing else."""
-    forger = Forger(key, roles)
+    yield from _all_families(Forger(key, roles))
+
+
+def strangers(token: str, public: Ed25519PublicKey) -> Iterator[Forged]:
+    """Everything that can be made of a good token and the published half of the key that signed it."""
+    yield from _made_of(token)
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    forger = Forger(Ed25519PrivateKey.generate(), published=public, claims=claims)
+    yield Forged("JWT-078", "good in everything but its signature", forger.token())
+    yield from _all_families(forger)
+
+
+def _all_families(forger: Forger) -> Iterator[Forged]:
     for family in (
         _structure,
         _json_forms,
@@ -143,6 +168,56 @@ def forgeries(key: Ed25519PrivateKey, roles: tuple[str, ...] = ("admin",)) -> It
         _keys,
     ):
         yield from family(forger)
+
+
+def _made_of(good: str) -> Iterator[Forged]:
+    """The good token itself, in every way but the right one: its signature is real, so only strictness stands in the way."""
+    head, body, signature = good.split(".")
+    header, claims = (json.loads(base64.urlsafe_b64decode(f"{part}==")) for part in (head, body))
+    for end in (1, 4, len(signature) - 1):
+        yield Forged("JWT-078", f"cut by {end}", good[:-end])
+        yield Forged("JWT-078", f"cut at the front by {end}", good[end:])
+    for more in ("=", "==", ".", f".{signature}", signature, ",", " x", "%00", f", Bearer {good}"):
+        yield Forged("JWT-008", f"with {more[:12]!r} behind it", f"{good}{more}")
+    for before in ("=", ".", "Bearer ", "JWT "):
+        yield Forged("JWT-008", f"with {before!r} before it", f"{before}{good}")
+    yield Forged("JWT-008", "in quotes", f'"{good}"')
+    for place, part in enumerate((head, body)):
+        segments = [head, body, signature]
+        for pad in ("=", "=="):
+            segments[place] = part + pad
+            yield Forged("JWT-008", f"part {place} padded with {pad}", ".".join(segments))
+    for step in (1, 2, 3):
+        spare = signature[:-1] + _ALPHABET[_ALPHABET.index(signature[-1]) + step]
+        yield Forged("JWT-011", f"spare bits of the real signature, {step}", f"{head}.{body}.{spare}")
+    raw = base64.urlsafe_b64decode(f"{signature}==")
+    higher = int.from_bytes(raw[32:], "little") + ORDER
+    yield Forged("JWT-035", "real S + L", f"{head}.{body}.{encode(raw[:32] + higher.to_bytes(32, 'little'))}")
+    for bit in (0, 255, 256, 511):
+        flipped = bytearray(raw)
+        flipped[bit // 8] ^= 1 << bit % 8
+        yield Forged("JWT-078", f"bit {bit} of the real signature", f"{head}.{body}.{encode(bytes(flipped))}")
+    parts = {"protected": head, "signature": signature}
+    yield Forged("JWT-005", "the real parts as JSON", _text({"payload": body, **parts}))
+    yield Forged("JWT-005", "general", _text({"payload": body, "signatures": [parts]}))
+    for name, changed in {
+        "alg none": {**header, "alg": "none"},
+        "alg HS256": {**header, "alg": "HS256"},
+        "no kid": {key: value for key, value in header.items() if key != "kid"},
+        "typ JWT": {**header, "typ": "JWT"},
+        "members turned around": dict(reversed(header.items())),
+    }.items():
+        yield Forged("JWT-077", f"header: {name}", f"{encode(_json(changed))}.{body}.{signature}")
+        yield Forged("JWT-077", f"header: {name}, no signature", f"{encode(_json(changed))}.{body}.")
+    yield Forged("JWT-010", "header with spaces", f"{encode(json.dumps(header).encode())}.{body}.{signature}")
+    for claim, value in {
+        "sub": USER,
+        "exp": claims["exp"] + 60,
+        "roles": ["admin", "root"],
+        "second_factor_time": claims["iat"],
+    }.items():
+        spliced = encode(_json({**claims, claim: value}))
+        yield Forged("JWT-077", f"another {claim} under the real signature", f"{head}.{spliced}.{signature}")
 
 
 def _structure(forger: Forger) -> Iterator[Forged]:
@@ -254,7 +329,7 @@ def _algorithms(forger: Forger) -> Iterator[Forged]:
         yield Forged("JWT-025", f"alg {name}", forger.token(forger.header(alg=algorithm)))
     for spelling in ("eddsa", "EDDSA", "EdDsa", "Ed25519", "es256", "rs256"):
         yield Forged("JWT-026", spelling, forger.token(forger.header(alg=spelling)))
-    point = forger.key.public_key()
+    point = forger.point
     pem = point.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     der = point.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     jwk = {"kty": "OKP", "crv": "Ed25519", "x": encode(forger.public)}

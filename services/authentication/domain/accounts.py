@@ -177,8 +177,8 @@ class Accounts:
             return
         await unit.users.revoke_tokens([after.id], now)
         sessions = await unit.sessions.end(after.id, EndReason.USER_DISABLED, now) if disabled else ()
-        keys = await unit.api_keys.active(after.id, now) if disabled else ()
-        await revoke(unit, now, sessions=sessions, users=[after.id], keys=keys)
+        # The user's entry makes services ask for the API keys anew; entries of their own would outlive a change of mind.
+        await revoke(unit, now, sessions=sessions, users=[after.id])
 
     async def _throttled(self, unit: Unit, users: Sequence[User]) -> Sequence[User]:
         """The users with `throttled_until_time`, in one query for all."""

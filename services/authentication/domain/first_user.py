@@ -18,6 +18,7 @@ from mesh.clock import Clock
 from mesh.errors import MeshError, Unavailable
 from mesh.ids import new_id
 from mesh.secret import Secret
+from services.authentication.domain.events import FIRST_USER_MADE, Event
 from services.authentication.domain.hashing import HashingPool
 from services.authentication.domain.passwords import MAX_PASSWORD_CHARS, MIN_PASSWORD_CHARS, guessable
 from services.authentication.domain.user import ADMIN_ROLE, FIRST_USERNAME, Credentials, User, UserState
@@ -99,6 +100,7 @@ class FirstUser:
             elif await unit.users.any():
                 return
             await unit.users.insert(user, password_hash)
+            await unit.note(Event(FIRST_USER_MADE, f"users/{user.id}"))
         logger.bind(user_id=user.id, one_time=first.one_time).info("first user made")
 
     async def _look(self) -> tuple[bool, Credentials | None]:

@@ -83,7 +83,7 @@ class Interventions:
         return made
 
     async def unlock(self, user_id: str) -> User:
-        """The user, whose next attempt is not delayed, wherever it comes from. Raises NotFound."""
+        """The user, whose account delays nobody any more; an address that has tried too many accounts still waits. Raises NotFound."""
         self._trail.about(f"users/{user_id}")
         async with self._store.transaction() as unit:
             user = found(await unit.users.get(user_id))

@@ -11,7 +11,6 @@ schedule asks for at that moment, so the second finds nothing left to do.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -30,6 +29,7 @@ from services.authentication.domain.signing import (
     SigningKey,
     binding,
     due,
+    given_up,
     jwks,
     private_bytes,
 )
@@ -118,12 +118,12 @@ class Keyring:
         made, signer = await self._make(KeyState.ACTIVE, now)
         async with self._store.transaction() as unit:
             await unit.keys.lock()
-            retired = [
-                replace(key, state=KeyState.RETIRED, retire_time=now) for key in await unit.keys.list()
-            ]
+            retired = [given_up(key, now) for key in await unit.keys.list()]
             for key in retired:
                 await unit.keys.update(key)
             await unit.keys.insert(made)
+            await unit.note(Event(KEY_MADE, f"signingKeys/{made.id}"))
+            await unit.note(Event(KEY_ROTATED, f"signingKeys/{made.id}"))
             await unit.revocations.add(RevocationKind.SIGNING_KEY, [key.id for key in retired], now)
         logger.bind(key_id=made.id, retired=len(retired)).warning("signing keys given up")
         self._opened[made.id] = signer

@@ -96,6 +96,12 @@ def due(keys: Iterable[SigningKey], interval: timedelta, now: datetime) -> Due:
     return Due(tuple(changed), make_for)
 
 
+def given_up(key: SigningKey, now: datetime) -> SigningKey:
+    """The key, retired before its time. One that waited for its turn never gets it."""
+    activate = None if key.state is KeyState.NEXT else key.activate_time
+    return replace(key, state=KeyState.RETIRED, activate_time=activate, retire_time=now)
+
+
 def jwks(keys: Iterable[SigningKey]) -> bytes:
     """The published keys as a JSON Web Key Set (RFC 7517), oldest first."""
     published = sorted(

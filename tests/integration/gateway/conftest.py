@@ -17,6 +17,7 @@ from gateway.health import HealthService
 from gateway.http import HttpDoor, HttpServer
 from gateway.metrics import Metrics
 from gateway.pages import Pages
+from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
 from gateway.settings import Limits
@@ -88,7 +89,7 @@ async def running() -> AsyncIterator[Running]:
     missing.name = "missing"
     backends = Backends({"echo": one, "missing": missing})
     readiness = Readiness(backends)
-    door = GrpcDoor(schema, backends, HealthService(schema, backends, readiness), metrics)
+    door = GrpcDoor(schema, backends, HealthService(schema, backends, readiness), metrics, Proxies())
     grpc_server = GrpcServer(door, "127.0.0.1", 0, limits)
     await grpc_server.start()
     port = free_port()

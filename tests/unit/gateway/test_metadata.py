@@ -7,6 +7,7 @@ import pytest
 
 from gateway import identifiers
 from gateway.metadata import RequestHeaders, details_of, relayed_metadata, response_headers
+from gateway.proxies import Proxies
 from gateway.transcoding.errors import GatewayError
 
 
@@ -116,7 +117,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"  # W3C Trace C
 
 def test_a_request_without_a_trace_begins_one() -> None:
     """What one request does in all services can be found by one id."""
-    for made in (headers().metadata("p"), relayed_metadata([], "p")[0]):
+    for made in (headers().metadata("p"), relayed_metadata([], "p", Proxies())[0]):
         assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", str(dict(made)["traceparent"]))
     assert dict(headers(traceparent=TRACE).metadata("p"))["traceparent"] == TRACE
 
@@ -126,7 +127,7 @@ def test_a_grpc_client_cannot_set_what_the_gateway_vouches_for() -> None:
     made, request_id = relayed_metadata(
         [("x-forwarded-for", "6.6.6.6"), ("traceparent", TRACE), ("authorization", "Bearer t"), ("x-data-bin", b"\x01"), ("grpc-x", "1"),
          ("user-agent", "grpcurl"), ("x-user-agent", "fake"), ("forwarded", "x"), ("cookie", "c")],
-        "10.0.0.1",
+        "10.0.0.1", Proxies(),
     )  # fmt: skip
     assert sorted(made, key=str) == sorted(
         [("traceparent", TRACE), ("authorization", "Bearer t"), ("x-data-bin", b"\x01"), ("x-request-id", request_id),

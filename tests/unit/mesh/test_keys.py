@@ -9,7 +9,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mesh.errors import Unavailable
-from mesh.identity.keys import FIELD_PRIME, SMALL_ORDER, KeySource, parse_jwks
+from mesh.identity.keys import (
+    FIELD_PRIME,
+    LONGEST_RETRY,
+    REFRESH_INTERVAL,
+    SMALL_ORDER,
+    KeySource,
+    parse_jwks,
+)
 from mesh.identity.strict import encode_base64url
 from mesh.identity.thumbprint import thumbprint
 from tests.fakes.clock import ManualClock, settle
@@ -91,6 +98,66 @@ async def test_a_failed_refresh_keeps_the_keys() -> None:
     server.failing = True
     assert set(await source.refresh_for("b")) == {known["kid"]}
     assert set(source.current()) == {known["kid"]}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"<html><body>502 Bad Gateway</body></html>",
+        b'{"keys": []}',
+        b"{}",
+        b"[]",
+        b"null",
+        b'{"keys": [{}]}',
+        b"\xff\xfe",
+        jwks(*(entry() for _ in range(17))),
+    ],
+    ids=[
+        "nothing",
+        "a page",
+        "an empty set",
+        "no set",
+        "a list",
+        "null",
+        "half a key",
+        "no text",
+        "too many",
+    ],
+)
+async def test_rubbish_in_place_of_the_key_set_changes_nothing(document: bytes) -> None:
+    """JWT-093: the last good set stays, by schedule and by request, and the next good one is taken."""
+    known, new = entry(), entry()
+    server, clock = Server(known), ManualClock()
+    source = KeySource(server.fetch, clock)
+    task = asyncio.ensure_future(source.run())
+    await settle()
+    server.document = document
+    assert set(await source.refresh_for("forged")) == {known["kid"]}
+    await clock.advance(REFRESH_INTERVAL)
+    assert set(source.current()) == {known["kid"]}
+    assert server.fetches > 2
+    server.document = jwks(known, new)
+    await clock.advance(LONGEST_RETRY)
+    assert set(source.current()) == {known["kid"], new["kid"]}
+    task.cancel()
+
+
+async def test_a_source_that_hangs_holds_up_nobody_whose_key_is_known() -> None:
+    """JWT-093: `current` never waits; whoever brings an unknown key waits for the fetch, whose own bound is the channel's deadline."""
+    known, new = entry(), entry()
+    server, clock = Server(known), ManualClock()
+    source = KeySource(server.fetch, clock)
+    await source.refresh_for(known["kid"])
+    server.open.clear()
+    await clock.advance(timedelta(minutes=2))
+    stranger = asyncio.ensure_future(source.refresh_for(new["kid"]))
+    await settle()
+    assert not stranger.done()
+    assert set(source.current()) == {known["kid"]}
+    server.failing = True  # the deadline passes
+    server.open.set()
+    assert set(await stranger) == {known["kid"]}
 
 
 async def test_a_key_that_is_given_up_is_never_used_again() -> None:

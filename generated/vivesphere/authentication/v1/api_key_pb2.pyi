@@ -36,7 +36,7 @@ class _ApiKeyStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApiKeySta
     """Taken back; kept for the record."""
 
 class ApiKeyState(_ApiKeyState, metaclass=_ApiKeyStateEnumTypeWrapper):
-    """States of an API key. ACTIVE → EXPIRED by time, ACTIVE → REVOKED by RevokeApiKey or with the owner's account; no way back."""
+    """States of an API key. ACTIVE → EXPIRED by time, ACTIVE → REVOKED by RevokeApiKey or RevokeUserSessions; no way back. A deleted owner's are gone."""
 
 API_KEY_STATE_UNSPECIFIED: ApiKeyState.ValueType  # 0
 """Never set; a client that reads it talks to a newer server."""

@@ -448,7 +448,9 @@ class ChangePasswordRequest(_message.Message):
     current_password: _builtins.str
     """Required. The password so far, 1 to 256 Unicode code points; also a one-time password."""
     new_password: _builtins.str
-    """Required. The password from now on, 8 to 256 Unicode code points, any characters. Common passwords are refused."""
+    """Required. The password from now on, 8 to 256 Unicode code points, any characters. Common passwords, and names
+    with hardly anything around them, are refused.
+    """
     otp: _builtins.str
     """Optional. TOTP or recovery code, 6 to 32 characters. Required if a second factor is enrolled and was not proved recently in
     this session.

@@ -160,7 +160,8 @@ class AuthenticationServiceServicer:
     def GetJwks(self, request, context):
         """Gets the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517).
 
-        May be cached for as long as the answer's Cache-Control says; a new key is published that long before it signs.
+        May be cached for as long as the answer's Cache-Control says; a new key is published that long before it signs, unless the ones
+        before it were given up as compromised: then it signs at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -194,8 +195,9 @@ class AuthenticationServiceServicer:
         no longer requires a change; the refresh token held before counts as used, the access token lives to its end.
 
         Errors: UNAUTHENTICATED (LOGIN_FAILED) if `current_password` or `otp` is wrong, which counts as a failed sign-in,
-        (SECOND_FACTOR_REQUIRED) if `otp` is missing; RESOURCE_EXHAUSTED (LOGIN_THROTTLED); FAILED_PRECONDITION (PASSWORD_REFUSED) for
-        a common password or the old one; PERMISSION_DENIED (SESSION_REQUIRED).
+        (SECOND_FACTOR_REQUIRED) if `otp` is missing; RESOURCE_EXHAUSTED (LOGIN_THROTTLED, OVERLOADED); FAILED_PRECONDITION
+        (PASSWORD_REFUSED) for a common password, a name with hardly anything around it, or the old one; PERMISSION_DENIED
+        (SESSION_REQUIRED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,7 +208,8 @@ class AuthenticationServiceServicer:
 
         Not idempotent: a repeat makes a new secret and forgets the unconfirmed one. An unconfirmed secret is forgotten after 10
         minutes. Errors: FAILED_PRECONDITION (INVALID_STATE) if a TOTP is confirmed already: disable it first; UNAUTHENTICATED
-        (LOGIN_FAILED) for a wrong `password`; PERMISSION_DENIED (REAUTHENTICATION_REQUIRED, SESSION_REQUIRED).
+        (LOGIN_FAILED) for a wrong `password`; RESOURCE_EXHAUSTED (LOGIN_THROTTLED, OVERLOADED); PERMISSION_DENIED
+        (REAUTHENTICATION_REQUIRED, SESSION_REQUIRED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -214,7 +217,8 @@ class AuthenticationServiceServicer:
 
     def ConfirmTotp(self, request, context):
         """Proves by a first code that the caller's device holds the secret, turns the second factor on, ends the caller's other
-        sessions and shows the recovery codes once. Counts as a proof of the second factor in the current session.
+        sessions and shows the recovery codes once. Counts as a proof of the second factor in the current session, which its tokens say
+        from the next refresh on.
 
         Not idempotent. Errors: UNAUTHENTICATED (LOGIN_FAILED) for a wrong or used code; FAILED_PRECONDITION (INVALID_STATE) if there
         is nothing to confirm; RESOURCE_EXHAUSTED (LOGIN_THROTTLED); PERMISSION_DENIED (SESSION_REQUIRED).
@@ -227,7 +231,7 @@ class AuthenticationServiceServicer:
         """Turns the caller's second factor off, forgets its secret and recovery codes and ends the caller's other sessions.
 
         Errors: UNAUTHENTICATED (LOGIN_FAILED) for a wrong or used code or a wrong `password`; FAILED_PRECONDITION (INVALID_STATE) if
-        there is no second factor; RESOURCE_EXHAUSTED (LOGIN_THROTTLED); PERMISSION_DENIED (REAUTHENTICATION_REQUIRED,
+        there is no second factor; RESOURCE_EXHAUSTED (LOGIN_THROTTLED, OVERLOADED); PERMISSION_DENIED (REAUTHENTICATION_REQUIRED,
         SESSION_REQUIRED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -47,7 +47,8 @@ class AuthenticationServiceStub:
     GetJwks: _aio.UnaryUnaryMultiCallable[_authentication_service_pb2.GetJwksRequest, _authentication_service_pb2.GetJwksResponse]
     """Gets the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517).
 
-    May be cached for as long as the answer's Cache-Control says; a new key is published that long before it signs.
+    May be cached for as long as the answer's Cache-Control says; a new key is published that long before it signs, unless the ones
+    before it were given up as compromised: then it signs at once.
     """
     GetCurrentUser: _aio.UnaryUnaryMultiCallable[_authentication_service_pb2.GetCurrentUserRequest, _authentication_service_pb2.GetCurrentUserResponse]
     """Gets the signed-in user, with `permissions` filled. With an API key: its owner, with the permissions that the key may use."""
@@ -63,19 +64,22 @@ class AuthenticationServiceStub:
     no longer requires a change; the refresh token held before counts as used, the access token lives to its end.
 
     Errors: UNAUTHENTICATED (LOGIN_FAILED) if `current_password` or `otp` is wrong, which counts as a failed sign-in,
-    (SECOND_FACTOR_REQUIRED) if `otp` is missing; RESOURCE_EXHAUSTED (LOGIN_THROTTLED); FAILED_PRECONDITION (PASSWORD_REFUSED) for
-    a common password or the old one; PERMISSION_DENIED (SESSION_REQUIRED).
+    (SECOND_FACTOR_REQUIRED) if `otp` is missing; RESOURCE_EXHAUSTED (LOGIN_THROTTLED, OVERLOADED); FAILED_PRECONDITION
+    (PASSWORD_REFUSED) for a common password, a name with hardly anything around it, or the old one; PERMISSION_DENIED
+    (SESSION_REQUIRED).
     """
     EnrollTotp: _aio.UnaryUnaryMultiCallable[_authentication_service_pb2.EnrollTotpRequest, _authentication_service_pb2.EnrollTotpResponse]
     """Makes a TOTP secret for the caller and shows it once. Sign-in asks for codes only after ConfirmTotp.
 
     Not idempotent: a repeat makes a new secret and forgets the unconfirmed one. An unconfirmed secret is forgotten after 10
     minutes. Errors: FAILED_PRECONDITION (INVALID_STATE) if a TOTP is confirmed already: disable it first; UNAUTHENTICATED
-    (LOGIN_FAILED) for a wrong `password`; PERMISSION_DENIED (REAUTHENTICATION_REQUIRED, SESSION_REQUIRED).
+    (LOGIN_FAILED) for a wrong `password`; RESOURCE_EXHAUSTED (LOGIN_THROTTLED, OVERLOADED); PERMISSION_DENIED
+    (REAUTHENTICATION_REQUIRED, SESSION_REQUIRED).
     """
     ConfirmTotp: _aio.UnaryUnaryMultiCallable[_authentication_service_pb2.ConfirmTotpRequest, _authentication_service_pb2.ConfirmTotpResponse]
     """Proves by a first code that the caller's device holds the secret, turns the second factor on, ends the caller's other
-    sessions and shows the recovery codes once. Counts as a proof of the second factor in the current session.
+    sessions and shows the recovery codes once. Counts as a proof of the second factor in the current session, which its tokens say
+    from the next refresh on.
 
     Not idempotent. Errors: UNAUTHENTICATED (LOGIN_FAILED) for a wrong or used code; FAILED_PRECONDITION (INVALID_STATE) if there
     is nothing to confirm; RESOURCE_EXHAUSTED (LOGIN_THROTTLED); PERMISSION_DENIED (SESSION_REQUIRED).
@@ -84,7 +88,7 @@ class AuthenticationServiceStub:
     """Turns the caller's second factor off, forgets its secret and recovery codes and ends the caller's other sessions.
 
     Errors: UNAUTHENTICATED (LOGIN_FAILED) for a wrong or used code or a wrong `password`; FAILED_PRECONDITION (INVALID_STATE) if
-    there is no second factor; RESOURCE_EXHAUSTED (LOGIN_THROTTLED); PERMISSION_DENIED (REAUTHENTICATION_REQUIRED,
+    there is no second factor; RESOURCE_EXHAUSTED (LOGIN_THROTTLED, OVERLOADED); PERMISSION_DENIED (REAUTHENTICATION_REQUIRED,
     SESSION_REQUIRED).
     """
     RotateSigningKey: _aio.UnaryUnaryMultiCallable[_authentication_service_pb2.RotateSigningKeyRequest, _authentication_service_pb2.RotateSigningKeyResponse]
@@ -160,7 +164,8 @@ class AuthenticationServiceServicer:
     ) -> _abc.Awaitable[_authentication_service_pb2.GetJwksResponse]:
         """Gets the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517).
 
-        May be cached for as long as the answer's Cache-Control says; a new key is published that long before it signs.
+        May be cached for as long as the answer's Cache-Control says; a new key is published that long before it signs, unless the ones
+        before it were given up as compromised: then it signs at once.
         """
 
     def GetCurrentUser(
@@ -196,8 +201,9 @@ class AuthenticationServiceServicer:
         no longer requires a change; the refresh token held before counts as used, the access token lives to its end.
 
         Errors: UNAUTHENTICATED (LOGIN_FAILED) if `current_password` or `otp` is wrong, which counts as a failed sign-in,
-        (SECOND_FACTOR_REQUIRED) if `otp` is missing; RESOURCE_EXHAUSTED (LOGIN_THROTTLED); FAILED_PRECONDITION (PASSWORD_REFUSED) for
-        a common password or the old one; PERMISSION_DENIED (SESSION_REQUIRED).
+        (SECOND_FACTOR_REQUIRED) if `otp` is missing; RESOURCE_EXHAUSTED (LOGIN_THROTTLED, OVERLOADED); FAILED_PRECONDITION
+        (PASSWORD_REFUSED) for a common password, a name with hardly anything around it, or the old one; PERMISSION_DENIED
+        (SESSION_REQUIRED).
         """
 
     def EnrollTotp(
@@ -209,7 +215,8 @@ class AuthenticationServiceServicer:
 
         Not idempotent: a repeat makes a new secret and forgets the unconfirmed one. An unconfirmed secret is forgotten after 10
         minutes. Errors: FAILED_PRECONDITION (INVALID_STATE) if a TOTP is confirmed already: disable it first; UNAUTHENTICATED
-        (LOGIN_FAILED) for a wrong `password`; PERMISSION_DENIED (REAUTHENTICATION_REQUIRED, SESSION_REQUIRED).
+        (LOGIN_FAILED) for a wrong `password`; RESOURCE_EXHAUSTED (LOGIN_THROTTLED, OVERLOADED); PERMISSION_DENIED
+        (REAUTHENTICATION_REQUIRED, SESSION_REQUIRED).
         """
 
     def ConfirmTotp(
@@ -218,7 +225,8 @@ class AuthenticationServiceServicer:
         context: _aio.ServicerContext[_authentication_service_pb2.ConfirmTotpRequest, _abc.Awaitable[_authentication_service_pb2.ConfirmTotpResponse]],
     ) -> _abc.Awaitable[_authentication_service_pb2.ConfirmTotpResponse]:
         """Proves by a first code that the caller's device holds the secret, turns the second factor on, ends the caller's other
-        sessions and shows the recovery codes once. Counts as a proof of the second factor in the current session.
+        sessions and shows the recovery codes once. Counts as a proof of the second factor in the current session, which its tokens say
+        from the next refresh on.
 
         Not idempotent. Errors: UNAUTHENTICATED (LOGIN_FAILED) for a wrong or used code; FAILED_PRECONDITION (INVALID_STATE) if there
         is nothing to confirm; RESOURCE_EXHAUSTED (LOGIN_THROTTLED); PERMISSION_DENIED (SESSION_REQUIRED).
@@ -232,7 +240,7 @@ class AuthenticationServiceServicer:
         """Turns the caller's second factor off, forgets its secret and recovery codes and ends the caller's other sessions.
 
         Errors: UNAUTHENTICATED (LOGIN_FAILED) for a wrong or used code or a wrong `password`; FAILED_PRECONDITION (INVALID_STATE) if
-        there is no second factor; RESOURCE_EXHAUSTED (LOGIN_THROTTLED); PERMISSION_DENIED (REAUTHENTICATION_REQUIRED,
+        there is no second factor; RESOURCE_EXHAUSTED (LOGIN_THROTTLED, OVERLOADED); PERMISSION_DENIED (REAUTHENTICATION_REQUIRED,
         SESSION_REQUIRED).
         """
 

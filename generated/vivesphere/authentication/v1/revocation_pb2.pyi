@@ -29,11 +29,13 @@ class _RevocationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Revoca
     REVOCATION_KIND_UNSPECIFIED: _RevocationKind.ValueType  # 0
     """Never sent. A service that reads an unknown kind talks to a newer server and treats its feed as stale."""
     REVOCATION_KIND_SESSION: _RevocationKind.ValueType  # 1
-    """All tokens of one session: logout, RevokeSession, reuse of a refresh token."""
+    """All tokens of one session: signed out, revoked, ended by a reuse of its refresh token, by a changed password or second factor,
+    or by a session too many.
+    """
     REVOCATION_KIND_USER: _RevocationKind.ValueType  # 2
-    """All tokens of one user issued so far: disabled, deleted, password reset, roles changed."""
+    """All tokens of one user issued so far: disabled, deleted, password reset, roles changed, everybody's sessions ended."""
     REVOCATION_KIND_TOKEN: _RevocationKind.ValueType  # 3
-    """One access token."""
+    """One access token. Not sent in this version."""
     REVOCATION_KIND_API_KEY: _RevocationKind.ValueType  # 4
     """One API key; what a service remembers of it is to be dropped."""
     REVOCATION_KIND_SIGNING_KEY: _RevocationKind.ValueType  # 5
@@ -45,11 +47,13 @@ class RevocationKind(_RevocationKind, metaclass=_RevocationKindEnumTypeWrapper):
 REVOCATION_KIND_UNSPECIFIED: RevocationKind.ValueType  # 0
 """Never sent. A service that reads an unknown kind talks to a newer server and treats its feed as stale."""
 REVOCATION_KIND_SESSION: RevocationKind.ValueType  # 1
-"""All tokens of one session: logout, RevokeSession, reuse of a refresh token."""
+"""All tokens of one session: signed out, revoked, ended by a reuse of its refresh token, by a changed password or second factor,
+or by a session too many.
+"""
 REVOCATION_KIND_USER: RevocationKind.ValueType  # 2
-"""All tokens of one user issued so far: disabled, deleted, password reset, roles changed."""
+"""All tokens of one user issued so far: disabled, deleted, password reset, roles changed, everybody's sessions ended."""
 REVOCATION_KIND_TOKEN: RevocationKind.ValueType  # 3
-"""One access token."""
+"""One access token. Not sent in this version."""
 REVOCATION_KIND_API_KEY: RevocationKind.ValueType  # 4
 """One API key; what a service remembers of it is to be dropped."""
 REVOCATION_KIND_SIGNING_KEY: RevocationKind.ValueType  # 5

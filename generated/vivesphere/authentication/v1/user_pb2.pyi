@@ -71,7 +71,9 @@ class User(_message.Message):
     display_name: _builtins.str
     """Optional. Name to show, 0 to 128 Unicode code points; empty: `username` is shown."""
     email: _builtins.str
-    """Optional. Address that notices about the account are sent to, at most 254 bytes. Not a means to sign in and not unique."""
+    """Optional. Address at which people reach the user, at most 254 bytes. Nothing is sent to it; not a means to sign in and not
+    unique.
+    """
     state: Global___UserState.ValueType
     """Optional. Whether the user may sign in. UpdateUser changes it; unspecified leaves it as it is."""
     etag: _builtins.str
@@ -102,8 +104,8 @@ class User(_message.Message):
 
     @_builtins.property
     def throttled_until_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. Until when failed attempts delay a sign-in from an unknown device, UTC; unset if they do not. UnlockUser clears
-        it.
+        """Output only. Until when failed attempts delay a sign-in from an unknown device, UTC; unset if they do not. Only GetUser and
+        ListUsers fill it; UnlockUser clears it.
         """
 
     @_builtins.property

@@ -40,13 +40,17 @@ class CreateUserRequest(_message.Message):
     the first. Stored normalised (NFKC, case-folded); unique in that form.
     """
     password: _builtins.str
-    """Required. First password, 8 to 256 Unicode code points, any characters. Common passwords are refused."""
+    """Required. First password, 8 to 256 Unicode code points, any characters. Common passwords, and names with hardly anything around
+    them, are refused.
+    """
     display_name: _builtins.str
     """Optional. Name to show, 0 to 128 Unicode code points."""
     email: _builtins.str
-    """Optional. Address for notices about the account, at most 254 bytes."""
+    """Optional. Address at which people reach the user, at most 254 bytes. Nothing is sent to it."""
     password_change_required: _builtins.bool
-    """Optional. True to make `password` a one-time one that has to be changed at the first sign-in."""
+    """Optional. True to make `password` a one-time one that has to be changed at the first sign-in. Unlike that of ResetPassword it
+    does not end by itself.
+    """
     request_id: _builtins.str
     """Optional. UUID chosen by the client that makes a retry safe; over REST the Idempotency-Key header fills it."""
     @_builtins.property
@@ -338,10 +342,12 @@ class ResetPasswordResponse(_message.Message):
     ONE_TIME_PASSWORD_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     one_time_password: _builtins.str
-    """Password for one sign-in, at which it has to be changed; at least 128 bits."""
+    """Password that opens nothing but its own change, and may be used for that until it was changed or `expire_time` has passed; at
+    least 128 bits.
+    """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the one-time password ends unused, UTC; 24 hours from now unless a setting says otherwise."""
+        """When the one-time password ends unless it was changed, UTC; after `authentication.one_time_password.lifetime` (default 24 hours)."""
 
     def __init__(
         self,
@@ -388,7 +394,7 @@ class UnlockUserResponse(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> _user_pb2.User:
-        """The user, no longer delayed."""
+        """The user, whose account delays nobody any more."""
 
     def __init__(
         self,

@@ -140,8 +140,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResetPassword(self, request, context):
-        """Replaces a user's password by a generated one-time password and ends the user's sessions. The second factor stays unless
-        `disable_totp` is set. Administrators never choose the password of others.
+        """Replaces a user's password by a generated one-time password, ends the user's sessions and forgets the failed sign-ins. The
+        second factor stays unless `disable_totp` is set. Nobody chooses the password that another user goes on with.
 
         Not idempotent: every call makes another password. Errors: NOT_FOUND (USER_NOT_FOUND), PERMISSION_DENIED (PERMISSION_MISSING)
         if the user holds more than the caller.
@@ -151,7 +151,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnlockUser(self, request, context):
-        """Forgets a user's failed sign-ins, so that the next attempt is not delayed. Errors: NOT_FOUND (USER_NOT_FOUND).
+        """Forgets a user's failed sign-ins and wrong codes, so that nothing done to this account delays the next attempt. An address that
+        has tried too many accounts goes on waiting. Errors: NOT_FOUND (USER_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,14 +42,16 @@ class UserServiceStub:
     Errors: NOT_FOUND (USER_NOT_FOUND), ABORTED (ETAG_MISMATCH), FAILED_PRECONDITION (LAST_ADMINISTRATOR).
     """
     ResetPassword: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ResetPasswordRequest, _user_service_pb2.ResetPasswordResponse]
-    """Replaces a user's password by a generated one-time password and ends the user's sessions. The second factor stays unless
-    `disable_totp` is set. Administrators never choose the password of others.
+    """Replaces a user's password by a generated one-time password, ends the user's sessions and forgets the failed sign-ins. The
+    second factor stays unless `disable_totp` is set. Nobody chooses the password that another user goes on with.
 
     Not idempotent: every call makes another password. Errors: NOT_FOUND (USER_NOT_FOUND), PERMISSION_DENIED (PERMISSION_MISSING)
     if the user holds more than the caller.
     """
     UnlockUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.UnlockUserRequest, _user_service_pb2.UnlockUserResponse]
-    """Forgets a user's failed sign-ins, so that the next attempt is not delayed. Errors: NOT_FOUND (USER_NOT_FOUND)."""
+    """Forgets a user's failed sign-ins and wrong codes, so that nothing done to this account delays the next attempt. An address that
+    has tried too many accounts goes on waiting. Errors: NOT_FOUND (USER_NOT_FOUND).
+    """
     ListUserSessions: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ListUserSessionsRequest, _user_service_pb2.ListUserSessionsResponse]
     """Lists a user's sessions that have not ended, newest first. Errors: NOT_FOUND (USER_NOT_FOUND)."""
     RevokeUserSessions: _aio.UnaryUnaryMultiCallable[_user_service_pb2.RevokeUserSessionsRequest, _user_service_pb2.RevokeUserSessionsResponse]
@@ -119,8 +121,8 @@ class UserServiceServicer:
         request: _user_service_pb2.ResetPasswordRequest,
         context: _aio.ServicerContext[_user_service_pb2.ResetPasswordRequest, _abc.Awaitable[_user_service_pb2.ResetPasswordResponse]],
     ) -> _abc.Awaitable[_user_service_pb2.ResetPasswordResponse]:
-        """Replaces a user's password by a generated one-time password and ends the user's sessions. The second factor stays unless
-        `disable_totp` is set. Administrators never choose the password of others.
+        """Replaces a user's password by a generated one-time password, ends the user's sessions and forgets the failed sign-ins. The
+        second factor stays unless `disable_totp` is set. Nobody chooses the password that another user goes on with.
 
         Not idempotent: every call makes another password. Errors: NOT_FOUND (USER_NOT_FOUND), PERMISSION_DENIED (PERMISSION_MISSING)
         if the user holds more than the caller.
@@ -131,7 +133,9 @@ class UserServiceServicer:
         request: _user_service_pb2.UnlockUserRequest,
         context: _aio.ServicerContext[_user_service_pb2.UnlockUserRequest, _abc.Awaitable[_user_service_pb2.UnlockUserResponse]],
     ) -> _abc.Awaitable[_user_service_pb2.UnlockUserResponse]:
-        """Forgets a user's failed sign-ins, so that the next attempt is not delayed. Errors: NOT_FOUND (USER_NOT_FOUND)."""
+        """Forgets a user's failed sign-ins and wrong codes, so that nothing done to this account delays the next attempt. An address that
+        has tried too many accounts goes on waiting. Errors: NOT_FOUND (USER_NOT_FOUND).
+        """
 
     def ListUserSessions(
         self,

@@ -69,7 +69,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PASSWORD_CHANGE_REQUIRED: _ErrorReason.ValueType  # 26
     """PERMISSION_DENIED. The one-time password has to be changed before anything else."""
     ERROR_REASON_STEP_UP_REQUIRED: _ErrorReason.ValueType  # 27
-    """PERMISSION_DENIED. The method needs a recent second factor; sign in again with `otp`."""
+    """PERMISSION_DENIED. The method needs a recent second factor, or any where one is compulsory; sign in again with `otp`."""
     ERROR_REASON_LOGIN_THROTTLED: _ErrorReason.ValueType  # 28
     """RESOURCE_EXHAUSTED. Too many failed sign-ins; RetryInfo says when the next may be tried."""
     ERROR_REASON_REVOCATIONS_STALE: _ErrorReason.ValueType  # 29
@@ -137,7 +137,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ROLE_BUILT_IN: _ErrorReason.ValueType  # 104
     """FAILED_PRECONDITION. Built-in roles cannot be changed or deleted."""
     ERROR_REASON_PASSWORD_REFUSED: _ErrorReason.ValueType  # 105
-    """FAILED_PRECONDITION. The new password is among the commonly used ones or equals the old one."""
+    """FAILED_PRECONDITION. The new password is among the commonly used ones, is hardly more than the name of product, company or user,
+    or equals the old one.
+    """
     ERROR_REASON_SECRET_DELETED: _ErrorReason.ValueType  # 106
     """FAILED_PRECONDITION. The version of the secret is deleted; it can be undeleted."""
     ERROR_REASON_SECRET_DESTROYED: _ErrorReason.ValueType  # 107
@@ -275,7 +277,7 @@ ERROR_REASON_SERVICE_NOT_ALLOWED: ErrorReason.ValueType  # 25
 ERROR_REASON_PASSWORD_CHANGE_REQUIRED: ErrorReason.ValueType  # 26
 """PERMISSION_DENIED. The one-time password has to be changed before anything else."""
 ERROR_REASON_STEP_UP_REQUIRED: ErrorReason.ValueType  # 27
-"""PERMISSION_DENIED. The method needs a recent second factor; sign in again with `otp`."""
+"""PERMISSION_DENIED. The method needs a recent second factor, or any where one is compulsory; sign in again with `otp`."""
 ERROR_REASON_LOGIN_THROTTLED: ErrorReason.ValueType  # 28
 """RESOURCE_EXHAUSTED. Too many failed sign-ins; RetryInfo says when the next may be tried."""
 ERROR_REASON_REVOCATIONS_STALE: ErrorReason.ValueType  # 29
@@ -343,7 +345,9 @@ ERROR_REASON_LAST_ADMINISTRATOR: ErrorReason.ValueType  # 103
 ERROR_REASON_ROLE_BUILT_IN: ErrorReason.ValueType  # 104
 """FAILED_PRECONDITION. Built-in roles cannot be changed or deleted."""
 ERROR_REASON_PASSWORD_REFUSED: ErrorReason.ValueType  # 105
-"""FAILED_PRECONDITION. The new password is among the commonly used ones or equals the old one."""
+"""FAILED_PRECONDITION. The new password is among the commonly used ones, is hardly more than the name of product, company or user,
+or equals the old one.
+"""
 ERROR_REASON_SECRET_DELETED: ErrorReason.ValueType  # 106
 """FAILED_PRECONDITION. The version of the secret is deleted; it can be undeleted."""
 ERROR_REASON_SECRET_DESTROYED: ErrorReason.ValueType  # 107

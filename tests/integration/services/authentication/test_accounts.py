@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from mesh.database import Database
 from mesh.errors import (
     Aborted,
     AlreadyExists,
@@ -16,12 +17,13 @@ from mesh.errors import (
 from mesh.ids import new_id
 from mesh.secret import Secret
 from services.authentication.domain.accounts import NewUser, RequestKey, UserChange
+from services.authentication.domain.events import FIRST_USER_MADE
 from services.authentication.domain.filters import parse_filter
 from services.authentication.domain.first_user import FirstPassword, FirstUser
 from services.authentication.domain.permissions import Giver
 from services.authentication.domain.user import UserState
 
-from .support import CLIENT, PASSWORD, ROOT, World
+from .support import CLIENT, PASSWORD, ROOT, World, noted
 
 CLERK = Giver(frozenset({"users.read", "users.write", "bots.read"}), ROOT.roles)
 
@@ -138,6 +140,16 @@ async def test_replicas_that_start_together_make_one_first_user(world: World) ->
     assert [(user.username, user.roles, user.password_change_required) for user in users] == [
         ("admin", ("admin",), True)
     ]
+
+
+async def test_the_first_administrator_is_on_the_trail(world: World, database: Database) -> None:
+    """Nobody called for it, so no call is audited; and a second one would be worth knowing of."""
+    await FirstUser(
+        world.store, world.hashing, lambda: FirstPassword(PASSWORD, one_time=True), world.clock
+    ).ensure()
+    (admin,) = await world.accounts.list((), None, 10)
+    trail = [(event.audit.action, event.audit.resource) for event in await noted(database)]
+    assert trail.count((FIRST_USER_MADE, f"users/{admin.id}")) == 1
 
 
 async def test_a_one_time_password_opens_only_the_own_account_until_it_is_changed(world: World) -> None:

@@ -140,6 +140,28 @@ async def test_a_key_that_is_given_up_is_out_at_once(world: World) -> None:
     assert set(await revoked(world)) == {(RevocationKind.SIGNING_KEY, key_id) for key_id in before}
 
 
+async def test_the_key_in_place_of_a_compromised_one_is_on_the_trail(
+    world: World, database: Database
+) -> None:
+    """As every key that is made, and every one that begins to sign: whoever investigates wants to know since when."""
+    before = len(await noted(database))
+    await world.keyring.give_up()
+    new = f"signingKeys/{world.keyring.signer().key_id}"
+    assert [(event.audit.action, event.audit.resource) for event in (await noted(database))[before:]] == [
+        (KEY_MADE, new),
+        (KEY_ROTATED, new),
+    ]
+
+
+async def test_a_key_that_is_given_up_before_its_turn_says_that_it_never_signs(world: World) -> None:
+    """A time in the future would promise what will not happen."""
+    await world.keyring.rotate()
+    (waiting,) = [key.id for key in world.keyring._keys if key.state is KeyState.NEXT]
+    answered = {key.id: key for key in await world.keyring.give_up()}
+    assert answered[waiting].activate_time is None
+    assert [key.activate_time is None for key in answered.values()].count(True) == 1
+
+
 async def test_with_the_vault_away_a_rotation_changes_nothing(world: World) -> None:
     """Half a rotation would leave a key that nobody can sign with."""
     before = world.keyring.signer()

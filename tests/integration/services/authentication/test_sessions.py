@@ -1,7 +1,12 @@
 """Sessions and refresh tokens on a real database: never two tokens that both live."""
 
 import asyncio
+import os
+import random
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -9,7 +14,9 @@ from sqlalchemy import text
 from mesh.database import Database
 from mesh.errors import NotFound, Unauthenticated, Unavailable
 from mesh.ids import new_id
+from mesh.secret import Secret
 from services.authentication.domain.accounts import UserChange
+from services.authentication.domain.api_key import NewApiKey
 from services.authentication.domain.events import TOKEN_REUSED
 from services.authentication.domain.revocation import RevocationKind
 from services.authentication.domain.session import Client
@@ -18,6 +25,8 @@ from services.authentication.domain.tokens import TokenPair
 from services.authentication.domain.user import UserState
 
 from .support import CLIENT, PASSWORD, ROOT, World, build, noted, revoked
+
+RACES = 10_000 if os.environ.get("VIVESPHERE_TEST_PROFILE") == "long" else 300
 
 
 async def refused(world: World, token: str) -> None:
@@ -170,19 +179,118 @@ async def test_every_end_is_in_the_feed(world: World) -> None:
     assert {target for _, target in found} == {pair.session_id for pair in pairs}
 
 
-async def test_no_token_outlives_a_sign_out_it_races(world: World) -> None:
-    """keycloak#51312: a refresh that raced the revocation gave out a living token."""
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["sign_out", "everywhere", "revoke", "administrator", "disable"])
+async def test_no_token_outlives_the_end_that_it_races(world: World, how: str) -> None:
+    """keycloak#51312: a refresh that raced the revocation gave out a living token. Whoever is first: after the end nothing lives.
+    JWT-088: three hundred times in all, ten thousand in the long profile."""
     user = await world.user()
-    for _ in range(60):
+    lots = random.Random(how)  # noqa: S311 - interleavings, not secrets
+    won = 0
+    for _ in range(RACES // 5):
+        if how == "disable":
+            await world.accounts.update(user.id, UserChange(state=UserState.ACTIVE), ROOT)
         pair = await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
-        raced, _ = await asyncio.gather(
-            world.sessions.refresh(pair.refresh_token, CLIENT),
-            world.sessions.sign_out(user.id, pair.session_id, everywhere=False),
+
+        async def after(turns: int, work: Callable[[], Coroutine[Any, Any, object]]) -> object:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return await work()
+
+        ends: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+            "sign_out": partial(world.sessions.sign_out, user.id, pair.session_id, everywhere=False),
+            "everywhere": partial(world.sessions.sign_out, user.id, "", everywhere=True),
+            "revoke": partial(world.sessions.revoke, user.id, pair.session_id),
+            "administrator": partial(world.interventions.revoke_sessions, user.id, [], api_keys=False),
+            "disable": partial(world.accounts.update, user.id, UserChange(state=UserState.DISABLED), ROOT),
+        }
+        raced, ended = await asyncio.gather(
+            after(lots.randrange(24), partial(world.sessions.refresh, pair.refresh_token, CLIENT)),
+            after(lots.randrange(24), ends[how]),
             return_exceptions=True,
         )
+        assert not isinstance(ended, BaseException)
+        assert isinstance(raced, TokenPair | Unauthenticated)
+        await refused(world, pair.refresh_token)
         if isinstance(raced, TokenPair):
+            won += 1
             await refused(world, raced.refresh_token)
             assert await world.sessions.introspect(raced.access_token) is None
+    assert 0 < won < RACES // 5, "the race was never decided the other way, so this has proved little"
+
+
+async def test_ending_what_is_not_one_s_own_tells_nothing(world: World) -> None:
+    """JWT-095: one answer for what never was, for somebody else's and for what was cleared away, and nothing happens to any of them."""
+    ann, _ = await world.user("ann"), await world.user("bob")
+    his = await world.sign_in.sign_in("bob", PASSWORD, CLIENT)
+    told = []
+    for session_id in (new_id(), his.session_id):
+        with pytest.raises(NotFound) as error:
+            await world.sessions.revoke(ann.id, session_id)
+        told.append((error.value.reason, str(error.value), error.value.metadata))
+        await world.sessions.sign_out(ann.id, session_id, everywhere=False)
+    assert told[0] == told[1]
+    assert await revoked(world) == []
+    assert await world.sessions.introspect(his.access_token) is not None
+    await world.sessions.refresh(his.refresh_token, CLIENT)
+
+
+async def test_a_refresh_token_is_a_bearer_of_its_session_and_its_family_pays_for_a_theft(
+    world: World,
+) -> None:
+    """JWT-091: clients here have no identity to bind to, so another place may use it; but then two hold the family, and the first reuse
+    ends it for both."""
+    user = await world.user()
+    owner = await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
+    stolen = await world.sessions.refresh(owner.refresh_token, Client("203.0.113.66", "thief/1"))
+    assert stolen.session_id == owner.session_id
+    (seen,) = await world.sessions.list_sessions(user.id, owner.session_id, None, 10)
+    assert seen.address == "203.0.113.66", "the owner can see it"
+    await world.clock.advance(GRACE + timedelta(seconds=1))
+    await refused(world, owner.refresh_token)
+    await refused(world, stolen.refresh_token)
+    assert await world.sessions.introspect(stolen.access_token) is None
+
+
+async def test_whoever_gets_a_freed_name_gets_nothing_of_its_former_owner(world: World) -> None:
+    """Tokens, sessions, keys and codes belong to an id, which is never given twice (ASVS 10.3.3)."""
+    before = await world.enrolled("ann")
+    made = await world.api_keys.create(
+        before.user.id, before.pair.session_id, NewApiKey("old", ("bots.read",)), ROOT, None
+    )
+    assert made.key is not None
+    await world.accounts.delete(before.user.id, "")
+    after = await world.user("ann", "admin")
+    pair = await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
+    assert after.id != before.user.id
+    assert pair.session_id != before.pair.session_id
+    await refused(world, before.pair.refresh_token)
+    assert await world.sessions.introspect(before.pair.access_token) is None
+    assert await world.api_keys.resolve(made.key.reveal()) is None
+    known = await world.sessions.introspect(pair.access_token)
+    assert known is not None
+    assert not known.user.totp_enrolled
+    assert len(await world.sessions.list_sessions(after.id, pair.session_id, None, 10)) == 1
+
+
+async def test_nothing_from_before_a_new_proof_of_the_password_goes_on_after_it(world: World) -> None:
+    """Whoever planted or copied a token before has none afterwards (ASVS 7.2.4): a new session for each sign-in, a new family for a
+    new password."""
+    await world.user()
+    first = await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
+    again = await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
+    assert {first.session_id, first.refresh_token, first.access_token}.isdisjoint(
+        {again.session_id, again.refresh_token, again.access_token}
+    )
+    known = await world.sessions.introspect(first.access_token)
+    assert known is not None
+    changed = await world.sign_in.change_password(
+        known.user.id, first.session_id, PASSWORD, Secret("another password of ann's")
+    )
+    assert changed.refresh_token != first.refresh_token
+    await world.clock.advance(GRACE + timedelta(seconds=1))
+    await refused(world, again.refresh_token)
+    await refused(world, first.refresh_token)
 
 
 async def test_sessions_end_when_idle_and_at_their_absolute_end(world: World) -> None:

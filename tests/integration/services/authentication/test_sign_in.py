@@ -141,3 +141,12 @@ async def test_without_an_open_key_nobody_signs_in_and_nothing_is_counted(databa
     await asyncio.gather(world.keyring.refresh(), world.server_secret.refresh())
     await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
     world.hashing.close()
+
+
+async def test_a_password_holds_for_years(world: World) -> None:
+    """NIST 800-63B: a password that has to be changed by the calendar is chosen badly (ASVS 6.2.10)."""
+    await world.user()
+    for _ in range(5):
+        await world.clock.advance(timedelta(days=366))
+        pair = await world.sign_in.sign_in("ann", PASSWORD, CLIENT)
+        assert not pair.password_change_required

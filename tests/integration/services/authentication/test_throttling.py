@@ -1,8 +1,13 @@
 """Throttle and known devices through the use cases, on a real database."""
 
+import os
+import random
+import statistics
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from math import sqrt
 
 import pytest
 from sqlalchemy import event, text
@@ -11,11 +16,18 @@ from sqlalchemy.engine import Engine
 from mesh.database import Database
 from mesh.errors import ResourceExhausted, Unauthenticated
 from mesh.secret import Secret
+from services.authentication.domain.passwords import PasswordPolicy
+from services.authentication.domain.proving import Prover
 from services.authentication.domain.session import Client
+from services.authentication.domain.sign_in import SignIn
+from services.authentication.domain.throttle import Rules, ThrottleRule
 
 from .support import CLIENT, PASSWORD, RULES, World
 
 WRONG = Secret("wrong horse battery")
+SAMPLES = 2_000
+LEAK = 4.5
+"""Welch's t beyond which two sets of timings are taken to differ (Goodwill et al., TVLA; dudect uses the same)."""
 
 
 async def guess(world: World, name: str, client: Client, times: int, device: Secret | None = None) -> None:
@@ -193,3 +205,37 @@ async def test_known_and_unknown_names_are_asked_for_with_the_same_statements(
         seen[name] = sent
     assert seen["ann"] == seen["nobody"]
     assert len(seen["ann"]) == 3 * 4
+
+
+@pytest.mark.long
+@pytest.mark.skipif(
+    os.environ.get("VIVESPHERE_TEST_PROFILE") != "long", reason="a measurement, for the long profile"
+)
+async def test_the_time_of_a_refusal_does_not_tell_whether_there_is_an_account(world: World) -> None:
+    """JWT-101: 2 × 2,000 refusals in random order, at a hash cost that hides nothing. The slowest twentieth of all is left out: what
+    interrupts a process now and then is no message."""
+    free = ThrottleRule(1_000_000, timedelta(seconds=1))
+    prover = Prover(world.store, world.hashing, lambda: Rules(free, free, free), world.clock)
+    door = SignIn(
+        world.store,
+        prover,
+        world.factors,
+        world.devices,
+        world.issuer,
+        PasswordPolicy,
+        world.trail,
+        world.clock,
+    )
+    await world.user("ann")
+    names = ["ann"] * SAMPLES + ["bob"] * SAMPLES
+    random.Random(1).shuffle(names)  # noqa: S311 - an order, not a secret
+    took: dict[str, list[int]] = {"ann": [], "bob": []}
+    for name in names:
+        began = time.perf_counter_ns()
+        with pytest.raises(Unauthenticated):
+            await door.sign_in(name, WRONG, CLIENT)
+        took[name].append(time.perf_counter_ns() - began)
+    bound = sorted(took["ann"] + took["bob"])[int(2 * SAMPLES * 0.95)]
+    one, other = ([value for value in values if value <= bound] for values in took.values())
+    spread = sqrt(statistics.variance(one) / len(one) + statistics.variance(other) / len(other))
+    assert abs(statistics.fmean(one) - statistics.fmean(other)) / spread < LEAK
