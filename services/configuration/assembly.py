@@ -10,6 +10,7 @@ from services.configuration.catalogue import read_catalogue
 from services.configuration.domain.changes import Author
 from services.configuration.domain.role_book import RoleBook
 from services.configuration.domain.settings_book import SettingsBook
+from services.configuration.domain.transfer_book import TransferBook
 from services.configuration.feed import Feed
 from services.configuration.presence import Presence
 from services.configuration.servicers.roles import RoleServicer
@@ -56,7 +57,9 @@ async def assemble(process: Process) -> None:
     process.tasks.spawn_loop(presence.run, name="presence")
     process.serve(
         settings_service_pb2_grpc.add_SettingsServiceServicer_to_server,
-        SettingsServicer(settings, watching, process.configuration, secret),
+        SettingsServicer(
+            settings, TransferBook(store, hints.announce), watching, process.configuration, secret
+        ),
     )
     process.serve(
         role_service_pb2_grpc.add_RoleServiceServicer_to_server, RoleServicer(roles, catalogue, secret)

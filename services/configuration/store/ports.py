@@ -75,6 +75,10 @@ class Log(Protocol):
         """What was stored for `key` after `revision`."""
         ...
 
+    async def settings_at(self, revision: int) -> dict[str, Stored]:
+        """What was stored after `revision`, by key; settings at their default are left out."""
+        ...
+
     async def setting_history(
         self, key: str, before: tuple[int, str] | None, limit: int
     ) -> Sequence[tuple[Transaction, SettingChange]]:
