@@ -8,15 +8,18 @@ from mesh.process import Process
 from mesh.version import VERSION
 from services.configuration.catalogue import read_catalogue
 from services.configuration.domain.changes import Author
+from services.configuration.domain.retention import Retention
 from services.configuration.domain.role_book import RoleBook
 from services.configuration.domain.settings_book import SettingsBook
 from services.configuration.domain.transfer_book import TransferBook
 from services.configuration.feed import Feed
+from services.configuration.housekeeping import Housekeeping
 from services.configuration.presence import Presence
 from services.configuration.servicers.roles import RoleServicer
 from services.configuration.servicers.settings import SettingsServicer
 from services.configuration.servicers.watch import WatchServicer
-from services.configuration.settings import DEFINITIONS, POLL_SECONDS
+from services.configuration.settings import DEFINITIONS, KEEP_DAYS, KEEP_REVISIONS, POLL_SECONDS
+from services.configuration.store.compaction import PostgresCompaction
 from services.configuration.store.instances import PostgresInstances
 from services.configuration.store.postgres import PostgresStore
 from services.configuration.watching import Watching
@@ -42,6 +45,12 @@ async def assemble(process: Process) -> None:
     roles = RoleBook(store, catalogue, hints.announce, new_id)
     watching = Watching(store, feed, process.clock)
 
+    def retention() -> Retention:
+        value = process.configuration.value
+        return Retention(value(KEEP_REVISIONS), timedelta(days=value(KEEP_DAYS)))
+
+    housekeeping = Housekeeping(PostgresCompaction(process.database), retention, process.clock)
+
     async def tell() -> None:
         # Nobody is shown a history that lacks the product's own roles.
         await roles.ensure_built_in(VERSION, SELF)
@@ -55,6 +64,7 @@ async def assemble(process: Process) -> None:
     process.tasks.spawn_loop(tell, name="history feed")
     process.tasks.spawn_loop(hints.run, name="hints")
     process.tasks.spawn_loop(presence.run, name="presence")
+    process.tasks.spawn_loop(housekeeping.run, name="housekeeping")
     process.serve(
         settings_service_pb2_grpc.add_SettingsServiceServicer_to_server,
         SettingsServicer(

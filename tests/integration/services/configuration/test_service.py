@@ -23,6 +23,7 @@ from services.configuration.domain.changes import Author
 from services.configuration.domain.setting import Wish
 from services.configuration.domain.settings_book import SettingsBook
 from services.configuration.domain.values import Stored
+from services.configuration.settings import DEFINITIONS
 from services.configuration.store.postgres import PostgresStore
 from tests.fakes.issuer import Issuer
 from tests.fakes.revocations import fake_authentication
@@ -195,7 +196,7 @@ async def test_the_service_declares_and_watches_its_own_settings(mesh: Mesh) -> 
         )
         return [setting.key for setting in response.settings]
 
-    assert await _eventually(listed) == ["configuration.watch.poll_seconds"]
+    assert await _eventually(listed) == sorted(definition.key for definition in DEFINITIONS)
 
 
 async def test_a_restart_leaves_no_gap(mesh: Mesh) -> None:
