@@ -6,12 +6,14 @@ from mesh.ids import new_id
 from mesh.messaging.hints import Hints
 from mesh.process import Process
 from mesh.version import VERSION
-from services.configuration.catalogue import read_catalogue
+from services.configuration.accounts import AccountRoles
+from services.configuration.catalogue import read_catalogue, read_methods
 from services.configuration.domain.changes import Author
 from services.configuration.domain.retention import Retention
 from services.configuration.domain.role_book import RoleBook
 from services.configuration.domain.settings_book import SettingsBook
 from services.configuration.domain.transfer_book import TransferBook
+from services.configuration.explaining import Explainer
 from services.configuration.feed import Feed
 from services.configuration.housekeeping import Housekeeping
 from services.configuration.presence import Presence
@@ -23,6 +25,7 @@ from services.configuration.store.compaction import PostgresCompaction
 from services.configuration.store.instances import PostgresInstances
 from services.configuration.store.postgres import PostgresStore
 from services.configuration.watching import Watching
+from vivesphere.authentication.v1 import user_service_pb2_grpc
 from vivesphere.configuration.v1 import (
     role_service_pb2_grpc,
     settings_service_pb2_grpc,
@@ -36,11 +39,14 @@ SELF = Author("service:configuration", "built-in roles of this release")
 async def assemble(process: Process) -> None:
     """Store → feed and its loops → books → servicers. The service watches itself through its own port, like everybody."""
     process.define_settings(*DEFINITIONS)
-    store, instances = PostgresStore(process.database), PostgresInstances(process.database)
+    store = PostgresStore(process.database, process.audit)
+    instances = PostgresInstances(process.database)
     feed = Feed(store, process.clock, lambda: timedelta(seconds=process.configuration.value(POLL_SECONDS)))
     hints = Hints(process.messaging, HINTS, feed.wake)
     presence = Presence(instances, process.clock)
     catalogue, secret = read_catalogue(), process.page_secret()
+    users = user_service_pb2_grpc.UserServiceStub(process.channel("authentication"))
+    explainer = Explainer(store, catalogue, read_methods(), AccountRoles(users))
     settings = SettingsBook(store, hints.announce)
     roles = RoleBook(store, catalogue, hints.announce, new_id)
     watching = Watching(store, feed, process.clock)
@@ -72,7 +78,8 @@ async def assemble(process: Process) -> None:
         ),
     )
     process.serve(
-        role_service_pb2_grpc.add_RoleServiceServicer_to_server, RoleServicer(roles, catalogue, secret)
+        role_service_pb2_grpc.add_RoleServiceServicer_to_server,
+        RoleServicer(roles, catalogue, explainer, secret),
     )
     process.serve(
         watch_service_pb2_grpc.add_WatchServiceServicer_to_server,
