@@ -464,6 +464,63 @@ async def test_a_file_goes_out_and_comes_back_over_the_wire(mesh: Mesh) -> None:
     assert (changed.old_value.number_value, changed.new_value.number_value) == (300, 301)
 
 
+async def test_sensitive_values_are_for_those_who_may_change_them(mesh: Mesh) -> None:
+    """A viewer sees that an address changed, not what it is; in a file it is not at all."""
+    own = channel(mesh.engines, "bot_manager")
+    address = watch_service_pb2.RegisterDefinitionsRequest(release="1.0.0")
+    definition = SettingDefinition[str](
+        "bot_manager.test.address", "", {"type": "string"}, "An address."
+    ).to_proto()
+    definition.sensitive = True
+    address.definitions.append(definition)
+    await watch_service_pb2_grpc.WatchServiceStub(own).RegisterDefinitions(address, timeout=5)
+    await own.close()
+    update = settings_service_pb2.UpdateSettingRequest(key=definition.key, value=from_json("10.0.0.1"))
+    await mesh.call(mesh.settings.UpdateSetting, update)
+    everything = settings_service_pb2.DiffSettingsRequest()
+    for role, shown in (("viewer", False), ("admin", True)):
+        answer = await mesh.call(mesh.settings.DiffSettings, everything, role)
+        (item,) = (item for item in answer.diffs if item.key == definition.key)
+        assert (item.new_value.string_value == "10.0.0.1", item.HasField("new_value")) == (shown, shown)
+    exported = await mesh.call(
+        mesh.settings.ExportSettings, settings_service_pb2.ExportSettingsRequest(include_defaults=True)
+    )
+    assert definition.key.encode() not in exported.yaml.data
+
+
+async def test_a_binding_to_what_is_no_bot_id_is_refused(mesh: Mesh) -> None:
+    """It would grant nothing, and look as if it did."""
+    wanted = role_binding_pb2.RoleBinding(subject=new_id(), role_id="viewer", bot_id="my-bot")
+    with pytest.raises(InvalidArgument) as refused:
+        await mesh.call(
+            mesh.roles.CreateRoleBinding, role_service_pb2.CreateRoleBindingRequest(role_binding=wanted)
+        )
+    assert refused.value.violations[0].field == "role_binding.bot_id"
+
+
+async def test_access_is_explained_over_the_wire(mesh: Mesh) -> None:
+    """With the rule of a method of another service, and the binding that decides."""
+    user, bot = new_id(), new_id()
+    wanted = role_binding_pb2.RoleBinding(subject=user, role_id="operator", bot_id=bot)
+    made = await mesh.call(
+        mesh.roles.CreateRoleBinding, role_service_pb2.CreateRoleBindingRequest(role_binding=wanted)
+    )
+    request = role_service_pb2.ExplainAccessRequest(
+        subject=user, method="vivesphere.bot_manager.v1.PostService/CreatePost", bot_id=bot, roles=["viewer"]
+    )
+    answer = await mesh.call(mesh.roles.ExplainAccess, request, "auditor")
+    assert (answer.allowed, answer.permission, answer.rule.permission) == (True, "posts.write", "posts.write")
+    assert (answer.grant.role_id, answer.grant.binding_id) == ("operator", made.role_binding.id)
+    assert [grant.role_id for grant in answer.considered] == ["viewer", "operator"]
+    request.bot_id = new_id()
+    answer = await mesh.call(mesh.roles.ExplainAccess, request, "auditor")
+    assert (answer.allowed, answer.HasField("grant")) == (False, False)
+    request.method = "vivesphere.bot_manager.v1.PostService/Nothing"
+    with pytest.raises(InvalidArgument) as refused:
+        await mesh.call(mesh.roles.ExplainAccess, request, "auditor")
+    assert refused.value.violations[0].field == "method"
+
+
 async def test_stopping_does_not_wait_for_streams(mesh: Mesh) -> None:
     """Watchers hold streams for ever; a supervisor gives a service a few seconds."""
     async with _watching(mesh) as watch:
