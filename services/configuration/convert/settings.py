@@ -110,11 +110,22 @@ def from_differences(
     ]
 
 
-def from_problem(problem: Problem) -> settings_service_pb2.ImportProblem:
-    """Why a file cannot be imported."""
-    return settings_service_pb2.ImportProblem(
-        key=problem.key, line=problem.line, description=problem.error.message
-    )
+def from_problems(problems: Iterable[Problem]) -> list[settings_service_pb2.ImportProblem]:
+    """Why a file cannot be imported: everything that is wrong with each value, with the path inside of it."""
+    return [
+        settings_service_pb2.ImportProblem(key=problem.key, line=problem.line, description=description)
+        for problem in problems
+        for description in _descriptions(problem)
+    ]
+
+
+def _descriptions(problem: Problem) -> list[str]:
+    violations = problem.error.violations if problem.key else ()
+    # What is said of the value as a whole needs no second mention of its key.
+    return [
+        f"{violation.field.removeprefix(problem.key).lstrip('.')}: {violation.description}".removeprefix(": ")
+        for violation in violations
+    ] or [problem.error.message]
 
 
 def from_transaction(

@@ -2,8 +2,10 @@
 
 An import is planned like any change, key by key, and done in one revision or not at all. What the file says and what is in force
 already is left alone, so that a file that was exported changes nothing, defaults included. A dry run plans the same and writes nothing.
+Files are read and written in a thread: a megabyte takes a second in which watchers must not wait.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,19 +82,20 @@ class TransferBook:
         async with self._store.read() as reader:
             revision = (await reader.log.head()).revision
             settings = await reader.settings.all()
-        return yaml_file.write(
-            (
+        return await asyncio.to_thread(
+            yaml_file.write,
+            [
                 (setting.definition.key, setting.value, setting.stored is None)
                 for setting in settings
                 if not setting.definition.sensitive and (include_defaults or setting.stored is not None)
-            ),
+            ],
             revision,
         )
 
     async def check(self, text: str, *, reset_others: bool) -> Imported:
         """What importing the file would do, and everything that stands against it."""
         try:
-            entries = yaml_file.read(text)
+            entries = await asyncio.to_thread(yaml_file.read, text)
         except NotSettings as fault:
             return Imported((), problems=(Problem("", fault.line, _unreadable(fault)),))
         async with self._store.read() as reader:
@@ -102,7 +105,7 @@ class TransferBook:
     async def bring(self, text: str, *, reset_others: bool, author: Author) -> Imported:
         """Import the file, all or nothing. Raises what the first problem is, its violations naming all of them."""
         try:
-            entries = yaml_file.read(text)
+            entries = await asyncio.to_thread(yaml_file.read, text)
         except NotSettings as fault:
             raise _unreadable(fault) from None
         async with self._store.write() as writer:

@@ -10,7 +10,7 @@ from mesh.paging import PageTokens, page_size
 from services.configuration.convert.settings import (
     from_change,
     from_differences,
-    from_problem,
+    from_problems,
     from_setting,
     from_transaction,
     to_wish,
@@ -158,7 +158,7 @@ class SettingsServicer(settings_service_pb2_grpc.SettingsServiceServicer):
         return pb.ImportSettingsResponse(
             diffs=from_differences(done.differences),
             revision=done.revision,
-            problems=map(from_problem, done.problems),
+            problems=from_problems(done.problems),
         )
 
     async def WatchSettings(

@@ -225,6 +225,25 @@ async def test_watchers_resume_exactly_as_far_back_as_is_kept(
     assert snapshot.head.revision == 30
 
 
+async def test_a_person_who_watches_too_slowly_is_told(
+    compaction: PostgresCompaction, book: SettingsBook, store: PostgresStore, feed: Feed
+) -> None:
+    """In mid-stream, with the oldest revision that can be gone on from; a stream that just ends would hide the gap."""
+    await _grow(book, 20)
+    stream = Watching(store, feed, SystemClock()).people(20)
+    assert isinstance(await anext(stream), Told)
+    await _grow(book, 260, first=21)
+    await _until_done(compaction, 5)
+
+    async def read_on() -> None:
+        async for _ in stream:
+            await feed.refresh()
+
+    with pytest.raises(OutOfRange) as refused:
+        await read_on()
+    assert refused.value.metadata["oldestRevision"] == "255"
+
+
 async def test_a_feed_that_compaction_overtakes_keeps_no_gap(
     store: PostgresStore, database: Database, compaction: PostgresCompaction, book: SettingsBook
 ) -> None:

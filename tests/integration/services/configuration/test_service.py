@@ -455,6 +455,8 @@ async def test_a_file_goes_out_and_comes_back_over_the_wire(mesh: Mesh) -> None:
     dry = settings_service_pb2.ImportSettingsRequest(yaml=f"{ATTEMPTS.key}: none\nx.y: 1\n", dry_run=True)
     problems = (await mesh.call(mesh.settings.ImportSettings, dry)).problems
     assert [(problem.key, problem.line) for problem in problems] == [(ATTEMPTS.key, 1), ("x.y", 2)]
+    assert problems[0].description == "'none' is not of type 'integer'"
+    assert problems[1].description.startswith("no setting is called x.y")
     diff = await mesh.call(
         mesh.settings.DiffSettings,
         settings_service_pb2.DiffSettingsRequest(from_revision=before.revision),
