@@ -22,6 +22,10 @@ from services.configuration.store.ports import Reader, Store
 
 FILE = "yaml"
 """Name of the request's field that holds the file."""
+MAX_HINTS = 20
+"""Unknown keys that the nearest known ones are looked up for: that takes a millisecond each."""
+MAX_VIOLATIONS = 10
+"""Named in an error, which travels in a header of a few KiB; a dry run lists all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ async def _plan(reader: Reader, entries: Sequence[Entry], *, reset_others: bool)
     known = {setting.definition.key: setting for setting in await reader.settings.all()}
     changes: list[SettingChange] = []
     problems: list[Problem] = []
+    hints = MAX_HINTS
     wanted = [(entry.key, Stored(entry.value), entry.line) for entry in entries]
     named = {entry.key for entry in entries}
     others: list[tuple[str, Stored | None, int]] = [
@@ -133,7 +138,8 @@ async def _plan(reader: Reader, entries: Sequence[Entry], *, reset_others: bool)
         try:
             setting = known.get(key)
             if setting is None:
-                raise unknown(key, known)
+                hints -= 1
+                raise unknown(key, known if hints >= 0 else ())
             change = (
                 None if _in_force(setting, stored) else plan(setting, Wish(key, stored), Cause.IMPORT, key)
             )
@@ -165,4 +171,8 @@ def _together(problems: Sequence[Problem]) -> MeshError:
         for problem in problems
         for violation in (problem.error.violations or [FieldViolation(problem.key, problem.error.message)])
     ]
-    return type(first)(first.reason, first.message, violations=violations, metadata=first.metadata)
+    left = len(violations) - MAX_VIOLATIONS
+    message = (
+        first.message if left <= 0 else f"{first.message}; a dry run lists what else is wrong ({left} more)"
+    )
+    return type(first)(first.reason, message, violations=violations[:MAX_VIOLATIONS], metadata=first.metadata)

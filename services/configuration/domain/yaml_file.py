@@ -31,6 +31,8 @@ MAX_DEPTH = 64
 """Lists and mappings within one another, the file's own included. protobuf carries no deeper value."""
 MAX_DIGITS = 17
 """Characters of an integer up to MAX_EXACT, with its sign."""
+MAX_ENTRIES = 2_000
+"""Far more than there are settings; each unknown key of a file costs something."""
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<fraction>\.[0-9]+)?(?P<exponent>[eE][+-]?[0-9]+)?", re.ASCII)
 _LITERALS: dict[str, Json] = {"null": None, "true": True, "false": False}
 _LATER_NUMBERS = re.compile(r"0o[0-7]+|[-+]?\.?[0-9][0-9_.eE+-]*", re.ASCII)
@@ -172,6 +174,8 @@ class _Reader:
             raise NotSettings(line, f"the key {key[:64]} is no text: quote it")
         if key in inside.lines:
             raise NotSettings(line, f"the key {key[:128]} is there already, in line {inside.lines[key]}")
+        if inside is self._top and len(inside.lines) == MAX_ENTRIES:
+            raise NotSettings(line, f"more than {MAX_ENTRIES:,} keys")
         inside.lines[key], inside.key = line, key
 
 

@@ -1,5 +1,7 @@
 """Comparing revisions, exporting and importing, on PostgreSQL."""
 
+import asyncio
+
 import pytest
 
 from mesh.errors import InvalidArgument, NotFound, OutOfRange
@@ -159,3 +161,17 @@ async def test_numbers_beyond_exact_integers_survive(transfers: TransferBook, bo
         await transfers.export(include_defaults=False), reset_others=True, author=ANA
     )
     assert done.revision == 0
+
+
+async def test_a_wrong_file_is_cheap_to_refuse(transfers: TransferBook) -> None:
+    """Somebody will import another program's YAML: the answer must fit into a message, and nobody may wait for it for minutes."""
+    text = "".join(f"some.key_{number}: {'x' * 100}\n" for number in range(2000))
+    async with asyncio.timeout(5):
+        dry = await transfers.check(text, reset_others=False)
+        with pytest.raises(NotFound) as refused:
+            await transfers.bring(text, reset_others=False, author=ANA)
+    assert len(dry.problems) == 2000
+    assert len(refused.value.violations) == 10
+    assert "1990 more" in refused.value.message
+    too_many = await transfers.check(text + "a.b: 1\n", reset_others=False)
+    assert "more than 2,000 keys" in too_many.problems[0].error.message
