@@ -6,19 +6,26 @@ from mesh.ids import new_id
 from mesh.messaging.hints import Hints
 from mesh.process import Process
 from mesh.version import VERSION
-from services.configuration.catalogue import read_catalogue
+from services.configuration.accounts import AccountRoles
+from services.configuration.catalogue import read_catalogue, read_methods
 from services.configuration.domain.changes import Author
+from services.configuration.domain.retention import Retention
 from services.configuration.domain.role_book import RoleBook
 from services.configuration.domain.settings_book import SettingsBook
+from services.configuration.domain.transfer_book import TransferBook
+from services.configuration.explaining import Explainer
 from services.configuration.feed import Feed
+from services.configuration.housekeeping import Housekeeping
 from services.configuration.presence import Presence
 from services.configuration.servicers.roles import RoleServicer
 from services.configuration.servicers.settings import SettingsServicer
 from services.configuration.servicers.watch import WatchServicer
-from services.configuration.settings import DEFINITIONS, POLL_SECONDS
+from services.configuration.settings import DEFINITIONS, KEEP_DAYS, KEEP_REVISIONS, POLL_SECONDS
+from services.configuration.store.compaction import PostgresCompaction
 from services.configuration.store.instances import PostgresInstances
 from services.configuration.store.postgres import PostgresStore
 from services.configuration.watching import Watching
+from vivesphere.authentication.v1 import user_service_pb2_grpc
 from vivesphere.configuration.v1 import (
     role_service_pb2_grpc,
     settings_service_pb2_grpc,
@@ -32,14 +39,23 @@ SELF = Author("service:configuration", "built-in roles of this release")
 async def assemble(process: Process) -> None:
     """Store → feed and its loops → books → servicers. The service watches itself through its own port, like everybody."""
     process.define_settings(*DEFINITIONS)
-    store, instances = PostgresStore(process.database), PostgresInstances(process.database)
+    store = PostgresStore(process.database, process.audit)
+    instances = PostgresInstances(process.database)
     feed = Feed(store, process.clock, lambda: timedelta(seconds=process.configuration.value(POLL_SECONDS)))
     hints = Hints(process.messaging, HINTS, feed.wake)
     presence = Presence(instances, process.clock)
     catalogue, secret = read_catalogue(), process.page_secret()
+    users = user_service_pb2_grpc.UserServiceStub(process.channel("authentication"))
+    explainer = Explainer(store, catalogue, read_methods(), AccountRoles(users))
     settings = SettingsBook(store, hints.announce)
     roles = RoleBook(store, catalogue, hints.announce, new_id)
     watching = Watching(store, feed, process.clock)
+
+    def retention() -> Retention:
+        value = process.configuration.value
+        return Retention(value(KEEP_REVISIONS), timedelta(days=value(KEEP_DAYS)))
+
+    housekeeping = Housekeeping(PostgresCompaction(process.database), retention, process.clock)
 
     async def tell() -> None:
         # Nobody is shown a history that lacks the product's own roles.
@@ -54,12 +70,16 @@ async def assemble(process: Process) -> None:
     process.tasks.spawn_loop(tell, name="history feed")
     process.tasks.spawn_loop(hints.run, name="hints")
     process.tasks.spawn_loop(presence.run, name="presence")
+    process.tasks.spawn_loop(housekeeping.run, name="housekeeping")
     process.serve(
         settings_service_pb2_grpc.add_SettingsServiceServicer_to_server,
-        SettingsServicer(settings, watching, process.configuration, secret),
+        SettingsServicer(
+            settings, TransferBook(store, hints.announce), watching, process.configuration, secret
+        ),
     )
     process.serve(
-        role_service_pb2_grpc.add_RoleServiceServicer_to_server, RoleServicer(roles, catalogue, secret)
+        role_service_pb2_grpc.add_RoleServiceServicer_to_server,
+        RoleServicer(roles, catalogue, explainer, secret),
     )
     process.serve(
         watch_service_pb2_grpc.add_WatchServiceServicer_to_server,

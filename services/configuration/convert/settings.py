@@ -1,11 +1,15 @@
 """Settings, their definitions and their history."""
 
+from collections.abc import Iterable
+
 from google.protobuf import struct_pb2
 
 from services.configuration.convert.values import from_json, struct_to_json, timestamp, to_json
 from services.configuration.domain.changes import Cause, SettingChange, Transaction, settings_only
+from services.configuration.domain.comparison import Difference
 from services.configuration.domain.definition import Definition, owner_of
 from services.configuration.domain.setting import Setting, Wish
+from services.configuration.domain.transfer_book import Problem
 from services.configuration.domain.values import Stored
 from vivesphere.configuration.v1 import setting_pb2, settings_service_pb2
 
@@ -90,6 +94,38 @@ def from_change(
         create_time=timestamp(transaction.commit_time),
         cause=_CAUSES[change.cause],
     )
+
+
+def from_differences(
+    found: Iterable[Difference], hidden: frozenset[str] = frozenset()
+) -> list[setting_pb2.SettingDiff]:
+    """Differences as people see them; values of `hidden` keys are left out."""
+    return [
+        setting_pb2.SettingDiff(
+            key=item.key,
+            old_value=_optional(item.old, item.key not in hidden),
+            new_value=_optional(item.new, item.key not in hidden),
+        )
+        for item in found
+    ]
+
+
+def from_problems(problems: Iterable[Problem]) -> list[settings_service_pb2.ImportProblem]:
+    """Why a file cannot be imported: everything that is wrong with each value, with the path inside of it."""
+    return [
+        settings_service_pb2.ImportProblem(key=problem.key, line=problem.line, description=description)
+        for problem in problems
+        for description in _descriptions(problem)
+    ]
+
+
+def _descriptions(problem: Problem) -> list[str]:
+    violations = problem.error.violations if problem.key else ()
+    # What is said of the value as a whole needs no second mention of its key.
+    return [
+        f"{violation.field.removeprefix(problem.key).lstrip('.')}: {violation.description}".removeprefix(": ")
+        for violation in violations
+    ] or [problem.error.message]
 
 
 def from_transaction(

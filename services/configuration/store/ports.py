@@ -8,6 +8,7 @@ from typing import Protocol
 from services.configuration.domain.changes import Author, Change, Head, SettingChange, Transaction
 from services.configuration.domain.definition import Definition
 from services.configuration.domain.filter import SettingFilter
+from services.configuration.domain.retention import Retention
 from services.configuration.domain.role import Role, RoleBinding
 from services.configuration.domain.rollout import Acknowledgement, Instance
 from services.configuration.domain.setting import Setting
@@ -75,6 +76,10 @@ class Log(Protocol):
         """What was stored for `key` after `revision`."""
         ...
 
+    async def settings_at(self, revision: int) -> dict[str, Stored]:
+        """What was stored after `revision`, by key; settings at their default are left out."""
+        ...
+
     async def setting_history(
         self, key: str, before: tuple[int, str] | None, limit: int
     ) -> Sequence[tuple[Transaction, SettingChange]]:
@@ -133,6 +138,14 @@ class Store(Protocol):
     def write(self) -> AbstractAsyncContextManager[Writer]: ...
 
     async def head(self) -> Head: ...
+
+
+class Compaction(Protocol):
+    """Takes the oldest part of the history away."""
+
+    async def step(self, retention: Retention, now: datetime) -> bool:
+        """One small step; False if there is nothing to do or another replica is at it. Raises Unavailable."""
+        ...
 
 
 class Instances(Protocol):

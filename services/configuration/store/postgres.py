@@ -12,12 +12,13 @@ from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
-from services.configuration.domain.changes import Author, Change, Head, Transaction
+from services.configuration.domain.changes import Author, Change, Head, SettingChange, Transaction
 from services.configuration.domain.values import Json
 from services.configuration.store.log import LogTable
 from services.configuration.store.roles import RolesTable
 from services.configuration.store.settings import SettingsTable
 from services.configuration.store.tables import idempotency
+from services.configuration.store.trail import Trail, events
 
 ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 REMEMBERED = text("interval '24 hours'")
@@ -36,14 +37,22 @@ class PostgresReader:
 class PostgresWriter(PostgresReader):
     """Implements `ports.Writer`."""
 
-    def __init__(self, connection: AsyncConnection, head: Head) -> None:
+    def __init__(self, connection: AsyncConnection, head: Head, trail: Trail | None) -> None:
         super().__init__(connection)
         self.head = head
+        self._trail = trail
         self._connection = connection
 
     async def append(self, changes: Sequence[Change], author: Author) -> Transaction:
-        """See the port."""
-        return await self.log.append(changes, author)
+        """See the port. What changed is put on the trail in the same transaction."""
+        made = await self.log.append(changes, author)
+        if self._trail is not None:
+            keys = {change.subject for change in made.changes if isinstance(change, SettingChange)}
+            known = await self.settings.among(keys) if keys else {}
+            sensitive = frozenset(key for key, setting in known.items() if setting.definition.sensitive)
+            for event in events(made, sensitive):
+                await self._trail.note(self._connection, event)
+        return made
 
     async def note_built_in_release(self, release: str) -> None:
         """See the port."""
@@ -78,8 +87,9 @@ class PostgresWriter(PostgresReader):
 class PostgresStore:
     """Implements `ports.Store`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, trail: Trail | None = None) -> None:
         self._database = database
+        self._trail = trail
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[PostgresReader]:
@@ -93,7 +103,7 @@ class PostgresStore:
         """See the port."""
         async with self._database.transaction() as connection:
             head = await LogTable(connection).locked_head()
-            yield PostgresWriter(connection, head)
+            yield PostgresWriter(connection, head, self._trail)
 
     async def head(self) -> Head:
         """See the port."""

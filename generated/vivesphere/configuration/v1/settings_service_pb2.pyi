@@ -580,8 +580,8 @@ class ImportSettingsRequest(_message.Message):
     RESET_OTHERS_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     yaml: _builtins.str
-    """Required. YAML as ExportSettings writes it, 1 byte to 1 MiB. Tags and aliases are refused. Not recorded as a whole: the
-    history holds what it changed.
+    """Required. YAML as ExportSettings writes it, 1 byte to 1 MiB, at most 2,000 keys. Tags, aliases and plain words that YAML's
+    versions read differently are refused. Not recorded as a whole: the history holds what it changed.
     """
     dry_run: _builtins.bool
     """Optional. True to check and compare only."""

@@ -208,8 +208,8 @@ class SettingsServiceServicer:
         """Stores the values of a YAML file in one revision, all or none, or tells what that would change.
 
         Errors, unless it is a dry run, which lists them as `problems`: INVALID_ARGUMENT (INVALID_FIELD, naming `yaml` for what is
-        not YAML, else each key), NOT_FOUND (SETTING_NOT_FOUND), FAILED_PRECONDITION (INVALID_STATE) if another change of a setting
-        is pending.
+        not YAML, else up to 10 keys), NOT_FOUND (SETTING_NOT_FOUND), FAILED_PRECONDITION (INVALID_STATE) if another change of a
+        setting is pending.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -15,7 +15,7 @@ from cli.embedded import EmbeddedMesh
 from cli.ports import LOOPBACK
 from mesh.clock import SystemClock
 from mesh.configuration import ConfigurationWatch, SettingDefinition
-from mesh.errors import InvalidArgument, MeshError, NotFound, PermissionDenied, Unimplemented
+from mesh.errors import InvalidArgument, MeshError, NotFound, PermissionDenied
 from mesh.ids import new_id
 from mesh.status import from_rpc_error
 from services.configuration.convert.values import from_json
@@ -23,6 +23,7 @@ from services.configuration.domain.changes import Author
 from services.configuration.domain.setting import Wish
 from services.configuration.domain.settings_book import SettingsBook
 from services.configuration.domain.values import Stored
+from services.configuration.settings import DEFINITIONS
 from services.configuration.store.postgres import PostgresStore
 from tests.fakes.issuer import Issuer
 from tests.fakes.revocations import fake_authentication
@@ -195,7 +196,7 @@ async def test_the_service_declares_and_watches_its_own_settings(mesh: Mesh) -> 
         )
         return [setting.key for setting in response.settings]
 
-    assert await _eventually(listed) == ["configuration.watch.poll_seconds"]
+    assert await _eventually(listed) == sorted(definition.key for definition in DEFINITIONS)
 
 
 async def test_a_restart_leaves_no_gap(mesh: Mesh) -> None:
@@ -437,10 +438,89 @@ async def test_the_history_names_who_and_why(mesh: Mesh) -> None:
     assert page.next_page_token
 
 
-async def test_what_is_not_built_says_so(mesh: Mesh) -> None:
-    """UNIMPLEMENTED, not an internal error and not a success."""
-    with pytest.raises(Unimplemented):
-        await mesh.call(mesh.settings.ExportSettings, settings_service_pb2.ExportSettingsRequest())
+async def test_a_file_goes_out_and_comes_back_over_the_wire(mesh: Mesh) -> None:
+    """What one exports, compares and imports again is the same file, and it changes nothing."""
+    before = (await mesh.put(300)).setting
+    await mesh.put(301)
+    exported = await mesh.call(
+        mesh.settings.ExportSettings, settings_service_pb2.ExportSettingsRequest(), "viewer"
+    )
+    assert exported.yaml.content_type == "application/yaml"
+    text = exported.yaml.data.decode()
+    assert f"{ATTEMPTS.key}: 301\n" in text
+    again = await mesh.call(
+        mesh.settings.ImportSettings, settings_service_pb2.ImportSettingsRequest(yaml=text)
+    )
+    assert (again.revision, list(again.diffs)) == (0, [])
+    dry = settings_service_pb2.ImportSettingsRequest(yaml=f"{ATTEMPTS.key}: none\nx.y: 1\n", dry_run=True)
+    problems = (await mesh.call(mesh.settings.ImportSettings, dry)).problems
+    assert [(problem.key, problem.line) for problem in problems] == [(ATTEMPTS.key, 1), ("x.y", 2)]
+    assert problems[0].description == "'none' is not of type 'integer'"
+    assert problems[1].description.startswith("no setting is called x.y")
+    diff = await mesh.call(
+        mesh.settings.DiffSettings,
+        settings_service_pb2.DiffSettingsRequest(from_revision=before.revision),
+        "viewer",
+    )
+    (changed,) = (item for item in diff.diffs if item.key == ATTEMPTS.key)
+    assert (changed.old_value.number_value, changed.new_value.number_value) == (300, 301)
+
+
+async def test_sensitive_values_are_for_those_who_may_change_them(mesh: Mesh) -> None:
+    """A viewer sees that an address changed, not what it is; in a file it is not at all."""
+    own = channel(mesh.engines, "bot_manager")
+    address = watch_service_pb2.RegisterDefinitionsRequest(release="1.0.0")
+    definition = SettingDefinition[str](
+        "bot_manager.test.address", "", {"type": "string"}, "An address."
+    ).to_proto()
+    definition.sensitive = True
+    address.definitions.append(definition)
+    await watch_service_pb2_grpc.WatchServiceStub(own).RegisterDefinitions(address, timeout=5)
+    await own.close()
+    update = settings_service_pb2.UpdateSettingRequest(key=definition.key, value=from_json("10.0.0.1"))
+    await mesh.call(mesh.settings.UpdateSetting, update)
+    everything = settings_service_pb2.DiffSettingsRequest()
+    for role, shown in (("viewer", False), ("admin", True)):
+        answer = await mesh.call(mesh.settings.DiffSettings, everything, role)
+        (item,) = (item for item in answer.diffs if item.key == definition.key)
+        assert (item.new_value.string_value == "10.0.0.1", item.HasField("new_value")) == (shown, shown)
+    exported = await mesh.call(
+        mesh.settings.ExportSettings, settings_service_pb2.ExportSettingsRequest(include_defaults=True)
+    )
+    assert definition.key.encode() not in exported.yaml.data
+
+
+async def test_a_binding_to_what_is_no_bot_id_is_refused(mesh: Mesh) -> None:
+    """It would grant nothing, and look as if it did."""
+    wanted = role_binding_pb2.RoleBinding(subject=new_id(), role_id="viewer", bot_id="my-bot")
+    with pytest.raises(InvalidArgument) as refused:
+        await mesh.call(
+            mesh.roles.CreateRoleBinding, role_service_pb2.CreateRoleBindingRequest(role_binding=wanted)
+        )
+    assert refused.value.violations[0].field == "role_binding.bot_id"
+
+
+async def test_access_is_explained_over_the_wire(mesh: Mesh) -> None:
+    """With the rule of a method of another service, and the binding that decides."""
+    user, bot = new_id(), new_id()
+    wanted = role_binding_pb2.RoleBinding(subject=user, role_id="operator", bot_id=bot)
+    made = await mesh.call(
+        mesh.roles.CreateRoleBinding, role_service_pb2.CreateRoleBindingRequest(role_binding=wanted)
+    )
+    request = role_service_pb2.ExplainAccessRequest(
+        subject=user, method="vivesphere.bot_manager.v1.PostService/CreatePost", bot_id=bot, roles=["viewer"]
+    )
+    answer = await mesh.call(mesh.roles.ExplainAccess, request, "auditor")
+    assert (answer.allowed, answer.permission, answer.rule.permission) == (True, "posts.write", "posts.write")
+    assert (answer.grant.role_id, answer.grant.binding_id) == ("operator", made.role_binding.id)
+    assert [grant.role_id for grant in answer.considered] == ["viewer", "operator"]
+    request.bot_id = new_id()
+    answer = await mesh.call(mesh.roles.ExplainAccess, request, "auditor")
+    assert (answer.allowed, answer.HasField("grant")) == (False, False)
+    request.method = "vivesphere.bot_manager.v1.PostService/Nothing"
+    with pytest.raises(InvalidArgument) as refused:
+        await mesh.call(mesh.roles.ExplainAccess, request, "auditor")
+    assert refused.value.violations[0].field == "method"
 
 
 async def test_stopping_does_not_wait_for_streams(mesh: Mesh) -> None:
