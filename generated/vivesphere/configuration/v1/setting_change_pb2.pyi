@@ -93,7 +93,7 @@ class SettingChange(_message.Message):
     outcome: _builtins.str
     """Output only. Why it was rejected or reverted, in the words of the decider or of the guard."""
     share_percent: _builtins.int
-    """Output only. Share of instances that have been given the new values, in percent, 0 to 100."""
+    """Output only. Share of instances that have the new values, in percent, 0 to 100: 0 before, and after it was reverted."""
     revision: _builtins.int
     """Output only. Revision that brought it into force everywhere, or reverted it; 0 before."""
     @_builtins.property
@@ -181,7 +181,12 @@ Global___RolloutPlan: _TypeAlias = RolloutPlan  # noqa: Y015
 
 @_typing.final
 class RolloutGuard(_message.Message):
-    """Condition under which a roll-out reverts itself. An instance's refusal of the new values always does."""
+    """Condition under which a roll-out reverts itself. An instance's refusal of the new values always does.
+
+    Looked at every second while a step is watched. Counted are the calls that instances within the share have served in the present
+    step, at most in its last 30 minutes, as WatchService.ReportHealth tells. Calls that failed for a reason of the caller's own do not
+    count as failed.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -191,7 +196,9 @@ class RolloutGuard(_message.Message):
     max_error_rate: _builtins.float
     """Required. Highest tolerated share of failed calls, above 0 and at most 1, among calls served by instances with the new values."""
     service: _builtins.str
-    """Optional. Service whose calls are counted, by folder name; empty: all services that read the changed settings."""
+    """Optional. Service whose calls are counted, by folder name; empty: the services that own the changed settings, or all of them
+    if one of the settings is shared ("mesh.…").
+    """
     min_calls: _builtins.int
     """Optional. Number of calls below which the rate says nothing, 0 to 1,000,000; 0 means 100."""
     def __init__(
