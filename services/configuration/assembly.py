@@ -7,15 +7,18 @@ from mesh.messaging.hints import Hints
 from mesh.process import Process
 from mesh.version import VERSION
 from services.configuration.catalogue import read_catalogue
+from services.configuration.domain.change_book import ChangeBook, Terms
 from services.configuration.domain.changes import Author
 from services.configuration.domain.role_book import RoleBook
 from services.configuration.domain.settings_book import SettingsBook
+from services.configuration.driver import Driver
 from services.configuration.feed import Feed
 from services.configuration.presence import Presence
 from services.configuration.servicers.roles import RoleServicer
 from services.configuration.servicers.settings import SettingsServicer
 from services.configuration.servicers.watch import WatchServicer
-from services.configuration.settings import DEFINITIONS, POLL_SECONDS
+from services.configuration.settings import APPROVAL_LIFETIME, DEFINITIONS, POLL_SECONDS
+from services.configuration.store.instance_calls import PostgresInstanceCalls
 from services.configuration.store.instances import PostgresInstances
 from services.configuration.store.postgres import PostgresStore
 from services.configuration.watching import Watching
@@ -32,12 +35,20 @@ SELF = Author("service:configuration", "built-in roles of this release")
 async def assemble(process: Process) -> None:
     """Store → feed and its loops → books → servicers. The service watches itself through its own port, like everybody."""
     process.define_settings(*DEFINITIONS)
-    store, instances = PostgresStore(process.database), PostgresInstances(process.database)
+    store = PostgresStore(process.database, process.audit)
+    instances, calls = PostgresInstances(process.database), PostgresInstanceCalls(process.database)
     feed = Feed(store, process.clock, lambda: timedelta(seconds=process.configuration.value(POLL_SECONDS)))
     hints = Hints(process.messaging, HINTS, feed.wake)
     presence = Presence(instances, process.clock)
     catalogue, secret = read_catalogue(), process.page_secret()
-    settings = SettingsBook(store, hints.announce)
+    terms = Terms(
+        process.clock.now,
+        new_id,
+        lambda: timedelta(seconds=process.configuration.value(APPROVAL_LIFETIME)),
+    )
+    settings = SettingsBook(store, hints.announce, terms)
+    changes = ChangeBook(store, hints.announce, terms)
+    driver = Driver(changes, instances, calls, process.clock)
     roles = RoleBook(store, catalogue, hints.announce, new_id)
     watching = Watching(store, feed, process.clock)
 
@@ -54,14 +65,15 @@ async def assemble(process: Process) -> None:
     process.tasks.spawn_loop(tell, name="history feed")
     process.tasks.spawn_loop(hints.run, name="hints")
     process.tasks.spawn_loop(presence.run, name="presence")
+    process.tasks.spawn_loop(driver.run, name="changes of settings")
     process.serve(
         settings_service_pb2_grpc.add_SettingsServiceServicer_to_server,
-        SettingsServicer(settings, watching, process.configuration, secret),
+        SettingsServicer(settings, changes, watching, process.configuration, secret),
     )
     process.serve(
         role_service_pb2_grpc.add_RoleServiceServicer_to_server, RoleServicer(roles, catalogue, secret)
     )
     process.serve(
         watch_service_pb2_grpc.add_WatchServiceServicer_to_server,
-        WatchServicer(settings, watching, feed, instances, presence, process.clock),
+        WatchServicer(settings, watching, feed, instances, presence, calls, driver, process.clock),
     )

@@ -66,6 +66,7 @@ def from_setting(setting: Setting, *, reveal: bool) -> setting_pb2.Setting:
         modified=setting.stored is not None,
         update_time=timestamp(setting.update_time),
         update_actor=setting.actor,
+        pending_change_id=setting.pending_change_id,
     )
 
 
@@ -89,6 +90,15 @@ def from_change(
         comment=transaction.author.comment,
         create_time=timestamp(transaction.commit_time),
         cause=_CAUSES[change.cause],
+    )
+
+
+def from_difference(
+    key: str, old: Stored | None, new: Stored | None, *, reveal: bool
+) -> setting_pb2.SettingDiff:
+    """How one setting differs between two states; values only with `reveal`."""
+    return setting_pb2.SettingDiff(
+        key=key, old_value=_optional(old, reveal), new_value=_optional(new, reveal)
     )
 
 

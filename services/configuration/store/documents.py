@@ -16,9 +16,11 @@ from services.configuration.domain.changes import (
     DefinitionChange,
     RoleChange,
     SettingChange,
+    StagingChange,
 )
 from services.configuration.domain.definition import Definition
 from services.configuration.domain.role import Role, RoleBinding
+from services.configuration.domain.rollout_plan import Staged
 from services.configuration.domain.values import Stored
 
 Document = dict[str, Any]
@@ -29,6 +31,7 @@ class Kind(StrEnum):
 
     DEFINITION = "definition"
     SETTING = "setting"
+    STAGING = "staging"
     ROLE = "role"
     BINDING = "role_binding"
 
@@ -40,6 +43,9 @@ def encode(change: Change) -> Document:
         case SettingChange():
             kind, effective = Kind.SETTING, {"value": change.effective}
             old, new = stored_document(change.old), stored_document(change.new)
+        case StagingChange():
+            kind, effective = Kind.STAGING, {"value": change.effective, "revision": change.value_revision}
+            old, new = staged_document(change.old), staged_document(change.new)
         case DefinitionChange():
             kind, effective = Kind.DEFINITION, {"value": change.effective, "revision": change.value_revision}
             old, new = _optional(change.old), definition_document(change.new)
@@ -73,11 +79,15 @@ def decode(
         case Kind.SETTING:
             value = (effective or {}).get("value")
             return SettingChange(subject, stored_from(old), stored_from(new), value, why)
+        case Kind.STAGING:
+            now = effective or {}
+            before, after = staged_from(old), staged_from(new)
+            return StagingChange(subject, before, after, now.get("value"), now.get("revision"), why)
         case Kind.DEFINITION:
             now = effective or {}
-            before = definition_from(old) if old else None
+            law = definition_from(old) if old else None
             return DefinitionChange(
-                before, definition_from(new or {}), now.get("value"), now.get("revision", 0), why
+                law, definition_from(new or {}), now.get("value"), now.get("revision", 0), why
             )
         case Kind.ROLE:
             return RoleChange(subject, role_from(old) if old else None, role_from(new) if new else None, why)
@@ -95,6 +105,24 @@ def stored_document(stored: Stored | None) -> Document | None:
 def stored_from(document: Document | None) -> Stored | None:
     """What `stored_document` made a document of."""
     return None if document is None else Stored(document["value"])
+
+
+def staged_document(staged: Staged | None) -> Document | None:
+    """`{"stored": {"value": …} or null, "share_percent": …, "change_id": …}`, or None."""
+    if staged is None:
+        return None
+    return {
+        "stored": stored_document(staged.stored),
+        "share_percent": staged.share_percent,
+        "change_id": staged.change_id,
+    }
+
+
+def staged_from(document: Document | None) -> Staged | None:
+    """What `staged_document` made a document of."""
+    if document is None:
+        return None
+    return Staged(stored_from(document["stored"]), document["share_percent"], document["change_id"])
 
 
 def definition_document(definition: Definition) -> Document:

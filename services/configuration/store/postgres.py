@@ -11,10 +11,15 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mesh.audit import AuditEvent, AuditTrail
 from mesh.database import Database
+from mesh.errors import Internal
 from services.configuration.domain.changes import Author, Change, Head, Transaction
+from services.configuration.domain.events import Event
+from services.configuration.domain.pending import PendingChange
 from services.configuration.domain.values import Json
 from services.configuration.store.log import LogTable
+from services.configuration.store.pending import PendingTable
 from services.configuration.store.roles import RolesTable
 from services.configuration.store.settings import SettingsTable
 from services.configuration.store.tables import idempotency
@@ -31,19 +36,37 @@ class PostgresReader:
         self.settings = SettingsTable(connection)
         self.roles = RolesTable(connection)
         self.log = LogTable(connection)
+        self.pending = PendingTable(connection)
 
 
 class PostgresWriter(PostgresReader):
     """Implements `ports.Writer`."""
 
-    def __init__(self, connection: AsyncConnection, head: Head) -> None:
+    def __init__(self, connection: AsyncConnection, head: Head, audit: AuditTrail | None) -> None:
         super().__init__(connection)
         self.head = head
         self._connection = connection
+        self._audit = audit
 
     async def append(self, changes: Sequence[Change], author: Author) -> Transaction:
         """See the port."""
         return await self.log.append(changes, author)
+
+    async def hold(self, change: PendingChange) -> None:
+        """See the port."""
+        await self.pending.hold(change)
+
+    async def keep(self, change: PendingChange) -> None:
+        """See the port."""
+        await self.pending.put(change)
+
+    async def note(self, event: Event) -> None:
+        """See the port."""
+        if self._audit is None:
+            raise Internal("INTERNAL", "this is a bug: a store without a trail has something to put on it")
+        await self._audit.note(
+            self._connection, AuditEvent(event.action, event.resource, warning=event.warning)
+        )
 
     async def note_built_in_release(self, release: str) -> None:
         """See the port."""
@@ -76,10 +99,11 @@ class PostgresWriter(PostgresReader):
 
 
 class PostgresStore:
-    """Implements `ports.Store`."""
+    """Implements `ports.Store`. Without an audit trail it refuses what belongs on one."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, audit: AuditTrail | None = None) -> None:
         self._database = database
+        self._audit = audit
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[PostgresReader]:
@@ -93,7 +117,7 @@ class PostgresStore:
         """See the port."""
         async with self._database.transaction() as connection:
             head = await LogTable(connection).locked_head()
-            yield PostgresWriter(connection, head)
+            yield PostgresWriter(connection, head, self._audit)
 
     async def head(self) -> Head:
         """See the port."""

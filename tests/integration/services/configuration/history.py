@@ -17,6 +17,9 @@ _TABLES = (
     "definitions",
     "role_bindings",
     "roles",
+    "setting_changes",
+    "pending_settings",
+    "instance_calls",
     "instances",
     "idempotency",
 )

@@ -195,7 +195,10 @@ async def test_the_service_declares_and_watches_its_own_settings(mesh: Mesh) -> 
         )
         return [setting.key for setting in response.settings]
 
-    assert await _eventually(listed) == ["configuration.watch.poll_seconds"]
+    assert await _eventually(listed) == [
+        "configuration.changes.approval_lifetime",
+        "configuration.watch.poll_seconds",
+    ]
 
 
 async def test_a_restart_leaves_no_gap(mesh: Mesh) -> None:
