@@ -43,8 +43,9 @@ class _SettingChangeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Se
 
 class SettingChangeState(_SettingChangeState, metaclass=_SettingChangeStateEnumTypeWrapper):
     """States of a change. PENDING_APPROVAL → ROLLING_OUT or APPLIED by ApproveSettingChange, → REJECTED by RejectSettingChange or by
-    time; ROLLING_OUT → APPLIED after the last step, → REVERTED by the guard or by RejectSettingChange. APPLIED, REJECTED and
-    REVERTED are final.
+    time; ROLLING_OUT → APPLIED after the last step, → REVERTED by the guard, by an instance that refuses a value, by
+    RejectSettingChange, or if a release changes a definition so that the value may not go on. APPLIED, REJECTED and REVERTED are
+    final.
     """
 
 SETTING_CHANGE_STATE_UNSPECIFIED: SettingChangeState.ValueType  # 0
@@ -91,7 +92,9 @@ class SettingChange(_message.Message):
     comment: _builtins.str
     """Output only. Why, in the words of the actor; may be empty."""
     outcome: _builtins.str
-    """Output only. Why it was rejected or reverted, in the words of the decider or of the guard."""
+    """Output only. Why it was rejected or reverted: in the words of the decider, of the guard (with rate and threshold), or of the
+    instance that refused a value.
+    """
     share_percent: _builtins.int
     """Output only. Share of instances that have the new values, in percent, 0 to 100: 0 before, and after it was reverted."""
     revision: _builtins.int

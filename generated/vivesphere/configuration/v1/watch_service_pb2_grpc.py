@@ -94,6 +94,7 @@ class WatchServiceServicer:
     def AckRevision(self, request, context):
         """Tells that the calling instance runs a revision, or has refused it and keeps what it had.
 
+        A refusal of a staged value (EffectiveSetting.staged) by an instance within its share reverts the change for everybody.
         An acknowledgement of a revision older than the last one acknowledged is ignored. Need not be sent for each revision: the
         newest counts.
         """

@@ -35,6 +35,7 @@ class WatchServiceStub:
     AckRevision: _aio.UnaryUnaryMultiCallable[_watch_service_pb2.AckRevisionRequest, _watch_service_pb2.AckRevisionResponse]
     """Tells that the calling instance runs a revision, or has refused it and keeps what it had.
 
+    A refusal of a staged value (EffectiveSetting.staged) by an instance within its share reverts the change for everybody.
     An acknowledgement of a revision older than the last one acknowledged is ignored. Need not be sent for each revision: the
     newest counts.
     """
@@ -86,6 +87,7 @@ class WatchServiceServicer:
     ) -> _abc.Awaitable[_watch_service_pb2.AckRevisionResponse]:
         """Tells that the calling instance runs a revision, or has refused it and keeps what it had.
 
+        A refusal of a staged value (EffectiveSetting.staged) by an instance within its share reverts the change for everybody.
         An acknowledgement of a revision older than the last one acknowledged is ignored. Need not be sent for each revision: the
         newest counts.
         """
