@@ -86,9 +86,10 @@ def _change(
     message = watch_pb2.PolicyChange
     match change:
         case SettingChange():
-            return message(setting=_effective(change.key, change.effective, revision))
+            return message(setting=_effective(change.key, change.effective, revision, change.sensitive))
         case DefinitionChange():
-            return message(setting=_effective(change.subject, change.effective, change.value_revision))
+            value, sensitive = change.effective, change.new.sensitive
+            return message(setting=_effective(change.subject, value, change.value_revision, sensitive))
         case RoleChange():
             if change.new is None:
                 return message(removed_role_id=change.role_id)
@@ -99,8 +100,8 @@ def _change(
             return message(role_binding=from_binding(change.new))
 
 
-def _effective(key: str, value: object, revision: int) -> watch_pb2.EffectiveSetting:
-    return watch_pb2.EffectiveSetting(key=key, value=from_json(value), revision=revision)
+def _effective(key: str, value: object, revision: int, sensitive: bool) -> watch_pb2.EffectiveSetting:
+    return watch_pb2.EffectiveSetting(key=key, value=from_json(value), revision=revision, sensitive=sensitive)
 
 
 def _part(snapshot: Snapshot) -> watch_pb2.PolicySnapshot:
@@ -126,4 +127,5 @@ def _pieces(snapshot: Snapshot) -> Iterator[Piece]:
 
 
 def _setting(setting: Setting) -> watch_pb2.EffectiveSetting:
-    return _effective(setting.definition.key, setting.value, setting.revision)
+    definition = setting.definition
+    return _effective(definition.key, setting.value, setting.revision, definition.sensitive)

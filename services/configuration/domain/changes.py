@@ -39,6 +39,8 @@ class SettingChange:
     new: Stored | None
     effective: Json
     cause: Cause
+    sensitive: bool = False
+    """As the definition said when the change was made."""
 
     @property
     def subject(self) -> str:

@@ -147,7 +147,10 @@ def plan_registration(definitions: Sequence[Definition], known: dict[str, Settin
         effective = definition.default if stored is None else stored.value
         changes.append(DefinitionChange(old, definition, effective, setting.revision))
         if not valid:
-            changes.append(SettingChange(definition.key, setting.stored, None, effective, Cause.RESET))
+            reset = SettingChange(
+                definition.key, setting.stored, None, effective, Cause.RESET, definition.sensitive
+            )
+            changes.append(reset)
             invalid.append(definition.key)
     return Registration(tuple(changes), tuple(sorted(invalid)), tuple(confirmed))
 

@@ -38,7 +38,7 @@ def encode(change: Change) -> Document:
     effective: Document | None = None
     match change:
         case SettingChange():
-            kind, effective = Kind.SETTING, {"value": change.effective}
+            kind, effective = Kind.SETTING, {"value": change.effective, "sensitive": change.sensitive}
             old, new = stored_document(change.old), stored_document(change.new)
         case DefinitionChange():
             kind, effective = Kind.DEFINITION, {"value": change.effective, "revision": change.value_revision}
@@ -71,8 +71,11 @@ def decode(
     why = Cause(cause)
     match Kind(kind):
         case Kind.SETTING:
-            value = (effective or {}).get("value")
-            return SettingChange(subject, stored_from(old), stored_from(new), value, why)
+            now = effective or {}
+            sensitive = now.get("sensitive", False)
+            return SettingChange(
+                subject, stored_from(old), stored_from(new), now.get("value"), why, sensitive
+            )
         case Kind.DEFINITION:
             now = effective or {}
             before = definition_from(old) if old else None
