@@ -104,7 +104,11 @@ class CopyFile:
                 await self._wanted.wait()
                 self._wanted.clear()
                 self._written = self._clock.monotonic()
-                await asyncio.to_thread(self._save, newest())
+                try:
+                    await asyncio.to_thread(self._save, newest())
+                except asyncio.CancelledError:
+                    self._wanted.set()  # the thread may never have begun
+                    raise
                 await self._clock.sleep(WRITE_INTERVAL)
         finally:
             if self._wanted.is_set():
