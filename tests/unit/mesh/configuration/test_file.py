@@ -177,6 +177,8 @@ async def test_a_burst_is_written_at_most_once_a_second(disk: Disk) -> None:
         await asyncio.sleep(0.001)
     await disk.clock.advance(timedelta(seconds=1))
     assert len(revisions) == 2
+    while disk.clock.sleeping == 0:
+        await asyncio.sleep(0.001)
     await end(running)
     assert len(revisions) == 2
 
