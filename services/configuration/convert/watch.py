@@ -100,12 +100,14 @@ def _change(change: Change, revision: int) -> watch_pb2.PolicyChange:
     message = watch_pb2.PolicyChange
     match change:
         case SettingChange():
-            return message(setting=_effective(change.key, change.effective, revision))
+            return message(setting=_effective(change.key, change.effective, revision, change.sensitive))
         case StagingChange():
+            value, sensitive = change.effective, change.sensitive
             value_revision = revision if change.value_revision is None else change.value_revision
-            return message(setting=_effective(change.key, change.effective, value_revision, change.new))
+            return message(setting=_effective(change.key, value, value_revision, sensitive, change.new))
         case DefinitionChange():
-            return message(setting=_effective(change.subject, change.effective, change.value_revision))
+            value, sensitive = change.effective, change.new.sensitive
+            return message(setting=_effective(change.subject, value, change.value_revision, sensitive))
         case RoleChange():
             if change.new is None:
                 return message(removed_role_id=change.role_id)
@@ -117,10 +119,10 @@ def _change(change: Change, revision: int) -> watch_pb2.PolicyChange:
 
 
 def _effective(
-    key: str, value: object, revision: int, staged: Staged | None = None
+    key: str, value: object, revision: int, sensitive: bool, staged: Staged | None = None
 ) -> watch_pb2.EffectiveSetting:
     return watch_pb2.EffectiveSetting(
-        key=key, value=from_json(value), revision=revision, staged=_staged(staged)
+        key=key, value=from_json(value), revision=revision, staged=_staged(staged), sensitive=sensitive
     )
 
 
@@ -157,4 +159,5 @@ def _pieces(snapshot: Snapshot) -> Iterator[Piece]:
 
 
 def _setting(setting: Setting) -> watch_pb2.EffectiveSetting:
-    return _effective(setting.definition.key, setting.value, setting.revision, setting.staged)
+    definition = setting.definition
+    return _effective(definition.key, setting.value, setting.revision, definition.sensitive, setting.staged)

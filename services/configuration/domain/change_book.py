@@ -239,8 +239,9 @@ async def _take_back(writer: Writer, change: PendingChange, author: Author) -> T
     cause = Cause.ROLLOUT_REVERTED
     changes: list[Change] = []
     for key, setting in known.items():
-        changes.append(SettingChange(key, setting.stored, setting.stored, setting.value, cause))
-        changes.append(StagingChange(key, setting.staged, None, setting.value, setting.revision, cause))
+        stored, value, sensitive = setting.stored, setting.value, setting.definition.sensitive
+        changes.append(SettingChange(key, stored, stored, value, cause, sensitive))
+        changes.append(StagingChange(key, setting.staged, None, value, setting.revision, cause, sensitive))
     return await writer.append(changes, author)
 
 
@@ -298,6 +299,7 @@ def _staging(change: PendingChange, known: Known, share_percent: int) -> list[Ch
             Staged(item.new, share_percent, change.id),
             known[item.key].value,
             known[item.key].revision,
+            sensitive=known[item.key].definition.sensitive,
         )
         for item in change.items
     ]
@@ -311,6 +313,7 @@ def _in_force(change: PendingChange, known: Known, cause: Cause | None = None) -
             item.new,
             known[item.key].definition.default if item.new is None else item.new.value,
             cause or item.cause,
+            known[item.key].definition.sensitive,
         )
         for item in change.items
     ]

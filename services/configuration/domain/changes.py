@@ -44,6 +44,8 @@ class SettingChange:
     new: Stored | None
     effective: Json
     cause: Cause
+    sensitive: bool = False
+    """As the definition said when the change was made."""
 
     @property
     def subject(self) -> str:
@@ -65,6 +67,8 @@ class StagingChange:
     effective: Json
     value_revision: int | None
     cause: Cause = Cause.STAGE
+    sensitive: bool = False
+    """As the definition said when the change was made."""
 
     @property
     def subject(self) -> str:

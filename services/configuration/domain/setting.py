@@ -82,7 +82,7 @@ def plan(setting: Setting, wish: Wish, cause: Cause, field: str = "value") -> Se
     if wish.stored is not None:
         check_value(definition, wish.stored.value, field)
     effective = definition.default if wish.stored is None else wish.stored.value
-    return SettingChange(definition.key, setting.stored, wish.stored, effective, cause)
+    return SettingChange(definition.key, setting.stored, wish.stored, effective, cause, definition.sensitive)
 
 
 def check_value(definition: Definition, value: Json, field: str) -> None:

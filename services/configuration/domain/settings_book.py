@@ -165,12 +165,23 @@ def plan_registration(definitions: Sequence[Definition], known: dict[str, Settin
         effective = definition.default if stored is None else stored.value
         changes.append(DefinitionChange(old, definition, effective, setting.revision))
         if not valid:
-            changes.append(SettingChange(definition.key, setting.stored, None, effective, Cause.RESET))
+            reset = SettingChange(
+                definition.key, setting.stored, None, effective, Cause.RESET, definition.sensitive
+            )
+            changes.append(reset)
             invalid.append(definition.key)
         if setting.staged is not None:
             told = setting.revision if valid else None
             changes.append(
-                StagingChange(definition.key, setting.staged, setting.staged, effective, told, Cause.DEFINE)
+                StagingChange(
+                    definition.key,
+                    setting.staged,
+                    setting.staged,
+                    effective,
+                    told,
+                    Cause.DEFINE,
+                    definition.sensitive,
+                )
             )
     return Registration(tuple(changes), tuple(sorted(invalid)), tuple(confirmed))
 

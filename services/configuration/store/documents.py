@@ -41,10 +41,15 @@ def encode(change: Change) -> Document:
     effective: Document | None = None
     match change:
         case SettingChange():
-            kind, effective = Kind.SETTING, {"value": change.effective}
+            kind, effective = Kind.SETTING, {"value": change.effective, "sensitive": change.sensitive}
             old, new = stored_document(change.old), stored_document(change.new)
         case StagingChange():
-            kind, effective = Kind.STAGING, {"value": change.effective, "revision": change.value_revision}
+            kind = Kind.STAGING
+            effective = {
+                "value": change.effective,
+                "revision": change.value_revision,
+                "sensitive": change.sensitive,
+            }
             old, new = staged_document(change.old), staged_document(change.new)
         case DefinitionChange():
             kind, effective = Kind.DEFINITION, {"value": change.effective, "revision": change.value_revision}
@@ -77,12 +82,18 @@ def decode(
     why = Cause(cause)
     match Kind(kind):
         case Kind.SETTING:
-            value = (effective or {}).get("value")
-            return SettingChange(subject, stored_from(old), stored_from(new), value, why)
+            now = effective or {}
+            sensitive = now.get("sensitive", False)
+            return SettingChange(
+                subject, stored_from(old), stored_from(new), now.get("value"), why, sensitive
+            )
         case Kind.STAGING:
             now = effective or {}
             before, after = staged_from(old), staged_from(new)
-            return StagingChange(subject, before, after, now.get("value"), now.get("revision"), why)
+            sensitive = now.get("sensitive", False)
+            return StagingChange(
+                subject, before, after, now.get("value"), now.get("revision"), why, sensitive
+            )
         case Kind.DEFINITION:
             now = effective or {}
             law = definition_from(old) if old else None

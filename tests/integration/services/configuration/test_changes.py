@@ -544,6 +544,16 @@ async def test_a_definition_that_changes_meanwhile_is_told_with_what_is_staged(
     assert fresh.staged.value.number_value == 2
 
 
+async def test_a_staged_value_that_is_sensitive_is_told_to_be(one: Replica) -> None:
+    """At each step and after a reversal: an instance must not write it to its disk."""
+    setting = await one.settings.change(Wish(SECRET, Stored(9)), ANA, PLAN)
+    await one.changes.approve(setting.pending_change_id, BEA)
+    await one.after(BAKE)
+    await one.changes.reject(setting.pending_change_id, BEA, "no")
+    told = [change.setting for t in await _missed(one, 1, 4) for change in t.changes]
+    assert [(message.key, message.sensitive) for message in told] == [(SECRET, True)] * 3
+
+
 async def test_people_who_watch_see_the_end_only(one: Replica) -> None:
     """Steps are no changes of the value."""
     await _rolling(one)
