@@ -10,8 +10,8 @@ transaction of what is done about it.
 The record travels on `audit.<service>`; logging chains and keeps it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -25,7 +25,7 @@ from mesh.errors import MeshError
 from mesh.ids import is_uuid, new_id
 from mesh.interceptors.chain import ServicerContext
 from mesh.outbox import Outbox
-from mesh.redaction import redact_message
+from mesh.redaction import redact_details, redact_message
 from vivesphere.logging.v1 import log_record_pb2
 
 MAX_PEER_CHARS = 64
@@ -43,6 +43,8 @@ class AuditEvent:
     session_id: str = ""
     warning: bool = False
     """True for what somebody should look at."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What is to be known of it, as JSON: for a change, what was before and what is now. Redacted, and cut at 16 KiB."""
 
 
 class AuditTrail:
@@ -93,6 +95,8 @@ class AuditTrail:
         record.audit.resource = event.resource
         record.audit.outcome = "OK"
         record.audit.session_id = event.session_id
+        if event.details:
+            record.audit.request.update(redact_details(event.details))
         await self._add(connection, record)
 
     async def _write(self, connection: AsyncConnection, call: Call, outcome: str) -> None:

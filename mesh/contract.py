@@ -141,6 +141,14 @@ def _fault(policy: MethodPolicy, method: MethodDescriptor) -> str:
     return ""
 
 
+def rule_of(path: str) -> access_pb2.AccessRule:
+    """The access rule of the method at `/package.Service/Method`, as the contract has it."""
+    service, _, name = path.removeprefix("/").partition("/")
+    method = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+    rule: access_pb2.AccessRule = method.GetOptions().Extensions[access_pb2.access]
+    return rule
+
+
 def is_idempotent(path: str) -> bool:
     """Whether the contract lets a client repeat the method at `/package.Service/Method`."""
     service, _, name = path.removeprefix("/").partition("/")

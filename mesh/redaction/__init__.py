@@ -5,8 +5,16 @@ never    decides what is logged; never restores anything
 called   by mesh.telemetry for every record, by mesh.audit for requests, by logging once more on ingest
 """
 
-from mesh.redaction.message import redact_message
+from mesh.redaction.message import redact_details, redact_message
 from mesh.redaction.redactor import Redactor, clip, is_sensitive_name, redactor
 from mesh.redaction.shapes import REDACTED
 
-__all__ = ["REDACTED", "Redactor", "clip", "is_sensitive_name", "redact_message", "redactor"]
+__all__ = [
+    "REDACTED",
+    "Redactor",
+    "clip",
+    "is_sensitive_name",
+    "redact_details",
+    "redact_message",
+    "redactor",
+]

@@ -5,7 +5,8 @@ its bounds: long texts are cut and, once the whole has reached `MAX_BYTES`, what
 appear. Texts pass the redactor as well, for secrets that sit in a field where nobody expected one.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -48,6 +49,19 @@ class _Budget:
 def redact_message(message: Message, max_bytes: int = MAX_BYTES) -> dict[str, JsonValue]:
     """The message as a dictionary that json and google.protobuf.Struct take, without secrets and about `max_bytes` large at most."""
     return _message(_Budget(max_bytes), message, 0)
+
+
+def redact_details(details: Mapping[str, object], max_bytes: int = MAX_BYTES) -> dict[str, JsonValue]:
+    """Named JSON values without secrets, about `max_bytes` large at most: a value that does not fit any more is "[cut]"."""
+    result: dict[str, JsonValue] = {}
+    left = max_bytes
+    for name, value in details.items():
+        clean = redactor.value(value, name)
+        size = len(name) + len(json.dumps(clean, ensure_ascii=False).encode())
+        fits = size <= left
+        result[name] = clean if fits else CUT
+        left -= size if fits else len(name) + len(CUT)
+    return result
 
 
 def _message(budget: _Budget, message: Message, depth: int) -> dict[str, JsonValue]:

@@ -138,9 +138,13 @@ class Feed:
             self._forget()  # too far behind: watchers read the log themselves
             return
         async with self._store.read() as reader:
-            for transaction in await reader.log.transactions(known, newest, BATCH):
-                self._window.append(transaction)
-                self._changes += len(transaction.changes)
+            read = await reader.log.transactions(known, newest, BATCH)
+        if [transaction.revision for transaction in read] != list(range(known + 1, newest + 1)):
+            self._forget()  # compacted since the head was read: a window with a gap would be told as none
+            return
+        for transaction in read:
+            self._window.append(transaction)
+            self._changes += len(transaction.changes)
         while self._changes > WINDOW_CHANGES:
             self._changes -= len(self._window.popleft().changes)
 
@@ -168,7 +172,9 @@ async def follow(
         while why is None and position < head.revision:
             batch = await feed.after(position, head.revision)
             if not batch or batch[0].revision != position + 1:
-                why = Lost.TOO_SLOW
+                # Compacted since the head was read. Say what is kept now.
+                head = await feed.refresh()
+                why = lost(head, position, history_id) or Lost.TOO_SLOW
                 break
             for transaction in batch:
                 yield transaction

@@ -23,5 +23,24 @@ APPROVAL_LIFETIME = SettingDefinition[float](
     ),
     unit="seconds",
 )
+KEEP_REVISIONS = SettingDefinition[int](
+    key="configuration.history.keep_revisions",
+    default=10_000,
+    json_schema={"type": "integer", "minimum": 100, "maximum": 10_000_000},
+    description=(
+        "How many of the newest revisions of settings and roles are always kept. An older one goes once it is older than "
+        "configuration.history.keep_days as well; it can then no longer be compared with or rolled back to."
+    ),
+    unit="revisions",
+)
+KEEP_DAYS = SettingDefinition[int](
+    key="configuration.history.keep_days",
+    default=365,
+    json_schema={"type": "integer", "minimum": 0, "maximum": 36_500},
+    description=(
+        "How long revisions are kept even if more than configuration.history.keep_revisions are newer. 0: the number alone decides."
+    ),
+    unit="days",
+)
 
-DEFINITIONS = (POLL_SECONDS, APPROVAL_LIFETIME)
+DEFINITIONS = (POLL_SECONDS, APPROVAL_LIFETIME, KEEP_REVISIONS, KEEP_DAYS)

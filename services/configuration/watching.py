@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 
 from mesh.clock import Clock
-from services.configuration.domain.position import Lost, Start, require_kept, start_of
+from services.configuration.domain.changes import Transaction
+from services.configuration.domain.position import Lost, Start, not_kept, require_kept, start_of
 from services.configuration.domain.snapshot import Snapshot
 from services.configuration.feed import Event, Feed, Stop, Told, follow
 from services.configuration.store.ports import Store
@@ -42,8 +43,9 @@ class Watching:
         yield Told(position, head.read_time)
         async for event in follow(self._feed, position, head.history_id, self._clock):
             if isinstance(event, Stop):
-                require_kept(event.head, position)  # says what is kept
-                return
+                raise not_kept(event.head, position)
+            if isinstance(event, Transaction):
+                position = event.revision
             yield event
 
     async def snapshot(self) -> Snapshot:

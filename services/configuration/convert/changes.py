@@ -5,8 +5,9 @@ from datetime import timedelta
 
 from google.protobuf import duration_pb2
 
-from services.configuration.convert.settings import from_difference
+from services.configuration.convert.settings import from_differences
 from services.configuration.convert.values import timestamp
+from services.configuration.domain.comparison import Difference
 from services.configuration.domain.pending import PendingChange, State
 from services.configuration.domain.rollout_plan import Guard, RolloutPlan
 from services.configuration.domain.setting import Setting, Wish
@@ -67,10 +68,7 @@ def from_pending(change: PendingChange, hidden: frozenset[str] = frozenset()) ->
     return pb.SettingChange(
         id=change.id,
         state=_STATES[change.state],
-        diffs=[
-            from_difference(item.key, item.old, item.new, reveal=item.key not in hidden)
-            for item in change.items
-        ],
+        diffs=from_differences((Difference(item.key, item.old, item.new) for item in change.items), hidden),
         actor=change.actor,
         decider=change.decider,
         comment=change.comment,

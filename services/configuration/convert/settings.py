@@ -1,11 +1,15 @@
 """Settings, their definitions and their history."""
 
+from collections.abc import Iterable
+
 from google.protobuf import struct_pb2
 
 from services.configuration.convert.values import from_json, struct_to_json, timestamp, to_json
 from services.configuration.domain.changes import Cause, SettingChange, Transaction, settings_only
+from services.configuration.domain.comparison import Difference
 from services.configuration.domain.definition import Definition, owner_of
 from services.configuration.domain.setting import Setting, Wish
+from services.configuration.domain.transfer_book import Problem
 from services.configuration.domain.values import Stored
 from vivesphere.configuration.v1 import setting_pb2, settings_service_pb2
 
@@ -93,12 +97,24 @@ def from_change(
     )
 
 
-def from_difference(
-    key: str, old: Stored | None, new: Stored | None, *, reveal: bool
-) -> setting_pb2.SettingDiff:
-    """How one setting differs between two states; values only with `reveal`."""
-    return setting_pb2.SettingDiff(
-        key=key, old_value=_optional(old, reveal), new_value=_optional(new, reveal)
+def from_differences(
+    found: Iterable[Difference], hidden: frozenset[str] = frozenset()
+) -> list[setting_pb2.SettingDiff]:
+    """Differences as people see them; values of `hidden` keys are left out."""
+    return [
+        setting_pb2.SettingDiff(
+            key=item.key,
+            old_value=_optional(item.old, item.key not in hidden),
+            new_value=_optional(item.new, item.key not in hidden),
+        )
+        for item in found
+    ]
+
+
+def from_problem(problem: Problem) -> settings_service_pb2.ImportProblem:
+    """Why a file cannot be imported."""
+    return settings_service_pb2.ImportProblem(
+        key=problem.key, line=problem.line, description=problem.error.message
     )
 
 

@@ -93,6 +93,22 @@ async def ask(
     return Put(made, pending)
 
 
+async def held(
+    reader: Reader, changes: Sequence[SettingChange], terms: Terms
+) -> Sequence[tuple[str, FailedPrecondition]]:
+    """Why `ask` would refuse the changes, by the settings that are part of another one. Empty: it would take them."""
+    known = await reader.settings.among({change.key for change in changes})
+    taken = {key: setting for key, setting in known.items() if setting.pending_change_id}
+    if not taken:
+        return ()
+    asked = _asked(changes, known, Author(SELF), None, terms)
+    try:
+        await _that_one(reader, {setting.pending_change_id for setting in taken.values()}, asked)
+    except FailedPrecondition as error:
+        return [(key, error) for key in sorted(taken)]
+    return ()
+
+
 class ChangeBook:
     """Changes on their way."""
 
@@ -245,10 +261,10 @@ async def _take_back(writer: Writer, change: PendingChange, author: Author) -> T
     return await writer.append(changes, author)
 
 
-async def _that_one(writer: Writer, held: set[str], asked: PendingChange) -> PendingChange:
+async def _that_one(reader: Reader, held: set[str], asked: PendingChange) -> PendingChange:
     """The change that is on its way, if it is what is asked for. Raises FailedPrecondition."""
     holder = min(held)
-    change = await writer.pending.get(holder)
+    change = await reader.pending.get(holder)
     if change is None or len(held) > 1 or not change.asks_for(asked):
         raise FailedPrecondition(
             "INVALID_STATE",

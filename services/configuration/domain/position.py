@@ -46,13 +46,17 @@ def lost(head: Head, position: int, history_id: str) -> Lost | None:
 
 def require_kept(head: Head, revision: int) -> None:
     """Raises OutOfRange (REVISION_COMPACTED) unless the revisions after `revision` are kept and it has been made."""
-    if head.oldest_revision <= revision <= head.revision:
-        return
-    raise OutOfRange(
+    if not head.oldest_revision <= revision <= head.revision:
+        raise not_kept(head, revision)
+
+
+def not_kept(head: Head, revision: int) -> OutOfRange:
+    """The answer to a revision that cannot be gone on from, with the oldest that can."""
+    return OutOfRange(
         "REVISION_COMPACTED",
-        f"revision {revision} is no longer kept"
-        if revision < head.oldest_revision
-        else f"revision {revision} was not made yet",
+        f"revision {revision} was not made yet"
+        if revision > head.revision
+        else f"revision {revision} is no longer kept",
         metadata={"oldestRevision": str(head.oldest_revision), "revision": str(head.revision)},
     )
 

@@ -45,6 +45,8 @@ class Caller:
 
     user_id: str
     roles: tuple[str, ...]
+    scope: frozenset[str] | None = None
+    """Permissions that the caller's API key is limited to; None for a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +118,16 @@ def covers(held: Iterable[str], wanted: str) -> bool:
 
 
 def held_by(caller: Caller, roles: Mapping[str, Role], bindings: Iterable[RoleBinding]) -> frozenset[str]:
-    """What the caller holds for the whole fleet, by account and by bindings."""
+    """What the caller holds for the whole fleet, by account and by bindings, as far as an API key lets it."""
     fleet = {
         binding.role_id for binding in bindings if binding.subject == caller.user_id and not binding.bot_id
     }
     names = fleet.union(caller.roles)
-    return frozenset(permission for name in names if name in roles for permission in roles[name].permissions)
+    held = frozenset(permission for name in names if name in roles for permission in roles[name].permissions)
+    scope = caller.scope
+    if scope is None:
+        return held
+    return frozenset(p for p in held if covers(scope, p)) | frozenset(p for p in scope if covers(held, p))
 
 
 def require_held(held: frozenset[str], wanted: Iterable[str]) -> None:

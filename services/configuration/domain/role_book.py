@@ -99,7 +99,10 @@ class RoleBook:
         description: str | None = None,
         etag: str = "",
     ) -> Role:
-        """Change what is not None. Raises NotFound, FailedPrecondition (ROLE_BUILT_IN), Aborted, InvalidArgument, PermissionDenied."""
+        """Change what is not None. Raises NotFound, FailedPrecondition (ROLE_BUILT_IN), Aborted, InvalidArgument, PermissionDenied.
+
+        The caller must hold what the role grants, before and after: taking away is as much power over others as giving.
+        """
         async with self._store.write() as writer:
             old = await _required(writer, role_id)
             require_custom(old)
@@ -113,7 +116,7 @@ class RoleBook:
             check_etag(etag, old.revision, f"the role {role_id}")
             if new.permissions != old.permissions:
                 self._catalogue.check(new.permissions)
-                require_held(await _held(writer, caller), new.permissions)
+            require_held(await _held(writer, caller), (*old.permissions, *new.permissions))
             change = RoleChange(role_id, old, new, Cause.UPDATE)
             made = await writer.append([change], Author(caller.user_id))
             stored = await _required(writer, role_id)
@@ -121,11 +124,12 @@ class RoleBook:
         return stored
 
     async def delete(self, role_id: str, caller: Caller, etag: str = "") -> None:
-        """Delete a role with its bindings. Raises NotFound, FailedPrecondition (ROLE_BUILT_IN) or Aborted."""
+        """Delete a role with its bindings. Raises NotFound, FailedPrecondition (ROLE_BUILT_IN), Aborted or PermissionDenied."""
         async with self._store.write() as writer:
             old = await _required(writer, role_id)
             require_custom(old)
             check_etag(etag, old.revision, f"the role {role_id}")
+            require_held(await _held(writer, caller), old.permissions)
             changes: list[Change] = [
                 BindingChange(binding.id, binding, None, Cause.DELETE)
                 for binding in await writer.roles.bindings(role_id=role_id)

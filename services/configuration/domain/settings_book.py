@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from mesh.errors import FieldViolation, MeshError
-from services.configuration.domain.change_book import Put, Terms, ask
+from mesh.errors import FailedPrecondition, FieldViolation, MeshError
+from services.configuration.domain.change_book import Put, Terms, ask, held
 from services.configuration.domain.changes import (
     Author,
     Cause,
@@ -79,6 +79,12 @@ class SettingsBook:
     ) -> Put:
         """Put planned changes into force or on their way: the one door for every change of values. Raises what `ask` does."""
         return await ask(writer, changes, author, steps, self._terms)
+
+    async def held(
+        self, reader: Reader, changes: Sequence[SettingChange]
+    ) -> Sequence[tuple[str, FailedPrecondition]]:
+        """Why `put` would not take the changes, by the settings that are part of another change. Empty: it would."""
+        return await held(reader, changes, self._terms)
 
     async def change(self, wish: Wish, author: Author, steps: RolloutPlan | None = None) -> Setting:
         """Store or reset one value, or set it on its way. Raises what `plan` and `put` do, or NotFound."""

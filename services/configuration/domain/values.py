@@ -44,3 +44,15 @@ def weight(value: Json) -> int:
 def whole(number: float) -> int | float:
     """An integral number as an integer, as long as it is exact; any other as it is."""
     return int(number) if number.is_integer() and abs(number) <= MAX_EXACT else number
+
+
+def normal(value: Json) -> Json:
+    """The value as `whole` would have its numbers: a database that keeps decimals answers 1e16 with an integer."""
+    match value:
+        case int() if abs(value) > MAX_EXACT:
+            return float(value)
+        case list():
+            return [normal(item) for item in value]
+        case dict():
+            return {name: normal(item) for name, item in value.items()}
+    return value

@@ -33,7 +33,7 @@ def caller(resource: str = "") -> Caller:
     principal = call_about(resource).principal
     if principal is None:
         raise Internal("INTERNAL", "this is a bug: the contract lets this call in without a user")
-    return Caller(principal.user_id, principal.roles)
+    return Caller(principal.user_id, principal.roles, principal.scope)
 
 
 def author(comment: str = "", resource: str = "") -> Author:

@@ -1,19 +1,23 @@
-"""RoleService. ExplainAccess is not served yet."""
+"""RoleService."""
 
 from itertools import islice
 
 from google.protobuf import field_mask_pb2
 
+from mesh.contract import rule_of
 from mesh.paging import PageTokens, page_size
 from services.configuration.convert.roles import (
+    from_answer,
     from_binding,
     from_permission,
     from_role,
     to_permissions,
+    to_question,
     to_role,
 )
 from services.configuration.domain.role import Catalogue
 from services.configuration.domain.role_book import RoleBook
+from services.configuration.explaining import Explainer
 from services.configuration.servicers.caller import call_about, caller
 from vivesphere.configuration.v1 import role_pb2, role_service_pb2_grpc
 from vivesphere.configuration.v1 import role_service_pb2 as pb
@@ -24,8 +28,11 @@ CHANGEABLE = ("permissions", "description")
 class RoleServicer(role_service_pb2_grpc.RoleServiceServicer):
     """Converts, calls `RoleBook`, converts."""
 
-    def __init__(self, book: RoleBook, catalogue: Catalogue, page_secret: bytes) -> None:
+    def __init__(
+        self, book: RoleBook, catalogue: Catalogue, explainer: Explainer, page_secret: bytes
+    ) -> None:
         self._book = book
+        self._explainer = explainer
         self._catalogue = catalogue
         self._pages = PageTokens(page_secret, "configuration.roles")
         self._permission_pages = PageTokens(page_secret, "configuration.permissions")
@@ -116,6 +123,14 @@ class RoleServicer(role_service_pb2_grpc.RoleServiceServicer):
         """See the contract."""
         await self._book.unbind(request.binding_id, caller(f"roleBindings/{request.binding_id}"))
         return pb.DeleteRoleBindingResponse()
+
+    async def ExplainAccess(
+        self, request: pb.ExplainAccessRequest, context: object
+    ) -> pb.ExplainAccessResponse:
+        """See the contract."""
+        call_about(f"users/{request.subject}")
+        answer = await self._explainer.explain(to_question(request))
+        return from_answer(answer, rule_of(request.method) if request.method else None)
 
 
 def _fields(mask: field_mask_pb2.FieldMask, role: role_pb2.Role) -> frozenset[str]:

@@ -1,10 +1,19 @@
-"""SettingsService. Export, import and diff are not served yet."""
+"""SettingsService."""
 
 from collections.abc import AsyncIterator
 
+from google.api import httpbody_pb2
+
 from mesh.paging import PageTokens, page_size
 from services.configuration.convert.changes import from_pending, pending_id, to_plan, to_state
-from services.configuration.convert.settings import from_change, from_setting, from_transaction, to_wish
+from services.configuration.convert.settings import (
+    from_change,
+    from_differences,
+    from_problem,
+    from_setting,
+    from_transaction,
+    to_wish,
+)
 from services.configuration.convert.values import to_json
 from services.configuration.convert.watch import from_told
 from services.configuration.domain.change_book import ChangeBook
@@ -13,6 +22,7 @@ from services.configuration.domain.filter import parse_filter
 from services.configuration.domain.pending import PendingChange
 from services.configuration.domain.setting import Wish
 from services.configuration.domain.settings_book import SettingsBook
+from services.configuration.domain.transfer_book import TransferBook
 from services.configuration.domain.values import Stored
 from services.configuration.feed import Told
 from services.configuration.servicers.caller import PolicySource, author, call_about, caller, sees_sensitive
@@ -21,6 +31,8 @@ from vivesphere.configuration.v1 import setting_change_pb2, settings_service_pb2
 from vivesphere.configuration.v1 import settings_service_pb2 as pb
 
 ALL_KEYS = "-"
+YAML = "application/yaml"
+"""RFC 9512."""
 
 
 class SettingsServicer(settings_service_pb2_grpc.SettingsServiceServicer):
@@ -30,12 +42,14 @@ class SettingsServicer(settings_service_pb2_grpc.SettingsServiceServicer):
         self,
         book: SettingsBook,
         changes: ChangeBook,
+        transfers: TransferBook,
         watching: Watching,
         policies: PolicySource,
         page_secret: bytes,
     ) -> None:
         self._book = book
         self._changes = changes
+        self._transfers = transfers
         self._watching = watching
         self._policies = policies
         self._pages = PageTokens(page_secret, "configuration.settings")
@@ -122,6 +136,37 @@ class SettingsServicer(settings_service_pb2_grpc.SettingsServiceServicer):
         who = author(request.comment, f"settings/{request.key}")
         setting = await self._book.rollback(request.key, request.revision, request.etag, who)
         return pb.RollbackSettingResponse(setting=from_setting(setting, reveal=True))
+
+    async def DiffSettings(self, request: pb.DiffSettingsRequest, context: object) -> pb.DiffSettingsResponse:
+        """See the contract."""
+        found = await self._transfers.compare(request.from_revision, request.to_revision)
+        hidden = frozenset[str]() if sees_sensitive(self._policies) else found.hidden
+        return pb.DiffSettingsResponse(
+            diffs=from_differences(found.differences, hidden), to_revision=found.to_revision
+        )
+
+    async def ExportSettings(
+        self, request: pb.ExportSettingsRequest, context: object
+    ) -> pb.ExportSettingsResponse:
+        """See the contract."""
+        text = await self._transfers.export(include_defaults=request.include_defaults)
+        return pb.ExportSettingsResponse(yaml=httpbody_pb2.HttpBody(content_type=YAML, data=text.encode()))
+
+    async def ImportSettings(
+        self, request: pb.ImportSettingsRequest, context: object
+    ) -> pb.ImportSettingsResponse:
+        """See the contract."""
+        who = author(request.comment, "settings")
+        if request.dry_run:
+            done = await self._transfers.check(request.yaml, reset_others=request.reset_others)
+        else:
+            done = await self._transfers.bring(request.yaml, reset_others=request.reset_others, author=who)
+        return pb.ImportSettingsResponse(
+            diffs=from_differences(done.differences),
+            revision=done.revision,
+            problems=map(from_problem, done.problems),
+            pending_change_id=done.pending_change_id,
+        )
 
     async def WatchSettings(
         self, request: pb.WatchSettingsRequest, context: object

@@ -21,7 +21,7 @@ from services.configuration.domain.changes import (
 from services.configuration.domain.definition import Definition
 from services.configuration.domain.role import Role, RoleBinding
 from services.configuration.domain.rollout_plan import Staged
-from services.configuration.domain.values import Stored
+from services.configuration.domain.values import Stored, normal
 
 Document = dict[str, Any]
 
@@ -115,7 +115,7 @@ def stored_document(stored: Stored | None) -> Document | None:
 
 def stored_from(document: Document | None) -> Stored | None:
     """What `stored_document` made a document of."""
-    return None if document is None else Stored(document["value"])
+    return None if document is None else Stored(normal(document["value"]))
 
 
 def staged_document(staged: Staged | None) -> Document | None:

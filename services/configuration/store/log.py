@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, insert, select, tuple_, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.configuration.domain.changes import (
@@ -96,6 +97,17 @@ class LogTable:
             .limit(1)
         )
         return stored_from((await self._connection.execute(query)).scalar_one_or_none())
+
+    async def settings_at(self, revision: int) -> dict[str, Stored]:
+        """See the port. The newest entry of each key up to the revision; nothing is replayed."""
+        query = (
+            select(changes.c.subject, changes.c.new)
+            .where(changes.c.kind == Kind.SETTING, changes.c.revision <= revision)
+            .ext(distinct_on(changes.c.subject))
+            .order_by(changes.c.subject, changes.c.revision.desc())
+        )
+        found = ((key, stored_from(new)) for key, new in await self._connection.execute(query))
+        return {key: stored for key, stored in found if stored is not None}
 
     async def setting_history(
         self, key: str, before: tuple[int, str] | None, limit: int

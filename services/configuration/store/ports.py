@@ -11,6 +11,7 @@ from services.configuration.domain.events import Event
 from services.configuration.domain.filter import SettingFilter
 from services.configuration.domain.guard import Rate
 from services.configuration.domain.pending import PendingChange, State
+from services.configuration.domain.retention import Retention
 from services.configuration.domain.role import Role, RoleBinding
 from services.configuration.domain.rollout import Acknowledgement, Instance
 from services.configuration.domain.setting import Setting
@@ -76,6 +77,10 @@ class Log(Protocol):
 
     async def setting_at(self, key: str, revision: int) -> Stored | None:
         """What was stored for `key` after `revision`."""
+        ...
+
+    async def settings_at(self, revision: int) -> dict[str, Stored]:
+        """What was stored after `revision`, by key; settings at their default are left out."""
         ...
 
     async def setting_history(
@@ -165,6 +170,14 @@ class Store(Protocol):
     def write(self) -> AbstractAsyncContextManager[Writer]: ...
 
     async def head(self) -> Head: ...
+
+
+class Compaction(Protocol):
+    """Takes the oldest part of the history away."""
+
+    async def step(self, retention: Retention, now: datetime) -> bool:
+        """One small step; False if there is nothing to do or another replica is at it. Raises Unavailable."""
+        ...
 
 
 class Instances(Protocol):

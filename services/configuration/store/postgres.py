@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mesh.audit import AuditEvent, AuditTrail
+from mesh.audit import AuditEvent
 from mesh.database import Database
 from mesh.errors import Internal
-from services.configuration.domain.changes import Author, Change, Head, Transaction
+from services.configuration.domain.changes import Author, Change, Head, SettingChange, Transaction
 from services.configuration.domain.events import Event
 from services.configuration.domain.pending import PendingChange
 from services.configuration.domain.values import Json
@@ -23,6 +23,7 @@ from services.configuration.store.pending import PendingTable
 from services.configuration.store.roles import RolesTable
 from services.configuration.store.settings import SettingsTable
 from services.configuration.store.tables import idempotency
+from services.configuration.store.trail import Trail, events
 
 ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 REMEMBERED = text("interval '24 hours'")
@@ -42,15 +43,22 @@ class PostgresReader:
 class PostgresWriter(PostgresReader):
     """Implements `ports.Writer`."""
 
-    def __init__(self, connection: AsyncConnection, head: Head, audit: AuditTrail | None) -> None:
+    def __init__(self, connection: AsyncConnection, head: Head, trail: Trail | None) -> None:
         super().__init__(connection)
         self.head = head
+        self._trail = trail
         self._connection = connection
-        self._audit = audit
 
     async def append(self, changes: Sequence[Change], author: Author) -> Transaction:
-        """See the port."""
-        return await self.log.append(changes, author)
+        """See the port. What changed is put on the trail in the same transaction."""
+        made = await self.log.append(changes, author)
+        if self._trail is not None:
+            keys = {change.subject for change in made.changes if isinstance(change, SettingChange)}
+            known = await self.settings.among(keys) if keys else {}
+            sensitive = frozenset(key for key, setting in known.items() if setting.definition.sensitive)
+            for event in events(made, sensitive):
+                await self._trail.note(self._connection, event)
+        return made
 
     async def hold(self, change: PendingChange) -> None:
         """See the port."""
@@ -62,9 +70,9 @@ class PostgresWriter(PostgresReader):
 
     async def note(self, event: Event) -> None:
         """See the port."""
-        if self._audit is None:
+        if self._trail is None:
             raise Internal("INTERNAL", "this is a bug: a store without a trail has something to put on it")
-        await self._audit.note(
+        await self._trail.note(
             self._connection, AuditEvent(event.action, event.resource, warning=event.warning)
         )
 
@@ -101,9 +109,9 @@ class PostgresWriter(PostgresReader):
 class PostgresStore:
     """Implements `ports.Store`. Without an audit trail it refuses what belongs on one."""
 
-    def __init__(self, database: Database, audit: AuditTrail | None = None) -> None:
+    def __init__(self, database: Database, trail: Trail | None = None) -> None:
         self._database = database
-        self._audit = audit
+        self._trail = trail
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[PostgresReader]:
@@ -117,7 +125,7 @@ class PostgresStore:
         """See the port."""
         async with self._database.transaction() as connection:
             head = await LogTable(connection).locked_head()
-            yield PostgresWriter(connection, head, self._audit)
+            yield PostgresWriter(connection, head, self._trail)
 
     async def head(self) -> Head:
         """See the port."""

@@ -28,7 +28,8 @@ if _version_not_supported:
 class RoleServiceStub:
     """Keeps what callers may do. Every change is a revision as of settings and decides calls in all services within a second.
 
-    Nobody grants what the caller does not hold for the whole fleet (PERMISSION_DENIED, PERMISSION_MISSING).
+    Nobody gives or takes what they do not hold for the whole fleet, by an API key only what the key holds (PERMISSION_DENIED,
+    PERMISSION_MISSING): neither by a role, nor by changing or deleting one, nor by a binding.
     """
 
     def __init__(self, channel):
@@ -92,7 +93,8 @@ class RoleServiceStub:
 class RoleServiceServicer:
     """Keeps what callers may do. Every change is a revision as of settings and decides calls in all services within a second.
 
-    Nobody grants what the caller does not hold for the whole fleet (PERMISSION_DENIED, PERMISSION_MISSING).
+    Nobody gives or takes what they do not hold for the whole fleet, by an API key only what the key holds (PERMISSION_DENIED,
+    PERMISSION_MISSING): neither by a role, nor by changing or deleting one, nor by a binding.
     """
 
     def CreateRole(self, request, context):
@@ -134,7 +136,8 @@ class RoleServiceServicer:
     def DeleteRole(self, request, context):
         """Deletes a role together with its bindings. In users' accounts the id stays and grants nothing.
 
-        Errors: NOT_FOUND (ROLE_NOT_FOUND), FAILED_PRECONDITION (ROLE_BUILT_IN), ABORTED (ETAG_MISMATCH).
+        Errors: NOT_FOUND (ROLE_NOT_FOUND), FAILED_PRECONDITION (ROLE_BUILT_IN), ABORTED (ETAG_MISMATCH), PERMISSION_DENIED
+        (PERMISSION_MISSING) if the role grants more than the caller holds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,8 +180,9 @@ class RoleServiceServicer:
         """Explains why a user may or may not call a method, or use a permission, on a bot or on the whole fleet.
 
         Decides by the same code and the same revision as the services do; what a method checks beyond its access rule is not part of
-        it. Errors: NOT_FOUND (USER_NOT_FOUND) if `roles` is empty and there is no such user; INVALID_ARGUMENT (INVALID_FIELD) for a
-        method or permission that no contract knows.
+        it. If `roles` is empty, authentication is asked for the roles of the user's account with the caller's own credential. Errors:
+        NOT_FOUND (USER_NOT_FOUND) if there is no such user; PERMISSION_DENIED (PERMISSION_MISSING) if the caller may not read users
+        (`users.read`) and names no `roles`; INVALID_ARGUMENT (INVALID_FIELD) for a method or permission that no contract knows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -248,7 +252,8 @@ def add_RoleServiceServicer_to_server(servicer, server):
 class RoleService:
     """Keeps what callers may do. Every change is a revision as of settings and decides calls in all services within a second.
 
-    Nobody grants what the caller does not hold for the whole fleet (PERMISSION_DENIED, PERMISSION_MISSING).
+    Nobody gives or takes what they do not hold for the whole fleet, by an API key only what the key holds (PERMISSION_DENIED,
+    PERMISSION_MISSING): neither by a role, nor by changing or deleting one, nor by a binding.
     """
 
     @staticmethod

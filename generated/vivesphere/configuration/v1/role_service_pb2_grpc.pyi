@@ -14,7 +14,8 @@ GRPC_VERSION: str
 class RoleServiceStub:
     """Keeps what callers may do. Every change is a revision as of settings and decides calls in all services within a second.
 
-    Nobody grants what the caller does not hold for the whole fleet (PERMISSION_DENIED, PERMISSION_MISSING).
+    Nobody gives or takes what they do not hold for the whole fleet, by an API key only what the key holds (PERMISSION_DENIED,
+    PERMISSION_MISSING): neither by a role, nor by changing or deleting one, nor by a binding.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -39,7 +40,8 @@ class RoleServiceStub:
     DeleteRole: _aio.UnaryUnaryMultiCallable[_role_service_pb2.DeleteRoleRequest, _role_service_pb2.DeleteRoleResponse]
     """Deletes a role together with its bindings. In users' accounts the id stays and grants nothing.
 
-    Errors: NOT_FOUND (ROLE_NOT_FOUND), FAILED_PRECONDITION (ROLE_BUILT_IN), ABORTED (ETAG_MISMATCH).
+    Errors: NOT_FOUND (ROLE_NOT_FOUND), FAILED_PRECONDITION (ROLE_BUILT_IN), ABORTED (ETAG_MISMATCH), PERMISSION_DENIED
+    (PERMISSION_MISSING) if the role grants more than the caller holds.
     """
     ListPermissions: _aio.UnaryUnaryMultiCallable[_role_service_pb2.ListPermissionsRequest, _role_service_pb2.ListPermissionsResponse]
     """Lists every permission that a method of any contract requires, by name, with the methods."""
@@ -60,14 +62,16 @@ class RoleServiceStub:
     """Explains why a user may or may not call a method, or use a permission, on a bot or on the whole fleet.
 
     Decides by the same code and the same revision as the services do; what a method checks beyond its access rule is not part of
-    it. Errors: NOT_FOUND (USER_NOT_FOUND) if `roles` is empty and there is no such user; INVALID_ARGUMENT (INVALID_FIELD) for a
-    method or permission that no contract knows.
+    it. If `roles` is empty, authentication is asked for the roles of the user's account with the caller's own credential. Errors:
+    NOT_FOUND (USER_NOT_FOUND) if there is no such user; PERMISSION_DENIED (PERMISSION_MISSING) if the caller may not read users
+    (`users.read`) and names no `roles`; INVALID_ARGUMENT (INVALID_FIELD) for a method or permission that no contract knows.
     """
 
 class RoleServiceServicer:
     """Keeps what callers may do. Every change is a revision as of settings and decides calls in all services within a second.
 
-    Nobody grants what the caller does not hold for the whole fleet (PERMISSION_DENIED, PERMISSION_MISSING).
+    Nobody gives or takes what they do not hold for the whole fleet, by an API key only what the key holds (PERMISSION_DENIED,
+    PERMISSION_MISSING): neither by a role, nor by changing or deleting one, nor by a binding.
     """
 
     def CreateRole(
@@ -115,7 +119,8 @@ class RoleServiceServicer:
     ) -> _abc.Awaitable[_role_service_pb2.DeleteRoleResponse]:
         """Deletes a role together with its bindings. In users' accounts the id stays and grants nothing.
 
-        Errors: NOT_FOUND (ROLE_NOT_FOUND), FAILED_PRECONDITION (ROLE_BUILT_IN), ABORTED (ETAG_MISMATCH).
+        Errors: NOT_FOUND (ROLE_NOT_FOUND), FAILED_PRECONDITION (ROLE_BUILT_IN), ABORTED (ETAG_MISMATCH), PERMISSION_DENIED
+        (PERMISSION_MISSING) if the role grants more than the caller holds.
         """
 
     def ListPermissions(
@@ -161,8 +166,9 @@ class RoleServiceServicer:
         """Explains why a user may or may not call a method, or use a permission, on a bot or on the whole fleet.
 
         Decides by the same code and the same revision as the services do; what a method checks beyond its access rule is not part of
-        it. Errors: NOT_FOUND (USER_NOT_FOUND) if `roles` is empty and there is no such user; INVALID_ARGUMENT (INVALID_FIELD) for a
-        method or permission that no contract knows.
+        it. If `roles` is empty, authentication is asked for the roles of the user's account with the caller's own credential. Errors:
+        NOT_FOUND (USER_NOT_FOUND) if there is no such user; PERMISSION_DENIED (PERMISSION_MISSING) if the caller may not read users
+        (`users.read`) and names no `roles`; INVALID_ARGUMENT (INVALID_FIELD) for a method or permission that no contract knows.
         """
 
 def add_RoleServiceServicer_to_server(servicer: RoleServiceServicer, server: _aio.Server) -> None: ...

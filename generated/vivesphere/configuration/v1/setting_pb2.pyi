@@ -154,7 +154,8 @@ class SettingDefinition(_message.Message):
     """Optional. True if a process takes a new value only when it starts. GetRollout shows which instances still run another one."""
     sensitive: _builtins.bool
     """Optional. True if the value is not for everyone's eyes, such as an internal address: it is left out of exports and of answers
-    to callers without `settings.write`; the audit trail has it. Secrets never are settings; they belong to secure_bot_data.
+    to callers without `settings.write`, and what it was before and after a change is not on the audit trail, where only the request
+    that named it is. Secrets never are settings; they belong to secure_bot_data.
     """
     approval_required: _builtins.bool
     """Optional. True if a change needs the approval of a second person before it is in force."""

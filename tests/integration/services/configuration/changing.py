@@ -89,11 +89,12 @@ class Replica:
         await self.calls.told("bot_manager", name, began, Rate(calls, failed), self.clock.now())
 
     async def trail(self) -> list[tuple[str, str]]:
-        """(action, resource) of what the service put on the trail by itself."""
+        """(action, resource) of what the service put on the trail about changes by itself."""
         async with self.database.read() as connection:
             rows = await connection.execute(text("SELECT payload FROM outbox ORDER BY id"))
             records = [log_record_pb2.LogRecord.FromString(row.payload) for row in rows]
-        return [(record.audit.action, record.audit.resource) for record in records]
+        audits = [record.audit for record in records if record.audit.action.startswith("setting_change.")]
+        return [(audit.action, audit.resource) for audit in audits]
 
 
 def replica(database: Database, clock: ManualClock) -> Replica:

@@ -13,6 +13,7 @@ from mesh.database import Database
 from mesh.errors import InvalidArgument, PermissionDenied
 from services.configuration.convert.values import from_json
 from services.configuration.domain.changes import Author
+from services.configuration.domain.transfer_book import TransferBook
 from services.configuration.servicers.settings import SettingsServicer
 from tests.fakes.clock import START, ManualClock
 from tests.integration.services.configuration.changing import (
@@ -58,7 +59,8 @@ async def one(database: Database) -> Replica:
 @pytest.fixture
 def servicer(one: Replica) -> SettingsServicer:
     """SettingsService on it."""
-    return SettingsServicer(one.settings, one.changes, one.watching, Policies(), b"x" * 32)
+    transfers = TransferBook(one.store, lambda revision: None, one.settings)
+    return SettingsServicer(one.settings, one.changes, transfers, one.watching, Policies(), b"x" * 32)
 
 
 async def _ask(
@@ -191,3 +193,20 @@ async def test_whoever_asked_may_take_it_back(servicer: SettingsServicer) -> Non
         change = (await servicer.RejectSettingChange(request, None)).setting_change
     assert change.state == setting_change_pb2.SETTING_CHANGE_STATE_REJECTED
     assert (change.decider, change.outcome, change.revision) == ("ana", "a typo", 0)
+
+
+async def test_an_import_waits_like_any_other_change(servicer: SettingsServicer) -> None:
+    """As a whole; and a dry run says beforehand which settings are taken."""
+    request = pb.ImportSettingsRequest(yaml=f"{GUARDED}: 9\n{KEY}: 8\n")
+    with _as("ana"):
+        answer = await servicer.ImportSettings(request, None)
+        assert (answer.revision, len(answer.diffs)) == (0, 2)
+        assert (await servicer.ImportSettings(request, None)).pending_change_id == answer.pending_change_id
+        request.dry_run = True
+        assert not (await servicer.ImportSettings(request, None)).problems
+        request.yaml = f"{KEY}: 7\n"
+        (problem,) = (await servicer.ImportSettings(request, None)).problems
+        assert (problem.key, problem.line) == (KEY, 1)
+    with _as("bea"):
+        approved = await _approve(servicer, answer.pending_change_id)
+    assert approved.state == setting_change_pb2.SETTING_CHANGE_STATE_APPLIED

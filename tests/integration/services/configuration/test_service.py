@@ -15,7 +15,7 @@ from cli.embedded import EmbeddedMesh
 from cli.ports import LOOPBACK
 from mesh.clock import SystemClock
 from mesh.configuration import ConfigurationWatch, SettingDefinition
-from mesh.errors import InvalidArgument, MeshError, NotFound, PermissionDenied, Unimplemented
+from mesh.errors import InvalidArgument, MeshError, NotFound, PermissionDenied
 from mesh.ids import new_id
 from mesh.status import from_rpc_error
 from services.configuration.convert.values import from_json
@@ -23,6 +23,7 @@ from services.configuration.domain.changes import Author
 from services.configuration.domain.setting import Wish
 from services.configuration.domain.settings_book import SettingsBook
 from services.configuration.domain.values import Stored
+from services.configuration.settings import DEFINITIONS
 from services.configuration.store.postgres import PostgresStore
 from tests.fakes.issuer import Issuer
 from tests.fakes.revocations import fake_authentication
@@ -195,10 +196,7 @@ async def test_the_service_declares_and_watches_its_own_settings(mesh: Mesh) -> 
         )
         return [setting.key for setting in response.settings]
 
-    assert await _eventually(listed) == [
-        "configuration.changes.approval_lifetime",
-        "configuration.watch.poll_seconds",
-    ]
+    assert await _eventually(listed) == sorted(definition.key for definition in DEFINITIONS)
 
 
 async def test_a_restart_leaves_no_gap(mesh: Mesh) -> None:
@@ -440,10 +438,30 @@ async def test_the_history_names_who_and_why(mesh: Mesh) -> None:
     assert page.next_page_token
 
 
-async def test_what_is_not_built_says_so(mesh: Mesh) -> None:
-    """UNIMPLEMENTED, not an internal error and not a success."""
-    with pytest.raises(Unimplemented):
-        await mesh.call(mesh.settings.ExportSettings, settings_service_pb2.ExportSettingsRequest())
+async def test_a_file_goes_out_and_comes_back_over_the_wire(mesh: Mesh) -> None:
+    """What one exports, compares and imports again is the same file, and it changes nothing."""
+    before = (await mesh.put(300)).setting
+    await mesh.put(301)
+    exported = await mesh.call(
+        mesh.settings.ExportSettings, settings_service_pb2.ExportSettingsRequest(), "viewer"
+    )
+    assert exported.yaml.content_type == "application/yaml"
+    text = exported.yaml.data.decode()
+    assert f"{ATTEMPTS.key}: 301\n" in text
+    again = await mesh.call(
+        mesh.settings.ImportSettings, settings_service_pb2.ImportSettingsRequest(yaml=text)
+    )
+    assert (again.revision, list(again.diffs)) == (0, [])
+    dry = settings_service_pb2.ImportSettingsRequest(yaml=f"{ATTEMPTS.key}: none\nx.y: 1\n", dry_run=True)
+    problems = (await mesh.call(mesh.settings.ImportSettings, dry)).problems
+    assert [(problem.key, problem.line) for problem in problems] == [(ATTEMPTS.key, 1), ("x.y", 2)]
+    diff = await mesh.call(
+        mesh.settings.DiffSettings,
+        settings_service_pb2.DiffSettingsRequest(from_revision=before.revision),
+        "viewer",
+    )
+    (changed,) = (item for item in diff.diffs if item.key == ATTEMPTS.key)
+    assert (changed.old_value.number_value, changed.new_value.number_value) == (300, 301)
 
 
 async def test_stopping_does_not_wait_for_streams(mesh: Mesh) -> None:
