@@ -138,9 +138,13 @@ class Feed:
             self._forget()  # too far behind: watchers read the log themselves
             return
         async with self._store.read() as reader:
-            for transaction in await reader.log.transactions(known, newest, BATCH):
-                self._window.append(transaction)
-                self._changes += len(transaction.changes)
+            missed = await reader.log.transactions(known, newest, BATCH)
+        if len(missed) != newest - known:
+            self._forget()  # compacted while this process could not look; a window with a hole would stop every watcher
+            return
+        for transaction in missed:
+            self._window.append(transaction)
+            self._changes += len(transaction.changes)
         while self._changes > WINDOW_CHANGES:
             self._changes -= len(self._window.popleft().changes)
 
