@@ -79,8 +79,14 @@ class Process:
         stack.push_async_callback(self.database.close)
         self.outbox = Outbox(self.database, self.messaging)
         self.audit = AuditTrail(name, self.instance, self.database, self.outbox, self.clock)
+        self.metrics = RpcMetrics()
         self.configuration = ConfigurationWatch(
-            name, self.instance, self.channel("configuration"), self.clock, self._configuration_file()
+            name,
+            self.instance,
+            self.channel("configuration"),
+            self.clock,
+            self._configuration_file(),
+            self.metrics.totals,
         )
         self.rules = Rules(self.configuration)
         self.keys = KeySource(self._fetch_jwks, self.clock)
@@ -89,7 +95,6 @@ class Process:
         )
         self.api_keys: ApiKeyResolver | None = None
         """Knows whom API keys act for; None: authentication is asked, and its answers are remembered."""
-        self.metrics = RpcMetrics()
         self.spans = exporter(name, self.instance)
         if self.spans is not None:
             stack.callback(self.spans.close)

@@ -19,7 +19,7 @@ import grpc.aio
 from loguru import logger
 
 from mesh.authorization import Policy
-from mesh.channels import invoke, subscribe
+from mesh.channels import DEFAULT_TIMEOUT, invoke, subscribe
 from mesh.clock import Clock
 from mesh.configuration.copy import Copy, from_snapshot, with_changes
 from mesh.configuration.definition import SettingDefinition
@@ -28,6 +28,7 @@ from mesh.configuration.own import OwnSettings
 from mesh.configuration.snapshot import SettingsView, Snapshot
 from mesh.errors import MeshError, Unavailable
 from mesh.tasks import TaskSet
+from mesh.telemetry.metrics import RpcTotals
 from mesh.version import VERSION
 from vivesphere.configuration.v1 import rollout_pb2, watch_pb2, watch_service_pb2, watch_service_pb2_grpc
 
@@ -35,6 +36,10 @@ FIRST_RETRY = timedelta(milliseconds=100)
 LONGEST_RETRY = timedelta(seconds=5)
 SILENCE = timedelta(seconds=15)
 """Bookmarks come every 5 seconds; three missed ones mean the stream is dead."""
+HEALTH_INTERVAL = timedelta(seconds=5)
+"""How often the guard of a gradual roll-out is told how calls end here (contract of ReportHealth)."""
+BASELINE_PATIENCE = timedelta(seconds=1)
+"""How long a revision that stages a value may wait for the report of the time before it."""
 MAX_TOLD = 200
 """Refusals, and keys that wait for a restart, in one acknowledgement (contract of AckRevision)."""
 PASSING = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
@@ -45,7 +50,11 @@ V = TypeVar("V", bound=SettingsView)
 
 
 class ConfigurationWatch:
-    """The process's copy and the loop that keeps it fresh. `file` is where it lies on the disk, None: nowhere."""
+    """The process's copy and the loop that keeps it fresh.
+
+    `file` is where it lies on the disk, None: nowhere. `totals` are the calls that this process has served, for the guard of gradual
+    roll-outs.
+    """
 
     def __init__(
         self,
@@ -54,12 +63,15 @@ class ConfigurationWatch:
         channel: grpc.aio.Channel,
         clock: Clock,
         file: CopyFile | None = None,
+        totals: Callable[[], RpcTotals] | None = None,
     ) -> None:
         self._service = service
         self._instance = instance
         self._stub = watch_service_pb2_grpc.WatchServiceStub(channel)
         self._clock = clock
         self._file = file
+        self._totals = totals
+        self._count_time = clock.now()
         self._definitions: dict[str, SettingDefinition[Any]] = {}
         self._own = OwnSettings(instance)
         self._copy: Copy | None = None
@@ -173,6 +185,7 @@ class ConfigurationWatch:
         """Register, watch and acknowledge until cancelled."""
         async with TaskSet(clock=self._clock) as tasks:
             tasks.spawn_loop(self._acknowledge_all, name="configuration acknowledgements")
+            tasks.spawn_loop(self._report_while_staged, name="configuration health reports")
             file = self._file
             if file is not None:
                 tasks.spawn_loop(lambda: file.run(self._kept), name="configuration on disk")
@@ -217,9 +230,9 @@ class ConfigurationWatch:
                     if event.HasField("snapshot"):
                         parts.append(event.snapshot)
                         if not event.snapshot.more:
-                            self._begin(parts)
+                            await self._begin(parts)
                             parts = []
-                    elif not self._go_on(event):
+                    elif not await self._go_on(event):
                         self._resumes = False
                         return
         except MeshError as error:
@@ -227,17 +240,17 @@ class ConfigurationWatch:
                 self._resumes = False
             raise
 
-    def _begin(self, parts: Sequence[watch_pb2.PolicySnapshot]) -> None:
+    async def _begin(self, parts: Sequence[watch_pb2.PolicySnapshot]) -> None:
         self._omitted, self._resumes = frozenset(), True
-        self._apply(from_snapshot(parts))
+        await self._apply(from_snapshot(parts))
         self._heard.set()
 
-    def _go_on(self, event: watch_service_pb2.WatchResponse) -> bool:
+    async def _go_on(self, event: watch_service_pb2.WatchResponse) -> bool:
         """Take a transaction or a bookmark. False: the stream cannot be continued, and a new snapshot is the way out."""
         copy = self._copy
         match event.WhichOneof("event"):
             case "transaction" if copy is not None and event.transaction.revision == copy.revision + 1:
-                self._apply(with_changes(copy, event.transaction))
+                await self._apply(with_changes(copy, event.transaction))
                 return True
             case "bookmark" if copy is not None and event.bookmark.revision <= copy.revision:
                 self._confirm(event.bookmark.revision)
@@ -255,7 +268,9 @@ class ConfigurationWatch:
             if self._file is not None:
                 self._file.confirmed()
 
-    def _apply(self, copy: Copy) -> None:
+    async def _apply(self, copy: Copy) -> None:
+        if copy.staged and not (self._copy and self._copy.staged):
+            await self._report_health(BASELINE_PATIENCE)
         self._copy = copy
         self._own.accept(copy)
         self._complete_time = self._clock.now()
@@ -304,3 +319,23 @@ class ConfigurationWatch:
             logger.bind(reason=error.reason).debug("revision not acknowledged")
             return error.code not in PASSING
         return True
+
+    async def _report_while_staged(self) -> None:
+        while True:
+            await self._clock.sleep(HEALTH_INTERVAL)
+            if self._copy is not None and self._copy.staged:
+                await self._report_health(DEFAULT_TIMEOUT)
+
+    async def _report_health(self, patience: timedelta) -> None:
+        """Tell how calls end here. The next report says all that a lost one would have said."""
+        if self._totals is None:
+            return
+        calls, failed = self._totals()
+        request = watch_service_pb2.ReportHealthRequest(
+            instance=self._instance, calls=calls, failed_calls=failed
+        )
+        request.count_time.FromDatetime(self._count_time)
+        try:
+            await invoke(self._stub.ReportHealth, request, timeout=patience)
+        except MeshError as error:
+            logger.bind(reason=error.reason).debug("health not reported")

@@ -17,6 +17,7 @@ from vivesphere.configuration.v1 import (
 )
 
 HISTORY = "0190c6a1-0000-7000-8000-0000000000aa"
+CHANGE = "0190c6a1-0000-7000-8000-0000000000cc"
 
 
 class FakeConfiguration(watch_service_pb2_grpc.WatchServiceServicer):
@@ -26,6 +27,8 @@ class FakeConfiguration(watch_service_pb2_grpc.WatchServiceServicer):
         self.registered: list[watch_service_pb2.RegisterDefinitionsRequest] = []
         self.watched: list[watch_service_pb2.WatchRequest] = []
         self.acknowledged: list[watch_service_pb2.AckRevisionRequest] = []
+        self.reported: list[tuple[int, watch_service_pb2.ReportHealthRequest]] = []
+        """With the number of acknowledgements that had come by then."""
         self.acknowledging = asyncio.Event()
         self.acknowledging.set()
         self.failing_acknowledgements = 0
@@ -71,6 +74,13 @@ class FakeConfiguration(watch_service_pb2_grpc.WatchServiceServicer):
         self.acknowledged.append(request)
         return watch_service_pb2.AckRevisionResponse()
 
+    async def ReportHealth(
+        self, request: watch_service_pb2.ReportHealthRequest, context: object
+    ) -> watch_service_pb2.ReportHealthResponse:
+        """See the contract."""
+        self.reported.append((len(self.acknowledged), request))
+        return watch_service_pb2.ReportHealthResponse()
+
 
 @asynccontextmanager
 async def fake_configuration() -> AsyncIterator[tuple[FakeConfiguration, grpc.aio.Channel]]:
@@ -86,10 +96,15 @@ async def fake_configuration() -> AsyncIterator[tuple[FakeConfiguration, grpc.ai
         await server.stop(0)
 
 
-def setting(key: str, value: object, *, sensitive: bool = False) -> watch_pb2.EffectiveSetting:
-    """A setting as it travels."""
+def setting(
+    key: str, value: object, *, sensitive: bool = False, staged: object = None, share: int = 0
+) -> watch_pb2.EffectiveSetting:
+    """A setting as it travels, perhaps with another value in gradual roll-out."""
     message = watch_pb2.EffectiveSetting(key=key, sensitive=sensitive)
     json_format.ParseDict(value, message.value)
+    if staged is not None:
+        json_format.ParseDict(staged, message.staged.value)
+        message.staged.change_id, message.staged.share_percent = CHANGE, share
     return message
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from mesh.clock import SystemClock
 from mesh.configuration import ConfigurationWatch, SettingRefused
 from mesh.configuration.file import CopyFile
 from mesh.errors import Unavailable
+from mesh.telemetry.metrics import RpcMetrics
+from tests.fakes.clock import START, ManualClock
 from tests.fakes.configuration import (
     HISTORY,
     FakeConfiguration,
@@ -263,3 +265,32 @@ async def test_a_value_in_force_outlives_a_restart_while_a_newer_one_is_refused(
     watch = client.process()
     watch.load()
     assert (watch.revision, watch.value(ATTEMPTS)) == (2, 20)
+
+
+async def test_while_a_value_is_staged_the_guard_is_told_how_calls_end(client: Client) -> None:
+    """Once before it is in force, to compare with, then again and again; never while nothing is staged."""
+    clock, metrics = ManualClock(), RpcMetrics()
+    watch = ConfigurationWatch("bot_manager", "i-1", client.channel, clock, None, metrics.totals)
+    watch.define([ATTEMPTS])
+    for code in ("OK", "INTERNAL", "NOT_FOUND"):
+        metrics.started("/a/b")
+        metrics.finished("/a/b", code, 0.1)
+    running = asyncio.create_task(watch.run())
+    client.said.say(snapshot(1, setting(ATTEMPTS.key, 5)))
+    await client.acknowledged(1)
+    assert client.said.reported == []
+    client.said.say(transaction(2, setting(ATTEMPTS.key, 5, staged=9, share=99)))
+    await client.acknowledged(2)
+    assert watch.value(ATTEMPTS) == 9
+    [(acknowledged, report)] = client.said.reported
+    assert acknowledged == 1, "the baseline comes before the revision is in force"
+    assert (report.instance, report.calls, report.failed_calls) == ("i-1", 3, 1)
+    assert report.count_time.ToDatetime(UTC) == START
+    await clock.advance(timedelta(seconds=5))
+    await until(lambda: len(client.said.reported) == 2)
+    client.said.say(transaction(3, setting(ATTEMPTS.key, 9)))
+    await client.acknowledged(3)
+    await clock.advance(timedelta(seconds=30))
+    assert len(client.said.reported) == 2
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
