@@ -22,6 +22,7 @@ from cli.errors import CliError
 from cli.layout import DataDir
 from cli.ports import require_free
 from cli.registry import PROJECT_ROOT, load_registry
+from cli.settings import settings
 from cli.state import read_state, running_pid
 from cli.status import ProcessLine, process_lines, stop_running
 from cli.view import View
@@ -41,6 +42,7 @@ users = typer.Typer(
     help="Accounts, from the machine itself.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 app.add_typer(users, name="users")
+app.add_typer(settings, name="settings")
 
 DataDirOption = Annotated[
     Path, typer.Option("--data-dir", envvar="VIVESPHERE_DATA_DIR", help="Where everything is kept.")

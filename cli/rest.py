@@ -3,11 +3,15 @@
 Raises `ApiError` with what the server said: status, reason, message and the fields it names.
 """
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 
 TIMEOUT_SECONDS = 10.0
+SILENCE_SECONDS = 20.0
+"""A stream that says nothing for so long is dead; the server sends something every 5 seconds."""
 
 
 class ApiError(Exception):
@@ -18,6 +22,12 @@ class ApiError(Exception):
         self.status = status
         self.reason = next((d["reason"] for d in details if "reason" in d), "")
         self.fields = [v["field"] for d in details for v in d.get("fieldViolations", [])]
+        self.violations = [
+            (v.get("field", v.get("subject", "")), v.get("description", ""))
+            for d in details
+            for v in (*d.get("fieldViolations", []), *d.get("violations", []))
+        ]
+        """What is wrong with which field, (field, description)."""
         self.message = body.get("message", "") if isinstance(body, dict) else ""
         super().__init__(f"{status} {self.reason}: {self.message}" if self.message else f"HTTP {status}")
 
@@ -37,8 +47,12 @@ class Api:
     def sign_in(self, username: str, password: str) -> dict[str, Any]:
         """Sign in; later calls carry the access token. Returns the token pair."""
         pair = self.post("/api/v1/auth/login", {"username": username, "password": password})
-        self._client.headers["authorization"] = f"Bearer {pair['accessToken']}"
+        self.carry(pair["accessToken"])
         return pair
+
+    def carry(self, token: str) -> None:
+        """Later calls carry this access token or API key."""
+        self._client.headers["authorization"] = f"Bearer {token}"
 
     def get(self, path: str, **query: str | int) -> dict[str, Any]:
         """GET with query parameters in lowerCamelCase."""
@@ -57,10 +71,34 @@ class Api:
     ) -> dict[str, Any]:
         """Any method; raises ApiError."""
         response = self._client.request(method, path, json=body, params=query)
-        try:
-            parsed = response.json() if response.content else {}
-        except ValueError:
-            parsed = {}
+        parsed = _parsed(response)
         if response.is_error:
             raise ApiError(response.status_code, parsed)
         return dict(parsed)
+
+    def text(self, path: str, **query: str | int) -> str:
+        """GET what is no JSON; raises ApiError."""
+        response = self._client.get(path, params=query)
+        if response.is_error:
+            raise ApiError(response.status_code, _parsed(response))
+        return response.text
+
+    def stream(self, path: str, **query: str | int) -> Iterator[dict[str, Any]]:
+        """GET the items of a stream until it ends; raises ApiError, also for an error that ends it."""
+        timeout = httpx.Timeout(TIMEOUT_SECONDS, read=SILENCE_SECONDS)
+        with self._client.stream("GET", path, params=query, timeout=timeout) as response:
+            if response.is_error:
+                response.read()
+                raise ApiError(response.status_code, _parsed(response))
+            for line in response.iter_lines():
+                item = json.loads(line)
+                if "error" in item:
+                    raise ApiError(response.status_code, item["error"])
+                yield item["result"]
+
+
+def _parsed(response: httpx.Response) -> Any:
+    try:
+        return response.json() if response.content else {}
+    except ValueError:
+        return {}
