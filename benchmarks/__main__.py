@@ -1,14 +1,15 @@
-"""Runs benchmarks: `python -m benchmarks [interceptor] [authentication] [startup] [gateway]`."""
+"""Runs benchmarks: `python -m benchmarks [interceptor] [authentication] [configuration] [startup] [gateway]`."""
 
 import asyncio
 import sys
 
-from benchmarks import authentication, gateway, interceptor, startup
+from benchmarks import authentication, configuration, gateway, interceptor, startup
 from benchmarks.report import print_machine
 
 ALL = {
     "interceptor": interceptor.measure,
     "authentication": authentication.measure,
+    "configuration": configuration.measure,
     "startup": startup.measure,
     "gateway": gateway.measure,
 }

@@ -26,6 +26,7 @@ from mesh.audit import AuditTrail
 from mesh.channels import invoke, open_channel
 from mesh.clock import Clock, SystemClock
 from mesh.configuration import ConfigurationWatch, SettingDefinition
+from mesh.configuration.file import CopyFile
 from mesh.context import calling_with
 from mesh.contract import policies_of, services_of
 from mesh.database import Database, open_database
@@ -78,8 +79,14 @@ class Process:
         stack.push_async_callback(self.database.close)
         self.outbox = Outbox(self.database, self.messaging)
         self.audit = AuditTrail(name, self.instance, self.database, self.outbox, self.clock)
+        self.metrics = RpcMetrics()
         self.configuration = ConfigurationWatch(
-            name, self.instance, self.channel("configuration"), self.clock
+            name,
+            self.instance,
+            self.channel("configuration"),
+            self.clock,
+            self._configuration_file(),
+            self.metrics.totals,
         )
         self.rules = Rules(self.configuration)
         self.keys = KeySource(self._fetch_jwks, self.clock)
@@ -88,7 +95,6 @@ class Process:
         )
         self.api_keys: ApiKeyResolver | None = None
         """Knows whom API keys act for; None: authentication is asked, and its answers are remembered."""
-        self.metrics = RpcMetrics()
         self.spans = exporter(name, self.instance)
         if self.spans is not None:
             stack.callback(self.spans.close)
@@ -124,10 +130,10 @@ class Process:
 
     def page_secret(self) -> bytes:
         """Key material for page tokens: the same in every replica of this service, unknown outside."""
-        file = self.settings.database_password_file
-        if file is None:
+        secret = self._secret("page secret")
+        if secret is None:
             raise ValueError("VIVESPHERE_DATABASE_PASSWORD_FILE is not set")
-        return hashlib.sha256(b"vivesphere page secret\x00" + file.read_bytes().strip()).digest()
+        return secret
 
     def follow_revocations(self, source: Source) -> Revocations:
         """A copy of the feed from `source`, as strict as the settings say. Only authentication replaces the process's own by it."""
@@ -152,20 +158,22 @@ class Process:
         self.health.add("database", self.database.check, vital=True)
         self.health.add("messaging", self.messaging.check)
         self.health.add("configuration", self.configuration.check)
+        self.health.add("settings", self.configuration.check_settings)
         self.health.add("revocations", self.revocations.check)
         self.health.add("outbox", self._check_outbox)
         self.health.add("tasks", self.tasks.check)
         self.health.serves(services)
+        self.configuration.load()
         for name, coroutine in (
             ("messaging", self.messaging.run()),
             ("log shipper", self.shipper.run()),
             ("outbox relay", self.outbox.relay()),
             ("outbox prune", self.outbox.prune()),
             ("signing keys", self.keys.run()),
-            ("configuration", self.configuration.run()),
             ("health", self.health.run()),
         ):
             self.tasks.spawn(coroutine, name=name)
+        self.tasks.spawn_loop(self.configuration.run, name="configuration")
         self.revocations.listen(self.keys)
         self.tasks.spawn_loop(self.revocations.run, name="revocations")
         await server.start()
@@ -198,6 +206,20 @@ class Process:
                 Validation(),
             )
         )
+
+    def _secret(self, purpose: str) -> bytes | None:
+        """Key material for one purpose, the same in every replica of this service and unknown outside; None without a database."""
+        file = self.settings.database_password_file
+        if file is None:
+            return None
+        return hashlib.sha256(f"vivesphere {purpose}\0".encode() + file.read_bytes().strip()).digest()
+
+    def _configuration_file(self) -> CopyFile | None:
+        key = self._secret("configuration copy")
+        if key is None:
+            return None
+        max_age = timedelta(hours=self.settings.configuration_max_staleness_hours)
+        return CopyFile(self.settings.data_dir, self.name, self.instance, key, max_age, self.clock)
 
     async def _check_outbox(self) -> None:
         age = await self.outbox.oldest_age_seconds()

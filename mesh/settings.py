@@ -69,6 +69,9 @@ class ProcessSettings(BaseSettings):
     """Where services listen, `name=host:port,…`. A name that is not listed is looked up in DNS under its own name, port 9000."""
     data_dir: Path = Path(".vivesphere")
     """Directory for what must survive a restart of this process alone, such as the spool of log records."""
+    configuration_max_staleness_hours: float = Field(default=72, ge=0)
+    """How old the last known copy of configuration on the disk may be to start with while configuration is away; it says who may do
+    what. 72 hours outlast a weekend; 0: never start from the disk."""
     nats_url: str = "tls://nats:4222"
     """NATS; the mesh certificate is the login."""
     database_url: str | None = None

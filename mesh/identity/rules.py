@@ -38,6 +38,7 @@ class Rules:
     """The settings in force; read anew at each use."""
 
     def __init__(self, configuration: ConfigurationWatch) -> None:
+        configuration.use(DEFINITIONS)
         self._value = configuration.value
 
     @property

@@ -203,13 +203,12 @@ def _nul_in(value: object, path: str) -> Iterator[str]:
 
 
 def _path(violation: Any) -> str:
-    """`post.parts[0].text` out of protovalidate's FieldPath."""
+    """`post.parts[0].text` out of protovalidate's FieldPath; empty for a rule of the request as a whole, which names no field."""
     path = ""
-    for element in violation.proto.field.elements:
+    for element in violation.proto.field.elements if violation.proto.field else ():
         path += f".{element.field_name}" if path else element.field_name
-        kind = element.WhichOneof("subscript") if hasattr(element, "WhichOneof") else None
-        if kind:
-            path += f"[{getattr(element, kind)!r}]" if kind == "string_key" else f"[{getattr(element, kind)}]"
+        if element.subscript is not None:
+            path += f"[{element.subscript.value!r}]"
     return path
 
 

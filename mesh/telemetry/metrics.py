@@ -4,7 +4,7 @@ One registry a process. Labels are bounded: methods come from the contracts, cod
 addresses never become labels.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -60,10 +60,22 @@ log_dropped_records: Final = Counter(
 )
 
 
+FAILED: Final = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE", "DEADLINE_EXCEEDED"})
+"""Codes that are the server's fault and not the caller's."""
+
+
+class RpcTotals(NamedTuple):
+    """Calls that ended since the process began, and those of them that failed by the server's fault."""
+
+    calls: int
+    failed_calls: int
+
+
 class RpcMetrics:
     """Calls that this process serves. Looking a labelled child up costs more than counting, so each is looked up once."""
 
     def __init__(self) -> None:
+        self._ended = self._failed = 0
         self._in_flight: dict[str, Gauge] = {}
         self._latency: dict[str, Histogram] = {}
         self._calls: dict[tuple[str, str], Counter] = {}
@@ -82,8 +94,14 @@ class RpcMetrics:
         if counter is None:
             counter = self._calls[method, code] = _calls.labels(method, code)
         counter.inc()
+        self._ended += 1
+        self._failed += code in FAILED
         self._in_flight[method].dec()
         self._latency[method].observe(seconds)
+
+    def totals(self) -> RpcTotals:
+        """What ended so far."""
+        return RpcTotals(self._ended, self._failed)
 
 
 def render() -> bytes:

@@ -9,7 +9,7 @@ from services.bot_manager.domain.credentials import Credentials
 from services.bot_manager.domain.posts import Posts
 from services.bot_manager.housekeeping import prune
 from services.bot_manager.publishing.assembly import assemble as assemble_publishing
-from services.bot_manager.publishing.settings import PublishSettings
+from services.bot_manager.publishing.settings import Publish
 from services.bot_manager.secrets import MeshSecretKeeper
 from services.bot_manager.servicers.bots import BotServicer
 from services.bot_manager.servicers.posts import PostServicer
@@ -45,7 +45,7 @@ async def assemble(process: Process) -> None:
     secrets = BotSecretServiceStub(process.channel("secure_bot_data"))
     x = TweepyPort(
         BotManagerSettings().x_api_url,
-        request_timeout=lambda: PublishSettings.read(value).request_timeout,
+        request_timeout=lambda: timedelta(seconds=process.configuration.view(Publish).request_timeout),
         clock=clock,
     )
     process.stack.push_async_callback(x.close)

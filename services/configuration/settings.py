@@ -13,6 +13,16 @@ POLL_SECONDS = SettingDefinition[float](
     unit="seconds",
 )
 
+APPROVAL_LIFETIME = SettingDefinition[float](
+    key="configuration.changes.approval_lifetime",
+    default=7 * 24 * 3600,
+    json_schema={"type": "number", "minimum": 60, "maximum": 90 * 24 * 3600},
+    description=(
+        "How long a change of settings waits for the approval of a second person before it is rejected by itself. Counts for "
+        "changes that are asked for from then on. Raise it where approvers are away for longer."
+    ),
+    unit="seconds",
+)
 KEEP_REVISIONS = SettingDefinition[int](
     key="configuration.history.keep_revisions",
     default=10_000,
@@ -33,4 +43,4 @@ KEEP_DAYS = SettingDefinition[int](
     unit="days",
 )
 
-DEFINITIONS = (POLL_SECONDS, KEEP_REVISIONS, KEEP_DAYS)
+DEFINITIONS = (POLL_SECONDS, APPROVAL_LIFETIME, KEEP_REVISIONS, KEEP_DAYS)

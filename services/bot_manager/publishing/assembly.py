@@ -15,7 +15,7 @@ from services.bot_manager.publishing.leases import LeasedCredentials, Leases
 from services.bot_manager.publishing.ledger import WorkerLedger
 from services.bot_manager.publishing.reaper import Reaper
 from services.bot_manager.publishing.sender import Sender
-from services.bot_manager.publishing.settings import DEFINITIONS, MAX_IN_FLIGHT, PublishSettings
+from services.bot_manager.publishing.settings import DEFINITIONS, Publish, PublishSettings
 from services.bot_manager.publishing.worker import Worker
 from services.bot_manager.store.ports import BotStore, PostLedger
 from services.bot_manager.store.publishing import PostgresPublishingQueries
@@ -23,6 +23,8 @@ from services.bot_manager.x.port import XPort
 
 NEED: Final = timedelta(seconds=10)
 """How long credentials last at least that are lent to other parts of the service."""
+FIRST_WORD: Final = timedelta(seconds=5)
+"""How long the first post may wait for configuration to answer; then publishing begins with what is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,10 @@ class OverdueCheck:
 def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, secrets: Any) -> Publisher:
     """Define the settings and start the loops. `secrets` is a stub of BotSecretService."""
     process.define_settings(*DEFINITIONS)
-    value = process.configuration.value
+    configuration = process.configuration
 
     def settings() -> PublishSettings:
-        return PublishSettings.read(value)
+        return PublishSettings.of(configuration.view(Publish))
 
     clock = process.clock
     queries = PostgresPublishingQueries(process.database)
@@ -97,10 +99,12 @@ def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, 
         leases.sweep()
         gate.sweep(clock.now())
 
+    async def work() -> None:
+        await configuration.heard(FIRST_WORD)  # this many in flight for as long as the process runs
+        await Worker(process.messaging, sender, configuration.view(Publish).max_in_flight).run()
+
     process.health.add("publishing", OverdueCheck(ledger, settings, clock))
     process.tasks.spawn_loop(claimer.run, name="claimer")
     process.tasks.spawn_loop(Reaper(ledger, sweep, clock).run, name="reaper")
-    process.tasks.spawn_loop(
-        lambda: Worker(process.messaging, sender, int(value(MAX_IN_FLIGHT))).run(), name="publisher"
-    )
+    process.tasks.spawn_loop(work, name="publisher")
     return Publisher(claimer, leases, gate)

@@ -3,16 +3,12 @@
 A lease must outlast a call to X with room to spare: where the values contradict that, the lease is taken longer, never the call shorter.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-from mesh.configuration import SettingDefinition
+from mesh.configuration import SettingDefinition, SettingsView
 from services.bot_manager.domain.retry import Rules
-
-Value = Callable[[SettingDefinition[Any]], Any]
-"""How the value in force is read: `ConfigurationWatch.value`."""
 
 
 def _seconds(
@@ -118,6 +114,23 @@ DEFINITIONS: Final = (
     CREDITS_PAUSE,
 )
 
+
+class Publish(SettingsView):
+    """The settings as they are read, all of one snapshot."""
+
+    max_attempts = MAX_ATTEMPTS
+    request_timeout = REQUEST_TIMEOUT
+    lease = LEASE
+    max_in_flight = MAX_IN_FLIGHT
+    max_claimed = MAX_CLAIMED
+    tick = TICK
+    overdue_alarm = OVERDUE_ALARM
+    first_retry = FIRST_RETRY
+    longest_retry = LONGEST_RETRY
+    settle = SETTLE
+    credits_pause = CREDITS_PAUSE
+
+
 LEAST_SLACK: Final = timedelta(seconds=5)
 """What a lease has beyond one call: for writing its outcome."""
 
@@ -134,24 +147,21 @@ class PublishSettings:
     max_claimed: int
 
     @classmethod
-    def read(cls, value: Value) -> "PublishSettings":
-        """Ask for every value now."""
-
-        def seconds(definition: SettingDefinition[float]) -> timedelta:
-            return timedelta(seconds=value(definition))
-
-        request_timeout = seconds(REQUEST_TIMEOUT)
+    def of(cls, settings: Publish) -> "PublishSettings":
+        """What follows from the values of one snapshot."""
+        request_timeout = timedelta(seconds=settings.request_timeout)
+        first_retry = timedelta(seconds=settings.first_retry)
         return cls(
             rules=Rules(
-                max_attempts=int(value(MAX_ATTEMPTS)),
-                first_retry=seconds(FIRST_RETRY),
-                longest_retry=max(seconds(LONGEST_RETRY), seconds(FIRST_RETRY)),
-                settle=seconds(SETTLE),
-                credits_pause=seconds(CREDITS_PAUSE),
+                max_attempts=settings.max_attempts,
+                first_retry=first_retry,
+                longest_retry=max(timedelta(seconds=settings.longest_retry), first_retry),
+                settle=timedelta(seconds=settings.settle),
+                credits_pause=timedelta(seconds=settings.credits_pause),
             ),
             request_timeout=request_timeout,
-            lease=max(seconds(LEASE), request_timeout * 2 + LEAST_SLACK),
-            tick=seconds(TICK),
-            overdue_alarm=seconds(OVERDUE_ALARM),
-            max_claimed=int(value(MAX_CLAIMED)),
+            lease=max(timedelta(seconds=settings.lease), request_timeout * 2 + LEAST_SLACK),
+            tick=timedelta(seconds=settings.tick),
+            overdue_alarm=timedelta(seconds=settings.overdue_alarm),
+            max_claimed=settings.max_claimed,
         )

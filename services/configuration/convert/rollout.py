@@ -1,9 +1,10 @@
 """Acknowledgements of instances, and what is known of them."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from services.configuration.convert.values import timestamp
+from services.configuration.domain.guard import Rate
 from services.configuration.domain.rollout import Acknowledgement, Instance, Refusal, State, state_of
 from vivesphere.configuration.v1 import rollout_pb2, watch_service_pb2
 
@@ -27,6 +28,11 @@ def to_acknowledgement(
         refusals=tuple(Refusal(item.key, item.reason) for item in request.refusals),
         restart_pending=tuple(request.restart_pending_keys),
     )
+
+
+def to_counts(request: watch_service_pb2.ReportHealthRequest) -> tuple[datetime, Rate]:
+    """Since when an instance counts, and its totals."""
+    return request.count_time.ToDatetime(UTC), Rate(request.calls, request.failed_calls)
 
 
 def from_instances(

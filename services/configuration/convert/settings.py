@@ -70,6 +70,7 @@ def from_setting(setting: Setting, *, reveal: bool) -> setting_pb2.Setting:
         modified=setting.stored is not None,
         update_time=timestamp(setting.update_time),
         update_actor=setting.actor,
+        pending_change_id=setting.pending_change_id,
     )
 
 

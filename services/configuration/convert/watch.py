@@ -6,12 +6,15 @@ from services.configuration.convert.roles import from_binding, from_role
 from services.configuration.convert.values import from_json, timestamp
 from services.configuration.domain.changes import (
     BindingChange,
+    Change,
     DefinitionChange,
     RoleChange,
     SettingChange,
+    StagingChange,
     Transaction,
 )
 from services.configuration.domain.position import Lost
+from services.configuration.domain.rollout_plan import Staged
 from services.configuration.domain.setting import Setting
 from services.configuration.domain.snapshot import Snapshot
 from services.configuration.feed import Event, Stop, Told
@@ -24,6 +27,8 @@ _REASONS = {
     Lost.TOO_SLOW: watch_pb2.RESYNC_REASON_TOO_SLOW,
     Lost.HISTORY_REPLACED: watch_pb2.RESYNC_REASON_HISTORY_REPLACED,
 }
+_OTHERS = 3
+"""Rank of changes that do not concern a setting."""
 Piece = tuple[str, object, int]
 
 
@@ -69,9 +74,8 @@ def from_snapshot(snapshot: Snapshot, part_bytes: int = PART_BYTES) -> Iterator[
 def from_transaction(transaction: Transaction) -> watch_pb2.PolicyTransaction:
     """The transaction as services apply it: each setting, role and binding once, as it is now."""
     changes: dict[tuple[str, str], watch_pb2.PolicyChange] = {}
-    # Definitions first: where a definition and its value change together, the value's entry is the newer one.
-    for change in sorted(transaction.changes, key=lambda item: not isinstance(item, DefinitionChange)):
-        kind = "setting" if isinstance(change, DefinitionChange | SettingChange) else type(change).__name__
+    for change in sorted(transaction.changes, key=_rank):
+        kind = "setting" if _rank(change) < _OTHERS else type(change).__name__
         changes[kind, change.subject] = _change(change, transaction.revision)
     return watch_pb2.PolicyTransaction(
         revision=transaction.revision,
@@ -80,15 +84,30 @@ def from_transaction(transaction: Transaction) -> watch_pb2.PolicyTransaction:
     )
 
 
-def _change(
-    change: SettingChange | DefinitionChange | RoleChange | BindingChange, revision: int
-) -> watch_pb2.PolicyChange:
+def _rank(change: Change) -> int:
+    """Where several changes of a transaction concern one setting, the one that says most comes last and is told."""
+    match change:
+        case DefinitionChange():
+            return 0
+        case SettingChange():
+            return 1
+        case StagingChange():
+            return 2
+    return _OTHERS
+
+
+def _change(change: Change, revision: int) -> watch_pb2.PolicyChange:
     message = watch_pb2.PolicyChange
     match change:
         case SettingChange():
-            return message(setting=_effective(change.key, change.effective, revision))
+            return message(setting=_effective(change.key, change.effective, revision, change.sensitive))
+        case StagingChange():
+            value, sensitive = change.effective, change.sensitive
+            value_revision = revision if change.value_revision is None else change.value_revision
+            return message(setting=_effective(change.key, value, value_revision, sensitive, change.new))
         case DefinitionChange():
-            return message(setting=_effective(change.subject, change.effective, change.value_revision))
+            value, sensitive = change.effective, change.new.sensitive
+            return message(setting=_effective(change.subject, value, change.value_revision, sensitive))
         case RoleChange():
             if change.new is None:
                 return message(removed_role_id=change.role_id)
@@ -99,8 +118,22 @@ def _change(
             return message(role_binding=from_binding(change.new))
 
 
-def _effective(key: str, value: object, revision: int) -> watch_pb2.EffectiveSetting:
-    return watch_pb2.EffectiveSetting(key=key, value=from_json(value), revision=revision)
+def _effective(
+    key: str, value: object, revision: int, sensitive: bool, staged: Staged | None = None
+) -> watch_pb2.EffectiveSetting:
+    return watch_pb2.EffectiveSetting(
+        key=key, value=from_json(value), revision=revision, staged=_staged(staged), sensitive=sensitive
+    )
+
+
+def _staged(staged: Staged | None) -> watch_pb2.StagedValue | None:
+    if staged is None:
+        return None
+    return watch_pb2.StagedValue(
+        value=None if staged.stored is None else from_json(staged.stored.value),
+        share_percent=staged.share_percent,
+        change_id=staged.change_id,
+    )
 
 
 def _part(snapshot: Snapshot) -> watch_pb2.PolicySnapshot:
@@ -126,4 +159,5 @@ def _pieces(snapshot: Snapshot) -> Iterator[Piece]:
 
 
 def _setting(setting: Setting) -> watch_pb2.EffectiveSetting:
-    return _effective(setting.definition.key, setting.value, setting.revision)
+    definition = setting.definition
+    return _effective(definition.key, setting.value, setting.revision, definition.sensitive, setting.staged)

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from services.configuration.domain.definition import Definition
 from services.configuration.domain.role import Role, RoleBinding
+from services.configuration.domain.rollout_plan import Staged
 from services.configuration.domain.values import Json, Stored
 
 
@@ -24,6 +25,7 @@ class Cause(StrEnum):
     IMPORT = "import"
     ROLLOUT_COMPLETED = "rollout_completed"
     ROLLOUT_REVERTED = "rollout_reverted"
+    STAGE = "stage"
     DEFINE = "define"
     CREATE = "create"
     DELETE = "delete"
@@ -32,13 +34,41 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SettingChange:
-    """A value was stored (`new`) or reset (`new` is None); `effective` is in force since."""
+    """A value was stored (`new`) or reset (`new` is None); `effective` is in force since.
+
+    With Cause.ROLLOUT_REVERTED the value stays (`old` is `new`): what had been staged never came into force everywhere.
+    """
 
     key: str
     old: Stored | None
     new: Stored | None
     effective: Json
     cause: Cause
+    sensitive: bool = False
+    """As the definition said when the change was made."""
+
+    @property
+    def subject(self) -> str:
+        """What changed."""
+        return self.key
+
+
+@dataclass(frozen=True, slots=True)
+class StagingChange:
+    """What is staged for a setting is new or another (`new`), or nothing is staged any more (None).
+
+    `effective` stays in force for the other instances, stored in `value_revision` (0: never stored, None: in this very revision).
+    Watchers learn all of the setting from it: beside another change of the setting, it is the one that is told.
+    """
+
+    key: str
+    old: Staged | None
+    new: Staged | None
+    effective: Json
+    value_revision: int | None
+    cause: Cause = Cause.STAGE
+    sensitive: bool = False
+    """As the definition said when the change was made."""
 
     @property
     def subject(self) -> str:
@@ -92,7 +122,7 @@ class BindingChange:
         return self.binding_id
 
 
-Change: TypeAlias = SettingChange | DefinitionChange | RoleChange | BindingChange
+Change: TypeAlias = SettingChange | StagingChange | DefinitionChange | RoleChange | BindingChange
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 same as before      nothing happens, whatever the etag, so that a retry is safe
 etag of another     ABORTED
 breaks the schema   INVALID_ARGUMENT naming path and reason
-otherwise           a change, which becomes part of one revision
+otherwise           a change, which becomes part of one revision or of a change on its way
 """
 
 import difflib
@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from mesh.errors import Aborted, FieldViolation, InvalidArgument, NotFound, Unimplemented
+from mesh.errors import Aborted, FieldViolation, InvalidArgument, NotFound
 from services.configuration.domain.changes import Cause, SettingChange
 from services.configuration.domain.definition import Definition
+from services.configuration.domain.rollout_plan import Staged
 from services.configuration.domain.schema import SchemaInvalid, problems
 from services.configuration.domain.values import MAX_VALUE_BYTES, Json, Stored, same, weight
 
@@ -33,6 +34,9 @@ class Setting:
     """Revision in which the value was last changed or reset; 0 if never."""
     update_time: datetime | None = None
     actor: str = ""
+    pending_change_id: str = ""
+    """Change of it that waits for approval or rolls out; empty if there is none."""
+    staged: Staged | None = None
 
     @property
     def value(self) -> Json:
@@ -68,21 +72,17 @@ def check_etag(given: str, revision: int, what: str) -> None:
 def plan(setting: Setting, wish: Wish, cause: Cause, field: str = "value") -> SettingChange | None:
     """The change that fulfils the wish, None if there is nothing to do.
 
-    Raises Aborted, InvalidArgument, or Unimplemented where a second person would have to approve. `field` names the value in the
-    request.
+    Raises Aborted or InvalidArgument. `field` names the value in the request. Whether the change is in force at once is not said
+    here.
     """
     if same(setting.stored, wish.stored):
         return None
     definition = setting.definition
     check_etag(wish.etag, setting.revision, definition.key)
-    if definition.approval_required:
-        raise Unimplemented(
-            "NOT_IMPLEMENTED", f"{definition.key} needs an approval, which this version cannot take"
-        )
     if wish.stored is not None:
         check_value(definition, wish.stored.value, field)
     effective = definition.default if wish.stored is None else wish.stored.value
-    return SettingChange(definition.key, setting.stored, wish.stored, effective, cause)
+    return SettingChange(definition.key, setting.stored, wish.stored, effective, cause, definition.sensitive)
 
 
 def check_value(definition: Definition, value: Json, field: str) -> None:

@@ -3,20 +3,23 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from mesh.errors import FieldViolation, MeshError
+from mesh.errors import FailedPrecondition, FieldViolation, MeshError
+from services.configuration.domain.change_book import Put, Terms, ask, held
 from services.configuration.domain.changes import (
     Author,
     Cause,
     Change,
     DefinitionChange,
     SettingChange,
+    StagingChange,
     Transaction,
 )
 from services.configuration.domain.definition import Definition, check_definition, release_order, replaces
 from services.configuration.domain.filter import SettingFilter
 from services.configuration.domain.position import require_kept
+from services.configuration.domain.rollout_plan import RolloutPlan
 from services.configuration.domain.setting import Setting, Wish, holds, plan, unknown
-from services.configuration.store.ports import Reader, Store
+from services.configuration.store.ports import Reader, Store, Writer
 
 Announce = Callable[[int], None]
 """Told the number of a revision once it is committed. Must not block or raise."""
@@ -35,9 +38,10 @@ class Registration:
 class SettingsBook:
     """Settings and their definitions."""
 
-    def __init__(self, store: Store, announce: Announce) -> None:
+    def __init__(self, store: Store, announce: Announce, terms: Terms | None = None) -> None:
         self._store = store
         self._announce = announce
+        self._terms = terms or Terms()
 
     async def get(self, key: str) -> Setting:
         """Raises NotFound (SETTING_NOT_FOUND) with the nearest known keys."""
@@ -66,18 +70,37 @@ class SettingsBook:
             known = await reader.settings.among(keys)
         return frozenset(key for key in keys if key not in known or known[key].definition.sensitive)
 
-    async def change(self, wish: Wish, author: Author) -> Setting:
-        """Store or reset one value. Raises what `plan` does, or NotFound."""
+    async def put(
+        self,
+        writer: Writer,
+        changes: Sequence[SettingChange],
+        author: Author,
+        steps: RolloutPlan | None = None,
+    ) -> Put:
+        """Put planned changes into force or on their way: the one door for every change of values. Raises what `ask` does."""
+        return await ask(writer, changes, author, steps, self._terms)
+
+    async def held(
+        self, reader: Reader, changes: Sequence[SettingChange]
+    ) -> Sequence[tuple[str, FailedPrecondition]]:
+        """Why `put` would not take the changes, by the settings that are part of another change. Empty: it would."""
+        return await held(reader, changes, self._terms)
+
+    async def change(self, wish: Wish, author: Author, steps: RolloutPlan | None = None) -> Setting:
+        """Store or reset one value, or set it on its way. Raises what `plan` and `put` do, or NotFound."""
         async with self._store.write() as writer:
             setting = await _required(writer, wish.key)
             change = plan(setting, wish, _cause(wish))
-            made = await writer.append([change], author) if change else None
+            put = await self.put(writer, [change] if change else [], author, steps)
             result = await _required(writer, wish.key)
-        self._tell(made)
+        self._tell(put.made)
         return result
 
-    async def change_all(self, wishes: Sequence[Wish], author: Author) -> tuple[list[Setting], int]:
-        """Store or reset several values, or none. Returns the settings in the order of the wishes, and the revision made or 0.
+    async def change_all(
+        self, wishes: Sequence[Wish], author: Author, steps: RolloutPlan | None = None
+    ) -> tuple[list[Setting], int]:
+        """Store or reset several values, or none. Returns the settings in the order of the wishes, and the revision that brought
+        them into force or 0.
 
         Raises what the first refused wish would; its violations name every refused wish as `updates[i]`.
         """
@@ -86,10 +109,11 @@ class SettingsBook:
             known = await writer.settings.among(keys)
             names = [] if len(known) == len(keys) else await writer.settings.keys()
             changes = _plan_all(wishes, known, names)
-            made = await writer.append(changes, author) if changes else None
+            put = await self.put(writer, changes, author, steps)
             after = await writer.settings.among(keys)
-        self._tell(made)
-        return [after[key] for key in keys], made.revision if made else 0
+        self._tell(put.made)
+        in_force = put.made.revision if put.made and not put.pending else 0
+        return [after[key] for key in keys], in_force
 
     async def rollback(self, key: str, revision: int, etag: str, author: Author) -> Setting:
         """Give a setting the value it had after `revision`, by a new revision. Raises OutOfRange, NotFound, or what `plan` does."""
@@ -98,9 +122,9 @@ class SettingsBook:
             require_kept(writer.head, revision)
             then = await writer.log.setting_at(key, revision)
             change = plan(setting, Wish(key, then, etag), Cause.ROLLBACK, field="revision")
-            made = await writer.append([change], author) if change else None
+            put = await self.put(writer, [change] if change else [], author)
             result = await _required(writer, key)
-        self._tell(made)
+        self._tell(put.made)
         return result
 
     async def register(self, definitions: Sequence[Definition], author: Author) -> tuple[int, Sequence[str]]:
@@ -147,8 +171,24 @@ def plan_registration(definitions: Sequence[Definition], known: dict[str, Settin
         effective = definition.default if stored is None else stored.value
         changes.append(DefinitionChange(old, definition, effective, setting.revision))
         if not valid:
-            changes.append(SettingChange(definition.key, setting.stored, None, effective, Cause.RESET))
+            reset = SettingChange(
+                definition.key, setting.stored, None, effective, Cause.RESET, definition.sensitive
+            )
+            changes.append(reset)
             invalid.append(definition.key)
+        if setting.staged is not None:
+            told = setting.revision if valid else None
+            changes.append(
+                StagingChange(
+                    definition.key,
+                    setting.staged,
+                    setting.staged,
+                    effective,
+                    told,
+                    Cause.DEFINE,
+                    definition.sensitive,
+                )
+            )
     return Registration(tuple(changes), tuple(sorted(invalid)), tuple(confirmed))
 
 

@@ -15,7 +15,7 @@ from services.configuration.domain.changes import Author, Cause, SettingChange
 from services.configuration.domain.comparison import Difference, as_differences, differences
 from services.configuration.domain.position import require_kept
 from services.configuration.domain.setting import Setting, Wish, plan, unknown
-from services.configuration.domain.settings_book import Announce
+from services.configuration.domain.settings_book import Announce, SettingsBook
 from services.configuration.domain.values import Stored, same
 from services.configuration.domain.yaml_file import Entry, NotSettings
 from services.configuration.store.ports import Reader, Store
@@ -53,6 +53,8 @@ class Imported:
     differences: tuple[Difference, ...]
     revision: int = 0
     problems: tuple[Problem, ...] = ()
+    pending_change_id: str = ""
+    """Change that waits for approval instead of a revision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,11 @@ class _Plan:
 class TransferBook:
     """Compares, exports and imports."""
 
-    def __init__(self, store: Store, announce: Announce) -> None:
+    def __init__(self, store: Store, announce: Announce, settings: SettingsBook | None = None) -> None:
+        """`settings` brings what is imported into force, or on its way."""
         self._store = store
         self._announce = announce
+        self._settings = settings or SettingsBook(store, announce)
 
     async def compare(self, from_revision: int, to_revision: int) -> Comparison:
         """Differences between two revisions; from 0 means all defaults, to 0 the newest. Raises OutOfRange (REVISION_COMPACTED)."""
@@ -104,7 +108,10 @@ class TransferBook:
             return Imported((), problems=(Problem("", fault.line, _unreadable(fault)),))
         async with self._store.read() as reader:
             todo = await _plan(reader, entries, reset_others=reset_others)
-        return Imported(as_differences(todo.changes), problems=todo.problems)
+            held = await self._settings.held(reader, todo.changes)
+        lines = {entry.key: entry.line for entry in entries}
+        taken = tuple(Problem(key, lines.get(key, 0), error) for key, error in held)
+        return Imported(as_differences(todo.changes), problems=todo.problems + taken)
 
     async def bring(self, text: str, *, reset_others: bool, author: Author) -> Imported:
         """Import the file, all or nothing. Raises what the first problem is, its violations naming all of them."""
@@ -116,10 +123,14 @@ class TransferBook:
             todo = await _plan(writer, entries, reset_others=reset_others)
             if todo.problems:
                 raise _together(todo.problems)
-            made = await writer.append(todo.changes, author) if todo.changes else None
-        if made is not None:
-            self._announce(made.revision)
-        return Imported(as_differences(todo.changes), made.revision if made else 0)
+            put = await self._settings.put(writer, todo.changes, author)
+        if put.made is not None:
+            self._announce(put.made.revision)
+        return Imported(
+            as_differences(todo.changes),
+            put.made.revision if put.made else 0,
+            pending_change_id=put.pending.id if put.pending else "",
+        )
 
 
 async def _plan(reader: Reader, entries: Sequence[Entry], *, reset_others: bool) -> _Plan:

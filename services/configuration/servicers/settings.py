@@ -1,12 +1,11 @@
-"""SettingsService. Changes that wait or roll out step by step are not served yet."""
+"""SettingsService."""
 
 from collections.abc import AsyncIterator
 
 from google.api import httpbody_pb2
-from google.protobuf.message import Message
 
-from mesh.errors import Unimplemented
 from mesh.paging import PageTokens, page_size
+from services.configuration.convert.changes import from_pending, pending_id, to_plan, to_state
 from services.configuration.convert.settings import (
     from_change,
     from_differences,
@@ -17,17 +16,19 @@ from services.configuration.convert.settings import (
 )
 from services.configuration.convert.values import to_json
 from services.configuration.convert.watch import from_told
+from services.configuration.domain.change_book import ChangeBook
 from services.configuration.domain.changes import Transaction, settings_only
 from services.configuration.domain.filter import parse_filter
+from services.configuration.domain.pending import PendingChange
 from services.configuration.domain.setting import Wish
 from services.configuration.domain.settings_book import SettingsBook
 from services.configuration.domain.transfer_book import TransferBook
 from services.configuration.domain.values import Stored
 from services.configuration.feed import Told
-from services.configuration.servicers.caller import PolicySource, author, call_about, sees_sensitive
+from services.configuration.servicers.caller import PolicySource, author, call_about, caller, sees_sensitive
 from services.configuration.watching import Watching
+from vivesphere.configuration.v1 import setting_change_pb2, settings_service_pb2_grpc
 from vivesphere.configuration.v1 import settings_service_pb2 as pb
-from vivesphere.configuration.v1 import settings_service_pb2_grpc
 
 ALL_KEYS = "-"
 YAML = "application/yaml"
@@ -35,22 +36,25 @@ YAML = "application/yaml"
 
 
 class SettingsServicer(settings_service_pb2_grpc.SettingsServiceServicer):
-    """Converts, calls `SettingsBook`, converts."""
+    """Converts, calls `SettingsBook` or `ChangeBook`, converts."""
 
     def __init__(
         self,
         book: SettingsBook,
+        changes: ChangeBook,
         transfers: TransferBook,
         watching: Watching,
         policies: PolicySource,
         page_secret: bytes,
     ) -> None:
         self._book = book
+        self._changes = changes
         self._transfers = transfers
         self._watching = watching
         self._policies = policies
         self._pages = PageTokens(page_secret, "configuration.settings")
         self._history_pages = PageTokens(page_secret, "configuration.setting_revisions")
+        self._change_pages = PageTokens(page_secret, "configuration.setting_changes")
 
     async def ListSettings(self, request: pb.ListSettingsRequest, context: object) -> pb.ListSettingsResponse:
         """See the contract."""
@@ -78,9 +82,9 @@ class SettingsServicer(settings_service_pb2_grpc.SettingsServiceServicer):
         self, request: pb.UpdateSettingRequest, context: object
     ) -> pb.UpdateSettingResponse:
         """See the contract."""
-        _refuse_plan(request)
         wish = Wish(request.key, Stored(to_json(request.value, "value")), request.etag)
-        setting = await self._book.change(wish, author(request.comment, f"settings/{request.key}"))
+        who = author(request.comment, f"settings/{request.key}")
+        setting = await self._book.change(wish, who, to_plan(request))
         return pb.UpdateSettingResponse(setting=from_setting(setting, reveal=True))
 
     async def DeleteSetting(
@@ -88,18 +92,20 @@ class SettingsServicer(settings_service_pb2_grpc.SettingsServiceServicer):
     ) -> pb.DeleteSettingResponse:
         """See the contract."""
         wish = Wish(request.key, None, request.etag)
-        await self._book.change(wish, author(request.comment, f"settings/{request.key}"))
-        return pb.DeleteSettingResponse()
+        setting = await self._book.change(wish, author(request.comment, f"settings/{request.key}"))
+        return pb.DeleteSettingResponse(pending_change_id=pending_id([(wish, setting)]))
 
     async def BatchUpdateSettings(
         self, request: pb.BatchUpdateSettingsRequest, context: object
     ) -> pb.BatchUpdateSettingsResponse:
         """See the contract."""
-        _refuse_plan(request)
         wishes = [to_wish(update, f"updates[{index}]") for index, update in enumerate(request.updates)]
-        settings, revision = await self._book.change_all(wishes, author(request.comment, "settings"))
+        who = author(request.comment, "settings")
+        settings, revision = await self._book.change_all(wishes, who, to_plan(request))
         return pb.BatchUpdateSettingsResponse(
-            settings=[from_setting(setting, reveal=True) for setting in settings], revision=revision
+            settings=[from_setting(setting, reveal=True) for setting in settings],
+            revision=revision,
+            pending_change_id=pending_id(zip(wishes, settings, strict=True)),
         )
 
     async def ListSettingRevisions(
@@ -159,6 +165,7 @@ class SettingsServicer(settings_service_pb2_grpc.SettingsServiceServicer):
             diffs=from_differences(done.differences),
             revision=done.revision,
             problems=from_problems(done.problems),
+            pending_change_id=done.pending_change_id,
         )
 
     async def WatchSettings(
@@ -173,14 +180,56 @@ class SettingsServicer(settings_service_pb2_grpc.SettingsServiceServicer):
                 if transaction is not None:
                     yield pb.WatchSettingsResponse(transaction=transaction)
 
+    async def ListSettingChanges(
+        self, request: pb.ListSettingChangesRequest, context: object
+    ) -> pb.ListSettingChangesResponse:
+        """See the contract."""
+        filters = {"state": request.state}
+        position = self._change_pages.decode(request.page_token, filters)
+        size = page_size(request.page_size)
+        changes = await self._changes.page(
+            str(position[0]) if position else "", size + 1, to_state(request.state)
+        )
+        more = len(changes) > size
+        return pb.ListSettingChangesResponse(
+            setting_changes=await self._shown(*changes[:size]),
+            next_page_token=self._change_pages.encode((changes[size - 1].id,), filters) if more else "",
+        )
+
+    async def GetSettingChange(
+        self, request: pb.GetSettingChangeRequest, context: object
+    ) -> pb.GetSettingChangeResponse:
+        """See the contract."""
+        call_about(f"settingChanges/{request.change_id}")
+        (shown,) = await self._shown(await self._changes.get(request.change_id))
+        return pb.GetSettingChangeResponse(setting_change=shown)
+
+    async def ApproveSettingChange(
+        self, request: pb.ApproveSettingChangeRequest, context: object
+    ) -> pb.ApproveSettingChangeResponse:
+        """See the contract. An API key counts as the user it belongs to."""
+        who = caller(f"settingChanges/{request.change_id}")
+        change = await self._changes.approve(request.change_id, who.user_id)
+        return pb.ApproveSettingChangeResponse(setting_change=from_pending(change))
+
+    async def RejectSettingChange(
+        self, request: pb.RejectSettingChangeRequest, context: object
+    ) -> pb.RejectSettingChangeResponse:
+        """See the contract."""
+        who = caller(f"settingChanges/{request.change_id}")
+        change = await self._changes.reject(request.change_id, who.user_id, request.reason)
+        return pb.RejectSettingChangeResponse(setting_change=from_pending(change))
+
+    async def _shown(self, *changes: PendingChange) -> list[setting_change_pb2.SettingChange]:
+        """The changes as this caller may see them."""
+        keys = {key for change in changes for key in change.keys}
+        reveal = not keys or sees_sensitive(self._policies)
+        hidden: frozenset[str] = frozenset() if reveal else await self._book.sensitive_among(keys)
+        return [from_pending(change, hidden) for change in changes]
+
     async def _hidden(self, transaction: Transaction) -> frozenset[str]:
         """Keys in the transaction whose values this caller may not see, by the definitions of now."""
         keys = {change.key for change in settings_only(transaction)}
         if not keys or sees_sensitive(self._policies):
             return frozenset()
         return await self._book.sensitive_among(keys)
-
-
-def _refuse_plan(request: Message) -> None:
-    if request.HasField("plan"):
-        raise Unimplemented("NOT_IMPLEMENTED", "this version brings changes into force everywhere at once")

@@ -3,15 +3,16 @@
 from collections.abc import AsyncIterator
 
 from mesh.clock import Clock
-from services.configuration.convert.rollout import from_instances, to_acknowledgement
+from services.configuration.convert.rollout import from_instances, to_acknowledgement, to_counts
 from services.configuration.convert.settings import to_definition
 from services.configuration.convert.watch import from_event
 from services.configuration.domain.rollout import FORGOTTEN_AFTER, MAX_INSTANCES
 from services.configuration.domain.settings_book import SettingsBook
+from services.configuration.driver import Driver
 from services.configuration.feed import Feed
 from services.configuration.presence import Presence
 from services.configuration.servicers.caller import author, call_about
-from services.configuration.store.ports import Instances
+from services.configuration.store.ports import InstanceCalls, Instances
 from services.configuration.watching import Watching
 from vivesphere.configuration.v1 import watch_service_pb2 as pb
 from vivesphere.configuration.v1 import watch_service_pb2_grpc
@@ -27,6 +28,8 @@ class WatchServicer(watch_service_pb2_grpc.WatchServiceServicer):
         feed: Feed,
         instances: Instances,
         presence: Presence,
+        calls: InstanceCalls,
+        driver: Driver,
         clock: Clock,
     ) -> None:
         self._book = book
@@ -34,6 +37,8 @@ class WatchServicer(watch_service_pb2_grpc.WatchServiceServicer):
         self._feed = feed
         self._instances = instances
         self._presence = presence
+        self._calls = calls
+        self._driver = driver
         self._clock = clock
 
     async def RegisterDefinitions(
@@ -61,7 +66,16 @@ class WatchServicer(watch_service_pb2_grpc.WatchServiceServicer):
         said = to_acknowledgement(request, call_about().peer, head.history_id)
         if said.history_id == head.history_id:
             await self._instances.acknowledge(said, self._clock.now())
+            if said.refusals:
+                self._driver.wake()
         return pb.AckRevisionResponse()
+
+    async def ReportHealth(self, request: pb.ReportHealthRequest, context: object) -> pb.ReportHealthResponse:
+        """See the contract."""
+        count_time, totals = to_counts(request)
+        now = self._clock.now()
+        await self._calls.told(call_about().peer, request.instance, count_time, totals, now)
+        return pb.ReportHealthResponse()
 
     async def GetRollout(self, request: pb.GetRolloutRequest, context: object) -> pb.GetRolloutResponse:
         """See the contract."""

@@ -16,9 +16,11 @@ from services.configuration.domain.changes import (
     DefinitionChange,
     RoleChange,
     SettingChange,
+    StagingChange,
 )
 from services.configuration.domain.definition import Definition
 from services.configuration.domain.role import Role, RoleBinding
+from services.configuration.domain.rollout_plan import Staged
 from services.configuration.domain.values import Stored, normal
 
 Document = dict[str, Any]
@@ -29,6 +31,7 @@ class Kind(StrEnum):
 
     DEFINITION = "definition"
     SETTING = "setting"
+    STAGING = "staging"
     ROLE = "role"
     BINDING = "role_binding"
 
@@ -38,8 +41,16 @@ def encode(change: Change) -> Document:
     effective: Document | None = None
     match change:
         case SettingChange():
-            kind, effective = Kind.SETTING, {"value": change.effective}
+            kind, effective = Kind.SETTING, {"value": change.effective, "sensitive": change.sensitive}
             old, new = stored_document(change.old), stored_document(change.new)
+        case StagingChange():
+            kind = Kind.STAGING
+            effective = {
+                "value": change.effective,
+                "revision": change.value_revision,
+                "sensitive": change.sensitive,
+            }
+            old, new = staged_document(change.old), staged_document(change.new)
         case DefinitionChange():
             kind, effective = Kind.DEFINITION, {"value": change.effective, "revision": change.value_revision}
             old, new = _optional(change.old), definition_document(change.new)
@@ -71,13 +82,23 @@ def decode(
     why = Cause(cause)
     match Kind(kind):
         case Kind.SETTING:
-            value = (effective or {}).get("value")
-            return SettingChange(subject, stored_from(old), stored_from(new), value, why)
+            now = effective or {}
+            sensitive = now.get("sensitive", False)
+            return SettingChange(
+                subject, stored_from(old), stored_from(new), now.get("value"), why, sensitive
+            )
+        case Kind.STAGING:
+            now = effective or {}
+            before, after = staged_from(old), staged_from(new)
+            sensitive = now.get("sensitive", False)
+            return StagingChange(
+                subject, before, after, now.get("value"), now.get("revision"), why, sensitive
+            )
         case Kind.DEFINITION:
             now = effective or {}
-            before = definition_from(old) if old else None
+            law = definition_from(old) if old else None
             return DefinitionChange(
-                before, definition_from(new or {}), now.get("value"), now.get("revision", 0), why
+                law, definition_from(new or {}), now.get("value"), now.get("revision", 0), why
             )
         case Kind.ROLE:
             return RoleChange(subject, role_from(old) if old else None, role_from(new) if new else None, why)
@@ -95,6 +116,24 @@ def stored_document(stored: Stored | None) -> Document | None:
 def stored_from(document: Document | None) -> Stored | None:
     """What `stored_document` made a document of."""
     return None if document is None else Stored(normal(document["value"]))
+
+
+def staged_document(staged: Staged | None) -> Document | None:
+    """`{"stored": {"value": …} or null, "share_percent": …, "change_id": …}`, or None."""
+    if staged is None:
+        return None
+    return {
+        "stored": stored_document(staged.stored),
+        "share_percent": staged.share_percent,
+        "change_id": staged.change_id,
+    }
+
+
+def staged_from(document: Document | None) -> Staged | None:
+    """What `staged_document` made a document of."""
+    if document is None:
+        return None
+    return Staged(stored_from(document["stored"]), document["share_percent"], document["change_id"])
 
 
 def definition_document(definition: Definition) -> Document:

@@ -17,16 +17,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.configuration.domain.changes import (
     Author,
     BindingChange,
+    Cause,
     Change,
     DefinitionChange,
     Head,
     RoleChange,
     SettingChange,
+    StagingChange,
     Transaction,
     stamped,
 )
 from services.configuration.domain.values import Stored
-from services.configuration.store.documents import Kind, decode, encode, stored_document, stored_from
+from services.configuration.store.documents import (
+    Kind,
+    decode,
+    encode,
+    staged_document,
+    stored_document,
+    stored_from,
+)
 from services.configuration.store.roles import RolesTable
 from services.configuration.store.settings import SettingsTable
 from services.configuration.store.tables import changes, config_head, revisions
@@ -150,6 +159,10 @@ class LogTable:
     async def _carry_out(self, change: Change, revision: int, actor: str, now: datetime) -> None:
         settings, roles = SettingsTable(self._connection), RolesTable(self._connection)
         match change:
+            case SettingChange(cause=Cause.ROLLOUT_REVERTED):
+                pass  # the value is what it was
+            case StagingChange():
+                await settings.put_staged(change.key, staged_document(change.new))
             case SettingChange():
                 value = stored_document(change.new)
                 columns = {"value": value, "revision": revision, "actor": actor, "update_time": now}

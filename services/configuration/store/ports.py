@@ -1,13 +1,16 @@
 """What the domain asks of a store. Reads see one consistent state; writes are one after another, each at most one revision."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
 from services.configuration.domain.changes import Author, Change, Head, SettingChange, Transaction
 from services.configuration.domain.definition import Definition
+from services.configuration.domain.events import Event
 from services.configuration.domain.filter import SettingFilter
+from services.configuration.domain.guard import Rate
+from services.configuration.domain.pending import PendingChange, State
 from services.configuration.domain.retention import Retention
 from services.configuration.domain.role import Role, RoleBinding
 from services.configuration.domain.rollout import Acknowledgement, Instance
@@ -90,6 +93,20 @@ class Log(Protocol):
         ...
 
 
+class Pending(Protocol):
+    """Changes that are, or were, on their way."""
+
+    async def get(self, change_id: str) -> PendingChange | None: ...
+
+    async def page(self, before: str, limit: int, state: State | None) -> Sequence[PendingChange]:
+        """Newest first, from the first id below `before`; in one state, or in any if it is None."""
+        ...
+
+    async def driven(self, now: datetime, limit: int) -> Sequence[PendingChange]:
+        """Those that roll out, and those whose time has come; the longest due first."""
+        ...
+
+
 class Reader(Protocol):
     """One consistent state."""
 
@@ -102,6 +119,9 @@ class Reader(Protocol):
     @property
     def log(self) -> Log: ...
 
+    @property
+    def pending(self) -> Pending: ...
+
 
 class Writer(Reader, Protocol):
     """The state as it is while no one else can write. What `append` does is visible to later reads of the same writer."""
@@ -113,6 +133,18 @@ class Writer(Reader, Protocol):
 
     async def append(self, changes: Sequence[Change], author: Author) -> Transaction:
         """Make the next revision of the changes. At most once a writer; the changes are not empty."""
+        ...
+
+    async def hold(self, change: PendingChange) -> None:
+        """No other change of its settings, which must be free, until it is final. Comes before what it stages."""
+        ...
+
+    async def keep(self, change: PendingChange) -> None:
+        """Make it what is stored; a final one lets go of its settings, and of what is staged for them."""
+        ...
+
+    async def note(self, event: Event) -> None:
+        """Put it on the audit trail in this transaction."""
         ...
 
     async def note_built_in_release(self, release: str) -> None:
@@ -165,4 +197,26 @@ class Instances(Protocol):
 
     async def all(self, service: str, since: datetime, limit: int) -> Sequence[Instance]:
         """Those seen after `since`, of one service or of all if it is empty."""
+        ...
+
+
+class ErrorRates(Protocol):
+    """How calls end in instances."""
+
+    async def of(self, service: str, instances: Collection[str], since: datetime) -> Rate:
+        """Calls that these instances of a service have served since then, as far as they have told."""
+        ...
+
+
+class InstanceCalls(ErrorRates, Protocol):
+    """What instances tell of their calls."""
+
+    async def told(
+        self, service: str, instance: str, count_time: datetime, totals: Rate, now: datetime
+    ) -> None:
+        """Totals since `count_time`. Of the reports of the same few seconds the first is kept."""
+        ...
+
+    async def prune(self, now: datetime) -> None:
+        """Forget what no guard looks back to."""
         ...

@@ -11,10 +11,15 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mesh.audit import AuditEvent
 from mesh.database import Database
+from mesh.errors import Internal
 from services.configuration.domain.changes import Author, Change, Head, SettingChange, Transaction
+from services.configuration.domain.events import Event
+from services.configuration.domain.pending import PendingChange
 from services.configuration.domain.values import Json
 from services.configuration.store.log import LogTable
+from services.configuration.store.pending import PendingTable
 from services.configuration.store.roles import RolesTable
 from services.configuration.store.settings import SettingsTable
 from services.configuration.store.tables import idempotency
@@ -32,6 +37,7 @@ class PostgresReader:
         self.settings = SettingsTable(connection)
         self.roles = RolesTable(connection)
         self.log = LogTable(connection)
+        self.pending = PendingTable(connection)
 
 
 class PostgresWriter(PostgresReader):
@@ -53,6 +59,22 @@ class PostgresWriter(PostgresReader):
             for event in events(made, sensitive):
                 await self._trail.note(self._connection, event)
         return made
+
+    async def hold(self, change: PendingChange) -> None:
+        """See the port."""
+        await self.pending.hold(change)
+
+    async def keep(self, change: PendingChange) -> None:
+        """See the port."""
+        await self.pending.put(change)
+
+    async def note(self, event: Event) -> None:
+        """See the port."""
+        if self._trail is None:
+            raise Internal("INTERNAL", "this is a bug: a store without a trail has something to put on it")
+        await self._trail.note(
+            self._connection, AuditEvent(event.action, event.resource, warning=event.warning)
+        )
 
     async def note_built_in_release(self, release: str) -> None:
         """See the port."""
@@ -85,7 +107,7 @@ class PostgresWriter(PostgresReader):
 
 
 class PostgresStore:
-    """Implements `ports.Store`."""
+    """Implements `ports.Store`. Without an audit trail it refuses what belongs on one."""
 
     def __init__(self, database: Database, trail: Trail | None = None) -> None:
         self._database = database

@@ -10,8 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.configuration.domain.definition import Definition
 from services.configuration.domain.filter import SettingFilter
 from services.configuration.domain.setting import Setting
-from services.configuration.store.documents import definition_document, definition_from, stored_from
-from services.configuration.store.tables import definitions, settings
+from services.configuration.store.documents import (
+    Document,
+    definition_document,
+    definition_from,
+    staged_from,
+    stored_from,
+)
+from services.configuration.store.tables import definitions, pending_settings, settings
 
 
 class SettingsTable:
@@ -67,20 +73,39 @@ class SettingsTable:
         statement = insert(settings).values(key=key, **columns)
         await self._connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=columns))
 
+    async def put_staged(self, key: str, staged: Document | None) -> None:
+        """Make `staged` what is staged for `key`, which a change holds."""
+        await self._connection.execute(
+            update(pending_settings).where(pending_settings.c.key == key).values(staged=staged)
+        )
+
 
 def _query() -> Select[*tuple[Any, ...]]:
-    return select(
+    query = select(
         definitions.c.document,
         settings.c.value,
         settings.c.revision,
         settings.c.update_time,
         settings.c.actor,
-    ).join_from(definitions, settings, settings.c.key == definitions.c.key, isouter=True)
+        pending_settings.c.change_id,
+        pending_settings.c.staged,
+    )
+    return query.join_from(definitions, settings, settings.c.key == definitions.c.key, isouter=True).join(
+        pending_settings, pending_settings.c.key == definitions.c.key, isouter=True
+    )
 
 
 def _setting(row: Row[*tuple[Any, ...]]) -> Setting:
-    document, value, revision, update_time, actor = row
-    return Setting(definition_from(document), stored_from(value), revision or 0, update_time, actor or "")
+    document, value, revision, update_time, actor, change_id, staged = row
+    return Setting(
+        definition_from(document),
+        stored_from(value),
+        revision or 0,
+        update_time,
+        actor or "",
+        change_id or "",
+        staged_from(staged),
+    )
 
 
 def _conditions(wanted: SettingFilter) -> list[ColumnElement[bool]]:

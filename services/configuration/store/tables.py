@@ -85,6 +85,54 @@ settings = Table(
 )
 """Settings that were ever changed; `value` is NULL after a reset, else `{"value": …}`."""
 
+setting_changes = Table(
+    "setting_changes",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    Column("state", NAME, nullable=False),
+    Column("items", JSONB, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("plan", DOCUMENT),
+    Column("approver", Text, nullable=False),
+    Column("decider", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("steps_taken", Integer, nullable=False),
+    Column("share_percent", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("staged_revision", BigInteger, nullable=False),
+    Column("create_time", TIME, nullable=False),
+    Column("update_time", TIME, nullable=False),
+    Column("expire_time", TIME),
+    Column("next_time", TIME),
+    Index("setting_changes_due", "next_time", postgresql_where=text("next_time IS NOT NULL")),
+    Index("setting_changes_by_state", "state", "id"),
+)
+"""Changes that are, or were, on their way. `next_time` is set while something comes of them by itself."""
+
+pending_settings = Table(
+    "pending_settings",
+    metadata,
+    Column("key", NAME, primary_key=True),
+    Column("change_id", Uuid(as_uuid=False), nullable=False),
+    Column("staged", DOCUMENT),
+    Index("pending_settings_of_change", "change_id"),
+)
+"""Settings held by a change on its way: one change a setting. `staged` is what a share of the instances uses."""
+
+instance_calls = Table(
+    "instance_calls",
+    metadata,
+    Column("service", NAME, primary_key=True),
+    Column("instance", NAME, primary_key=True),
+    Column("count_time", TIME, primary_key=True),
+    Column("report_time", TIME, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Index("instance_calls_age", "report_time"),
+)
+"""What instances told of their calls: totals since `count_time`, of the last hour."""
+
 roles = Table(
     "roles",
     metadata,

@@ -12,13 +12,16 @@ from mesh.audit import AuditEvent
 from mesh.redaction import REDACTED
 from services.configuration.domain.changes import (
     BindingChange,
+    Cause,
     Change,
     DefinitionChange,
     RoleChange,
     SettingChange,
+    StagingChange,
     Transaction,
 )
 from services.configuration.domain.role import Role, RoleBinding
+from services.configuration.domain.rollout_plan import Staged
 from services.configuration.domain.values import Stored
 
 BY_A_SERVICE = "service:"
@@ -53,6 +56,14 @@ def events(made: Transaction, sensitive: frozenset[str]) -> Iterator[AuditEvent]
 def _told(change: Change, sensitive: frozenset[str]) -> tuple[str, str, Any, Any] | None:
     """(action, resource, before, after)."""
     match change:
+        case SettingChange(cause=Cause.ROLLOUT_REVERTED):
+            return None  # the value stayed; what was staged is told
+        case StagingChange():
+            if change.cause is Cause.DEFINE:
+                return None
+            action = "setting.unstaged" if change.new is None else "setting.staged"
+            hidden = change.key in sensitive
+            return action, f"settings/{change.key}", _staged(change.old, hidden), _staged(change.new, hidden)
         case SettingChange():
             hidden = change.key in sensitive
             action = "setting.reset" if change.new is None else "setting.changed"
@@ -77,6 +88,16 @@ def _value(stored: Stored | None, hidden: bool) -> Any:
     if stored is None:
         return {}
     return {"value": REDACTED if hidden else stored.value}
+
+
+def _staged(staged: Staged | None, hidden: bool) -> Any:
+    """What a share of the instances uses; an empty value stands for the default."""
+    if staged is None:
+        return {}
+    return _value(staged.stored, hidden) | {
+        "sharePercent": staged.share_percent,
+        "changeId": staged.change_id,
+    }
 
 
 def _role(role: Role | None) -> Any:

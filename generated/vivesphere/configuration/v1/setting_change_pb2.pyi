@@ -43,8 +43,9 @@ class _SettingChangeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Se
 
 class SettingChangeState(_SettingChangeState, metaclass=_SettingChangeStateEnumTypeWrapper):
     """States of a change. PENDING_APPROVAL → ROLLING_OUT or APPLIED by ApproveSettingChange, → REJECTED by RejectSettingChange or by
-    time; ROLLING_OUT → APPLIED after the last step, → REVERTED by the guard or by RejectSettingChange. APPLIED, REJECTED and
-    REVERTED are final.
+    time; ROLLING_OUT → APPLIED after the last step, → REVERTED by the guard, by an instance that refuses a value, by
+    RejectSettingChange, or if a release changes a definition so that the value may not go on. APPLIED, REJECTED and REVERTED are
+    final.
     """
 
 SETTING_CHANGE_STATE_UNSPECIFIED: SettingChangeState.ValueType  # 0
@@ -91,9 +92,11 @@ class SettingChange(_message.Message):
     comment: _builtins.str
     """Output only. Why, in the words of the actor; may be empty."""
     outcome: _builtins.str
-    """Output only. Why it was rejected or reverted, in the words of the decider or of the guard."""
+    """Output only. Why it was rejected or reverted: in the words of the decider, of the guard (with rate and threshold), or of the
+    instance that refused a value.
+    """
     share_percent: _builtins.int
-    """Output only. Share of instances that have been given the new values, in percent, 0 to 100."""
+    """Output only. Share of instances that have the new values, in percent, 0 to 100: 0 before, and after it was reverted."""
     revision: _builtins.int
     """Output only. Revision that brought it into force everywhere, or reverted it; 0 before."""
     @_builtins.property
@@ -181,7 +184,12 @@ Global___RolloutPlan: _TypeAlias = RolloutPlan  # noqa: Y015
 
 @_typing.final
 class RolloutGuard(_message.Message):
-    """Condition under which a roll-out reverts itself. An instance's refusal of the new values always does."""
+    """Condition under which a roll-out reverts itself. An instance's refusal of the new values always does.
+
+    Looked at every second while a step is watched. Counted are the calls that instances within the share have served in the present
+    step, at most in its last 30 minutes, as WatchService.ReportHealth tells. Calls that failed for a reason of the caller's own do not
+    count as failed.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -191,7 +199,9 @@ class RolloutGuard(_message.Message):
     max_error_rate: _builtins.float
     """Required. Highest tolerated share of failed calls, above 0 and at most 1, among calls served by instances with the new values."""
     service: _builtins.str
-    """Optional. Service whose calls are counted, by folder name; empty: all services that read the changed settings."""
+    """Optional. Service whose calls are counted, by folder name; empty: the services that own the changed settings, or all of them
+    if one of the settings is shared ("mesh.…").
+    """
     min_calls: _builtins.int
     """Optional. Number of calls below which the rate says nothing, 0 to 1,000,000; 0 means 100."""
     def __init__(

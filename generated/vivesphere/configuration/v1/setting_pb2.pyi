@@ -38,7 +38,9 @@ class _SettingRevisionCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     SETTING_REVISION_CAUSE_ROLLOUT_COMPLETED: _SettingRevisionCause.ValueType  # 5
     """A gradual roll-out reached all instances."""
     SETTING_REVISION_CAUSE_ROLLOUT_REVERTED: _SettingRevisionCause.ValueType  # 6
-    """A gradual roll-out was reverted, by its guard or by a person."""
+    """A gradual roll-out was reverted, by its guard, by an instance that refused the value, or by a person. The old and the new
+    value are both the one that stayed in force.
+    """
 
 class SettingRevisionCause(_SettingRevisionCause, metaclass=_SettingRevisionCauseEnumTypeWrapper):
     """Ways in which a setting comes to change."""
@@ -56,7 +58,9 @@ SETTING_REVISION_CAUSE_IMPORT: SettingRevisionCause.ValueType  # 4
 SETTING_REVISION_CAUSE_ROLLOUT_COMPLETED: SettingRevisionCause.ValueType  # 5
 """A gradual roll-out reached all instances."""
 SETTING_REVISION_CAUSE_ROLLOUT_REVERTED: SettingRevisionCause.ValueType  # 6
-"""A gradual roll-out was reverted, by its guard or by a person."""
+"""A gradual roll-out was reverted, by its guard, by an instance that refused the value, or by a person. The old and the new
+value are both the one that stayed in force.
+"""
 Global___SettingRevisionCause: _TypeAlias = SettingRevisionCause  # noqa: Y015
 
 @_typing.final

@@ -28,15 +28,15 @@ from vivesphere.configuration.v1 import role_pb2 as vivesphere_dot_configuration
 from vivesphere.configuration.v1 import role_binding_pb2 as vivesphere_dot_configuration_dot_v1_dot_role__binding__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'vivesphere/configuration/v1/watch.proto\x12\x1bvivesphere.configuration.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&vivesphere/configuration/v1/role.proto\x1a.vivesphere/configuration/v1/role_binding.proto\"\xa9\x02\n\x0ePolicySnapshot\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x12\n\nhistory_id\x18\x02 \x01(\t\x12?\n\x08settings\x18\x03 \x03(\x0b\x32-.vivesphere.configuration.v1.EffectiveSetting\x12\x30\n\x05roles\x18\x04 \x03(\x0b\x32!.vivesphere.configuration.v1.Role\x12?\n\rrole_bindings\x18\x05 \x03(\x0b\x32(.vivesphere.configuration.v1.RoleBinding\x12\x0c\n\x04more\x18\x06 \x01(\x08\x12/\n\x0b\x63ommit_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x92\x01\n\x11PolicyTransaction\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12:\n\x07\x63hanges\x18\x02 \x03(\x0b\x32).vivesphere.configuration.v1.PolicyChange\x12/\n\x0b\x63ommit_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xac\x02\n\x0cPolicyChange\x12@\n\x07setting\x18\x01 \x01(\x0b\x32-.vivesphere.configuration.v1.EffectiveSettingH\x00\x12\x1d\n\x13removed_setting_key\x18\x02 \x01(\tH\x00\x12\x31\n\x04role\x18\x03 \x01(\x0b\x32!.vivesphere.configuration.v1.RoleH\x00\x12\x19\n\x0fremoved_role_id\x18\x04 \x01(\tH\x00\x12@\n\x0crole_binding\x18\x05 \x01(\x0b\x32(.vivesphere.configuration.v1.RoleBindingH\x00\x12!\n\x17removed_role_binding_id\x18\x06 \x01(\tH\x00\x42\x08\n\x06\x63hange\"\x92\x01\n\x10\x45\x66\x66\x65\x63tiveSetting\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x38\n\x06staged\x18\x04 \x01(\x0b\x32(.vivesphere.configuration.v1.StagedValue\"^\n\x0bStagedValue\x12%\n\x05value\x18\x01 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x15\n\rshare_percent\x18\x02 \x01(\x05\x12\x11\n\tchange_id\x18\x03 \x01(\t\"F\n\x08\x42ookmark\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x06Resync\x12\x39\n\x06reason\x18\x01 \x01(\x0e\x32).vivesphere.configuration.v1.ResyncReason\x12\x17\n\x0foldest_revision\x18\x02 \x01(\x03\x12\x12\n\nhistory_id\x18\x03 \x01(\t*m\n\x0cResyncReason\x12\x1d\n\x19RESYNC_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESYNC_REASON_TOO_SLOW\x10\x01\x12\"\n\x1eRESYNC_REASON_HISTORY_REPLACED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'vivesphere/configuration/v1/watch.proto\x12\x1bvivesphere.configuration.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&vivesphere/configuration/v1/role.proto\x1a.vivesphere/configuration/v1/role_binding.proto\"\xa9\x02\n\x0ePolicySnapshot\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x12\n\nhistory_id\x18\x02 \x01(\t\x12?\n\x08settings\x18\x03 \x03(\x0b\x32-.vivesphere.configuration.v1.EffectiveSetting\x12\x30\n\x05roles\x18\x04 \x03(\x0b\x32!.vivesphere.configuration.v1.Role\x12?\n\rrole_bindings\x18\x05 \x03(\x0b\x32(.vivesphere.configuration.v1.RoleBinding\x12\x0c\n\x04more\x18\x06 \x01(\x08\x12/\n\x0b\x63ommit_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x92\x01\n\x11PolicyTransaction\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12:\n\x07\x63hanges\x18\x02 \x03(\x0b\x32).vivesphere.configuration.v1.PolicyChange\x12/\n\x0b\x63ommit_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xac\x02\n\x0cPolicyChange\x12@\n\x07setting\x18\x01 \x01(\x0b\x32-.vivesphere.configuration.v1.EffectiveSettingH\x00\x12\x1d\n\x13removed_setting_key\x18\x02 \x01(\tH\x00\x12\x31\n\x04role\x18\x03 \x01(\x0b\x32!.vivesphere.configuration.v1.RoleH\x00\x12\x19\n\x0fremoved_role_id\x18\x04 \x01(\tH\x00\x12@\n\x0crole_binding\x18\x05 \x01(\x0b\x32(.vivesphere.configuration.v1.RoleBindingH\x00\x12!\n\x17removed_role_binding_id\x18\x06 \x01(\tH\x00\x42\x08\n\x06\x63hange\"\xa5\x01\n\x10\x45\x66\x66\x65\x63tiveSetting\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x38\n\x06staged\x18\x04 \x01(\x0b\x32(.vivesphere.configuration.v1.StagedValue\x12\x11\n\tsensitive\x18\x05 \x01(\x08\"^\n\x0bStagedValue\x12%\n\x05value\x18\x01 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x15\n\rshare_percent\x18\x02 \x01(\x05\x12\x11\n\tchange_id\x18\x03 \x01(\t\"F\n\x08\x42ookmark\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x06Resync\x12\x39\n\x06reason\x18\x01 \x01(\x0e\x32).vivesphere.configuration.v1.ResyncReason\x12\x17\n\x0foldest_revision\x18\x02 \x01(\x03\x12\x12\n\nhistory_id\x18\x03 \x01(\t*m\n\x0cResyncReason\x12\x1d\n\x19RESYNC_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESYNC_REASON_TOO_SLOW\x10\x01\x12\"\n\x1eRESYNC_REASON_HISTORY_REPLACED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vivesphere.configuration.v1.watch_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESYNCREASON']._serialized_start=1406
-  _globals['_RESYNCREASON']._serialized_end=1515
+  _globals['_RESYNCREASON']._serialized_start=1425
+  _globals['_RESYNCREASON']._serialized_end=1534
   _globals['_POLICYSNAPSHOT']._serialized_start=224
   _globals['_POLICYSNAPSHOT']._serialized_end=521
   _globals['_POLICYTRANSACTION']._serialized_start=524
@@ -44,11 +44,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYCHANGE']._serialized_start=673
   _globals['_POLICYCHANGE']._serialized_end=973
   _globals['_EFFECTIVESETTING']._serialized_start=976
-  _globals['_EFFECTIVESETTING']._serialized_end=1122
-  _globals['_STAGEDVALUE']._serialized_start=1124
-  _globals['_STAGEDVALUE']._serialized_end=1218
-  _globals['_BOOKMARK']._serialized_start=1220
-  _globals['_BOOKMARK']._serialized_end=1290
-  _globals['_RESYNC']._serialized_start=1292
-  _globals['_RESYNC']._serialized_end=1404
+  _globals['_EFFECTIVESETTING']._serialized_end=1141
+  _globals['_STAGEDVALUE']._serialized_start=1143
+  _globals['_STAGEDVALUE']._serialized_end=1237
+  _globals['_BOOKMARK']._serialized_start=1239
+  _globals['_BOOKMARK']._serialized_end=1309
+  _globals['_RESYNC']._serialized_start=1311
+  _globals['_RESYNC']._serialized_end=1423
 # @@protoc_insertion_point(module_scope)

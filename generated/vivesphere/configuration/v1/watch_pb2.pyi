@@ -195,10 +195,13 @@ class EffectiveSetting(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     STAGED_FIELD_NUMBER: _builtins.int
+    SENSITIVE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Name of the setting."""
     revision: _builtins.int
     """Revision in which the value was last changed or reset; 0 if it never was."""
+    sensitive: _builtins.bool
+    """True if the definition is `sensitive`: the value is used but not written to the disk, not logged and not shown."""
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
         """Value in force: the stored one, else the default."""
@@ -214,10 +217,11 @@ class EffectiveSetting(_message.Message):
         value: _struct_pb2.Value | None = ...,
         revision: _builtins.int = ...,
         staged: Global___StagedValue | None = ...,
+        sensitive: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["staged", b"staged", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "revision", b"revision", "staged", b"staged", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "revision", b"revision", "sensitive", b"sensitive", "staged", b"staged", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

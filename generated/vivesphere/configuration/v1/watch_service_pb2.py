@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from vivesphere.configuration.v1 import rollout_pb2 as vivesphere_dot_configuration_dot_v1_dot_rollout__pb2
 from vivesphere.configuration.v1 import setting_pb2 as vivesphere_dot_configuration_dot_v1_dot_setting__pb2
 from vivesphere.configuration.v1 import watch_pb2 as vivesphere_dot_configuration_dot_v1_dot_watch__pb2
 from vivesphere.mesh.v1 import access_pb2 as vivesphere_dot_mesh_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/vivesphere/configuration/v1/watch_service.proto\x12\x1bvivesphere.configuration.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a)vivesphere/configuration/v1/rollout.proto\x1a)vivesphere/configuration/v1/setting.proto\x1a\'vivesphere/configuration/v1/watch.proto\x1a\x1fvivesphere/mesh/v1/access.proto\"\xac\x02\n\x1aRegisterDefinitionsRequest\x12\xb4\x01\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32..vivesphere.configuration.v1.SettingDefinitionBo\xbaHl\x92\x01\x05\x08\x01\x10\xf4\x03\xba\x01\x61\n\x17\x64\x65\x66initions.unique_keys\x12\x17\x65\x61\x63h key may occur once\x1a-this.map(definition, definition.key).unique()\x12W\n\x07release\x18\x02 \x01(\tBF\xbaHCrA2?^[0-9]{1,9}\\.[0-9]{1,9}\\.[0-9]{1,9}([-+][0-9A-Za-z.+-]{1,31})?$\"E\n\x1bRegisterDefinitionsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x14\n\x0cinvalid_keys\x18\x02 \x03(\t\"\x81\x01\n\x0cWatchRequest\x12\x1e\n\rfrom_revision\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x30\n\x08instance\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._-]{1,128}$\x12\x1f\n\nhistory_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x92\x02\n\rWatchResponse\x12?\n\x08snapshot\x18\x01 \x01(\x0b\x32+.vivesphere.configuration.v1.PolicySnapshotH\x00\x12\x45\n\x0btransaction\x18\x02 \x01(\x0b\x32..vivesphere.configuration.v1.PolicyTransactionH\x00\x12\x39\n\x08\x62ookmark\x18\x03 \x01(\x0b\x32%.vivesphere.configuration.v1.BookmarkH\x00\x12\x35\n\x06resync\x18\x04 \x01(\x0b\x32#.vivesphere.configuration.v1.ResyncH\x00\x42\x07\n\x05\x65vent\"\xe4\x03\n\x12\x41\x63kRevisionRequest\x12\x30\n\x08instance\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._-]{1,128}$\x12\x19\n\x08revision\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1f\n\nhistory_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x44\n\x07outcome\x18\x04 \x01(\x0e\x32\'.vivesphere.configuration.v1.AckOutcomeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12H\n\x08refusals\x18\x05 \x03(\x0b\x32+.vivesphere.configuration.v1.SettingRefusalB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01\x12\x30\n\x14restart_pending_keys\x18\x06 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\xc8\x01\x18\x01\"\x05r\x03\x18\x80\x01:\x9d\x01\xbaH\x99\x01\x1a\x96\x01\n ack_revision.refusals_if_refused\x12@refusals are required with ACK_OUTCOME_REFUSED, and only with it\x1a\x30(this.outcome == 2) == (size(this.refusals) > 0)\"\x15\n\x13\x41\x63kRevisionResponse\"-\n\x11GetRolloutRequest\x12\x18\n\x07service\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\"f\n\x12GetRolloutResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12>\n\tinstances\x18\x02 \x03(\x0b\x32+.vivesphere.configuration.v1.InstanceStatus*[\n\nAckOutcome\x12\x1b\n\x17\x41\x43K_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x43K_OUTCOME_APPLIED\x10\x01\x12\x17\n\x13\x41\x43K_OUTCOME_REFUSED\x10\x02\x32\xb6\x04\n\x0cWatchService\x12\x96\x01\n\x13RegisterDefinitions\x12\x37.vivesphere.configuration.v1.RegisterDefinitionsRequest\x1a\x38.vivesphere.configuration.v1.RegisterDefinitionsResponse\"\x0c\x90\x02\x02\xaa\xbb\x18\x05\"\x03\n\x01*\x12n\n\x05Watch\x12).vivesphere.configuration.v1.WatchRequest\x1a*.vivesphere.configuration.v1.WatchResponse\"\x0c\x90\x02\x01\xaa\xbb\x18\x05\"\x03\n\x01*0\x01\x12~\n\x0b\x41\x63kRevision\x12/.vivesphere.configuration.v1.AckRevisionRequest\x1a\x30.vivesphere.configuration.v1.AckRevisionResponse\"\x0c\x90\x02\x02\xaa\xbb\x18\x05\"\x03\n\x01*\x12\x9c\x01\n\nGetRollout\x12..vivesphere.configuration.v1.GetRolloutRequest\x1a/.vivesphere.configuration.v1.GetRolloutResponse\"-\x90\x02\x01\xaa\xbb\x18\x0f\x1a\rsettings.read\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/v1/rolloutb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/vivesphere/configuration/v1/watch_service.proto\x12\x1bvivesphere.configuration.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)vivesphere/configuration/v1/rollout.proto\x1a)vivesphere/configuration/v1/setting.proto\x1a\'vivesphere/configuration/v1/watch.proto\x1a\x1fvivesphere/mesh/v1/access.proto\"\xac\x02\n\x1aRegisterDefinitionsRequest\x12\xb4\x01\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32..vivesphere.configuration.v1.SettingDefinitionBo\xbaHl\x92\x01\x05\x08\x01\x10\xf4\x03\xba\x01\x61\n\x17\x64\x65\x66initions.unique_keys\x12\x17\x65\x61\x63h key may occur once\x1a-this.map(definition, definition.key).unique()\x12W\n\x07release\x18\x02 \x01(\tBF\xbaHCrA2?^[0-9]{1,9}\\.[0-9]{1,9}\\.[0-9]{1,9}([-+][0-9A-Za-z.+-]{1,31})?$\"E\n\x1bRegisterDefinitionsResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x14\n\x0cinvalid_keys\x18\x02 \x03(\t\"\x81\x01\n\x0cWatchRequest\x12\x1e\n\rfrom_revision\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x30\n\x08instance\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._-]{1,128}$\x12\x1f\n\nhistory_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x92\x02\n\rWatchResponse\x12?\n\x08snapshot\x18\x01 \x01(\x0b\x32+.vivesphere.configuration.v1.PolicySnapshotH\x00\x12\x45\n\x0btransaction\x18\x02 \x01(\x0b\x32..vivesphere.configuration.v1.PolicyTransactionH\x00\x12\x39\n\x08\x62ookmark\x18\x03 \x01(\x0b\x32%.vivesphere.configuration.v1.BookmarkH\x00\x12\x35\n\x06resync\x18\x04 \x01(\x0b\x32#.vivesphere.configuration.v1.ResyncH\x00\x42\x07\n\x05\x65vent\"\xe4\x03\n\x12\x41\x63kRevisionRequest\x12\x30\n\x08instance\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._-]{1,128}$\x12\x19\n\x08revision\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1f\n\nhistory_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x44\n\x07outcome\x18\x04 \x01(\x0e\x32\'.vivesphere.configuration.v1.AckOutcomeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12H\n\x08refusals\x18\x05 \x03(\x0b\x32+.vivesphere.configuration.v1.SettingRefusalB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01\x12\x30\n\x14restart_pending_keys\x18\x06 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\xc8\x01\x18\x01\"\x05r\x03\x18\x80\x01:\x9d\x01\xbaH\x99\x01\x1a\x96\x01\n ack_revision.refusals_if_refused\x12@refusals are required with ACK_OUTCOME_REFUSED, and only with it\x1a\x30(this.outcome == 2) == (size(this.refusals) > 0)\"\x15\n\x13\x41\x63kRevisionResponse\"\xa8\x02\n\x13ReportHealthRequest\x12\x30\n\x08instance\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._-]{1,128}$\x12\x16\n\x05\x63\x61lls\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1d\n\x0c\x66\x61iled_calls\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x36\n\ncount_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01:p\xbaHm\x1ak\n$report_health.failed_calls_are_calls\x12\"failed_calls must not exceed calls\x1a\x1fthis.failed_calls <= this.calls\"\x16\n\x14ReportHealthResponse\"-\n\x11GetRolloutRequest\x12\x18\n\x07service\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\"f\n\x12GetRolloutResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12>\n\tinstances\x18\x02 \x03(\x0b\x32+.vivesphere.configuration.v1.InstanceStatus*[\n\nAckOutcome\x12\x1b\n\x17\x41\x43K_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x43K_OUTCOME_APPLIED\x10\x01\x12\x17\n\x13\x41\x43K_OUTCOME_REFUSED\x10\x02\x32\xba\x05\n\x0cWatchService\x12\x96\x01\n\x13RegisterDefinitions\x12\x37.vivesphere.configuration.v1.RegisterDefinitionsRequest\x1a\x38.vivesphere.configuration.v1.RegisterDefinitionsResponse\"\x0c\x90\x02\x02\xaa\xbb\x18\x05\"\x03\n\x01*\x12n\n\x05Watch\x12).vivesphere.configuration.v1.WatchRequest\x1a*.vivesphere.configuration.v1.WatchResponse\"\x0c\x90\x02\x01\xaa\xbb\x18\x05\"\x03\n\x01*0\x01\x12~\n\x0b\x41\x63kRevision\x12/.vivesphere.configuration.v1.AckRevisionRequest\x1a\x30.vivesphere.configuration.v1.AckRevisionResponse\"\x0c\x90\x02\x02\xaa\xbb\x18\x05\"\x03\n\x01*\x12\x81\x01\n\x0cReportHealth\x12\x30.vivesphere.configuration.v1.ReportHealthRequest\x1a\x31.vivesphere.configuration.v1.ReportHealthResponse\"\x0c\x90\x02\x02\xaa\xbb\x18\x05\"\x03\n\x01*\x12\x9c\x01\n\nGetRollout\x12..vivesphere.configuration.v1.GetRolloutRequest\x1a/.vivesphere.configuration.v1.GetRolloutResponse\"-\x90\x02\x01\xaa\xbb\x18\x0f\x1a\rsettings.read\x82\xd3\xe4\x93\x02\x11\x12\x0f/api/v1/rolloutb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,6 +62,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACKREVISIONREQUEST'].fields_by_name['restart_pending_keys']._serialized_options = b'\272H\017\222\001\014\020\310\001\030\001\"\005r\003\030\200\001'
   _globals['_ACKREVISIONREQUEST']._loaded_options = None
   _globals['_ACKREVISIONREQUEST']._serialized_options = b'\272H\231\001\032\226\001\n ack_revision.refusals_if_refused\022@refusals are required with ACK_OUTCOME_REFUSED, and only with it\0320(this.outcome == 2) == (size(this.refusals) > 0)'
+  _globals['_REPORTHEALTHREQUEST'].fields_by_name['instance']._loaded_options = None
+  _globals['_REPORTHEALTHREQUEST'].fields_by_name['instance']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._-]{1,128}$'
+  _globals['_REPORTHEALTHREQUEST'].fields_by_name['calls']._loaded_options = None
+  _globals['_REPORTHEALTHREQUEST'].fields_by_name['calls']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_REPORTHEALTHREQUEST'].fields_by_name['failed_calls']._loaded_options = None
+  _globals['_REPORTHEALTHREQUEST'].fields_by_name['failed_calls']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_REPORTHEALTHREQUEST'].fields_by_name['count_time']._loaded_options = None
+  _globals['_REPORTHEALTHREQUEST'].fields_by_name['count_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_REPORTHEALTHREQUEST']._loaded_options = None
+  _globals['_REPORTHEALTHREQUEST']._serialized_options = b'\272Hm\032k\n$report_health.failed_calls_are_calls\022\"failed_calls must not exceed calls\032\037this.failed_calls <= this.calls'
   _globals['_GETROLLOUTREQUEST'].fields_by_name['service']._loaded_options = None
   _globals['_GETROLLOUTREQUEST'].fields_by_name['service']._serialized_options = b'\272H\004r\002\030@'
   _globals['_WATCHSERVICE'].methods_by_name['RegisterDefinitions']._loaded_options = None
@@ -69,26 +80,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHSERVICE'].methods_by_name['Watch']._serialized_options = b'\220\002\001\252\273\030\005\"\003\n\001*'
   _globals['_WATCHSERVICE'].methods_by_name['AckRevision']._loaded_options = None
   _globals['_WATCHSERVICE'].methods_by_name['AckRevision']._serialized_options = b'\220\002\002\252\273\030\005\"\003\n\001*'
+  _globals['_WATCHSERVICE'].methods_by_name['ReportHealth']._loaded_options = None
+  _globals['_WATCHSERVICE'].methods_by_name['ReportHealth']._serialized_options = b'\220\002\002\252\273\030\005\"\003\n\001*'
   _globals['_WATCHSERVICE'].methods_by_name['GetRollout']._loaded_options = None
   _globals['_WATCHSERVICE'].methods_by_name['GetRollout']._serialized_options = b'\220\002\001\252\273\030\017\032\rsettings.read\202\323\344\223\002\021\022\017/api/v1/rollout'
-  _globals['_ACKOUTCOME']._serialized_start=1743
-  _globals['_ACKOUTCOME']._serialized_end=1834
-  _globals['_REGISTERDEFINITIONSREQUEST']._serialized_start=300
-  _globals['_REGISTERDEFINITIONSREQUEST']._serialized_end=600
-  _globals['_REGISTERDEFINITIONSRESPONSE']._serialized_start=602
-  _globals['_REGISTERDEFINITIONSRESPONSE']._serialized_end=671
-  _globals['_WATCHREQUEST']._serialized_start=674
-  _globals['_WATCHREQUEST']._serialized_end=803
-  _globals['_WATCHRESPONSE']._serialized_start=806
-  _globals['_WATCHRESPONSE']._serialized_end=1080
-  _globals['_ACKREVISIONREQUEST']._serialized_start=1083
-  _globals['_ACKREVISIONREQUEST']._serialized_end=1567
-  _globals['_ACKREVISIONRESPONSE']._serialized_start=1569
-  _globals['_ACKREVISIONRESPONSE']._serialized_end=1590
-  _globals['_GETROLLOUTREQUEST']._serialized_start=1592
-  _globals['_GETROLLOUTREQUEST']._serialized_end=1637
-  _globals['_GETROLLOUTRESPONSE']._serialized_start=1639
-  _globals['_GETROLLOUTRESPONSE']._serialized_end=1741
-  _globals['_WATCHSERVICE']._serialized_start=1837
-  _globals['_WATCHSERVICE']._serialized_end=2403
+  _globals['_ACKOUTCOME']._serialized_start=2099
+  _globals['_ACKOUTCOME']._serialized_end=2190
+  _globals['_REGISTERDEFINITIONSREQUEST']._serialized_start=333
+  _globals['_REGISTERDEFINITIONSREQUEST']._serialized_end=633
+  _globals['_REGISTERDEFINITIONSRESPONSE']._serialized_start=635
+  _globals['_REGISTERDEFINITIONSRESPONSE']._serialized_end=704
+  _globals['_WATCHREQUEST']._serialized_start=707
+  _globals['_WATCHREQUEST']._serialized_end=836
+  _globals['_WATCHRESPONSE']._serialized_start=839
+  _globals['_WATCHRESPONSE']._serialized_end=1113
+  _globals['_ACKREVISIONREQUEST']._serialized_start=1116
+  _globals['_ACKREVISIONREQUEST']._serialized_end=1600
+  _globals['_ACKREVISIONRESPONSE']._serialized_start=1602
+  _globals['_ACKREVISIONRESPONSE']._serialized_end=1623
+  _globals['_REPORTHEALTHREQUEST']._serialized_start=1626
+  _globals['_REPORTHEALTHREQUEST']._serialized_end=1922
+  _globals['_REPORTHEALTHRESPONSE']._serialized_start=1924
+  _globals['_REPORTHEALTHRESPONSE']._serialized_end=1946
+  _globals['_GETROLLOUTREQUEST']._serialized_start=1948
+  _globals['_GETROLLOUTREQUEST']._serialized_end=1993
+  _globals['_GETROLLOUTRESPONSE']._serialized_start=1995
+  _globals['_GETROLLOUTRESPONSE']._serialized_end=2097
+  _globals['_WATCHSERVICE']._serialized_start=2193
+  _globals['_WATCHSERVICE']._serialized_end=2891
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ How services get settings and roles, and tell what became of them."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from vivesphere.configuration.v1 import rollout_pb2 as _rollout_pb2
@@ -244,6 +245,65 @@ class AckRevisionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AckRevisionResponse: _TypeAlias = AckRevisionResponse  # noqa: Y015
+
+@_typing.final
+class ReportHealthRequest(_message.Message):
+    """Request of ReportHealth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    FAILED_CALLS_FIELD_NUMBER: _builtins.int
+    COUNT_TIME_FIELD_NUMBER: _builtins.int
+    instance: _builtins.str
+    """Required. Name of the process, as in WatchRequest."""
+    calls: _builtins.int
+    """Optional. Calls of contract methods that ended since `count_time`, whatever their status, 0 or more. Health checks and
+    reflection do not count; a stream counts when it ends.
+    """
+    failed_calls: _builtins.int
+    """Optional. Those of `calls` that ended with INTERNAL, UNKNOWN, DATA_LOSS, UNAVAILABLE or DEADLINE_EXCEEDED, 0 or more. What a
+    caller did wrong does not count.
+    """
+    @_builtins.property
+    def count_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When the process began to count from zero, UTC: the same in all reports of one process, and another one after it
+        started again.
+        """
+
+    def __init__(
+        self,
+        *,
+        instance: _builtins.str = ...,
+        calls: _builtins.int = ...,
+        failed_calls: _builtins.int = ...,
+        count_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count_time", b"count_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "count_time", b"count_time", "failed_calls", b"failed_calls", "instance", b"instance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportHealthRequest: _TypeAlias = ReportHealthRequest  # noqa: Y015
+
+@_typing.final
+class ReportHealthResponse(_message.Message):
+    """Response of ReportHealth. Empty: it is noted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportHealthResponse: _TypeAlias = ReportHealthResponse  # noqa: Y015
 
 @_typing.final
 class GetRolloutRequest(_message.Message):

@@ -50,6 +50,11 @@ class WatchServiceStub:
                 request_serializer=vivesphere_dot_configuration_dot_v1_dot_watch__service__pb2.AckRevisionRequest.SerializeToString,
                 response_deserializer=vivesphere_dot_configuration_dot_v1_dot_watch__service__pb2.AckRevisionResponse.FromString,
                 _registered_method=True)
+        self.ReportHealth = channel.unary_unary(
+                '/vivesphere.configuration.v1.WatchService/ReportHealth',
+                request_serializer=vivesphere_dot_configuration_dot_v1_dot_watch__service__pb2.ReportHealthRequest.SerializeToString,
+                response_deserializer=vivesphere_dot_configuration_dot_v1_dot_watch__service__pb2.ReportHealthResponse.FromString,
+                _registered_method=True)
         self.GetRollout = channel.unary_unary(
                 '/vivesphere.configuration.v1.WatchService/GetRollout',
                 request_serializer=vivesphere_dot_configuration_dot_v1_dot_watch__service__pb2.GetRolloutRequest.SerializeToString,
@@ -89,8 +94,21 @@ class WatchServiceServicer:
     def AckRevision(self, request, context):
         """Tells that the calling instance runs a revision, or has refused it and keeps what it had.
 
+        A refusal of a staged value (EffectiveSetting.staged) by an instance within its share reverts the change for everybody.
         An acknowledgement of a revision older than the last one acknowledged is ignored. Need not be sent for each revision: the
         newest counts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportHealth(self, request, context):
+        """Tells how the calls end that the calling instance serves, so that the guard of a gradual roll-out can judge it.
+
+        Sent while the instance's copy holds a staged value of any setting (EffectiveSetting.staged), whether or not it is within the
+        share: once before a revision that stages a value is applied, then every 5 seconds until nothing is staged. Counts are totals
+        since the process began to count, so that a lost report costs nothing: send the newest, never repeat an older one. Of the
+        reports that arrive within the same 5 seconds the first is kept. Reports are forgotten after an hour.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +138,11 @@ def add_WatchServiceServicer_to_server(servicer, server):
                     servicer.AckRevision,
                     request_deserializer=vivesphere_dot_configuration_dot_v1_dot_watch__service__pb2.AckRevisionRequest.FromString,
                     response_serializer=vivesphere_dot_configuration_dot_v1_dot_watch__service__pb2.AckRevisionResponse.SerializeToString,
+            ),
+            'ReportHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportHealth,
+                    request_deserializer=vivesphere_dot_configuration_dot_v1_dot_watch__service__pb2.ReportHealthRequest.FromString,
+                    response_serializer=vivesphere_dot_configuration_dot_v1_dot_watch__service__pb2.ReportHealthResponse.SerializeToString,
             ),
             'GetRollout': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRollout,
@@ -209,6 +232,33 @@ class WatchService:
             '/vivesphere.configuration.v1.WatchService/AckRevision',
             vivesphere_dot_configuration_dot_v1_dot_watch__service__pb2.AckRevisionRequest.SerializeToString,
             vivesphere_dot_configuration_dot_v1_dot_watch__service__pb2.AckRevisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vivesphere.configuration.v1.WatchService/ReportHealth',
+            vivesphere_dot_configuration_dot_v1_dot_watch__service__pb2.ReportHealthRequest.SerializeToString,
+            vivesphere_dot_configuration_dot_v1_dot_watch__service__pb2.ReportHealthResponse.FromString,
             options,
             channel_credentials,
             insecure,

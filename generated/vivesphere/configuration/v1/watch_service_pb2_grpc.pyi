@@ -35,8 +35,17 @@ class WatchServiceStub:
     AckRevision: _aio.UnaryUnaryMultiCallable[_watch_service_pb2.AckRevisionRequest, _watch_service_pb2.AckRevisionResponse]
     """Tells that the calling instance runs a revision, or has refused it and keeps what it had.
 
+    A refusal of a staged value (EffectiveSetting.staged) by an instance within its share reverts the change for everybody.
     An acknowledgement of a revision older than the last one acknowledged is ignored. Need not be sent for each revision: the
     newest counts.
+    """
+    ReportHealth: _aio.UnaryUnaryMultiCallable[_watch_service_pb2.ReportHealthRequest, _watch_service_pb2.ReportHealthResponse]
+    """Tells how the calls end that the calling instance serves, so that the guard of a gradual roll-out can judge it.
+
+    Sent while the instance's copy holds a staged value of any setting (EffectiveSetting.staged), whether or not it is within the
+    share: once before a revision that stages a value is applied, then every 5 seconds until nothing is staged. Counts are totals
+    since the process began to count, so that a lost report costs nothing: send the newest, never repeat an older one. Of the
+    reports that arrive within the same 5 seconds the first is kept. Reports are forgotten after an hour.
     """
     GetRollout: _aio.UnaryUnaryMultiCallable[_watch_service_pb2.GetRolloutRequest, _watch_service_pb2.GetRolloutResponse]
     """Gets which instance of which service runs which revision, those that are behind or refused one first."""
@@ -78,8 +87,22 @@ class WatchServiceServicer:
     ) -> _abc.Awaitable[_watch_service_pb2.AckRevisionResponse]:
         """Tells that the calling instance runs a revision, or has refused it and keeps what it had.
 
+        A refusal of a staged value (EffectiveSetting.staged) by an instance within its share reverts the change for everybody.
         An acknowledgement of a revision older than the last one acknowledged is ignored. Need not be sent for each revision: the
         newest counts.
+        """
+
+    def ReportHealth(
+        self,
+        request: _watch_service_pb2.ReportHealthRequest,
+        context: _aio.ServicerContext[_watch_service_pb2.ReportHealthRequest, _abc.Awaitable[_watch_service_pb2.ReportHealthResponse]],
+    ) -> _abc.Awaitable[_watch_service_pb2.ReportHealthResponse]:
+        """Tells how the calls end that the calling instance serves, so that the guard of a gradual roll-out can judge it.
+
+        Sent while the instance's copy holds a staged value of any setting (EffectiveSetting.staged), whether or not it is within the
+        share: once before a revision that stages a value is applied, then every 5 seconds until nothing is staged. Counts are totals
+        since the process began to count, so that a lost report costs nothing: send the newest, never repeat an older one. Of the
+        reports that arrive within the same 5 seconds the first is kept. Reports are forgotten after an hour.
         """
 
     def GetRollout(

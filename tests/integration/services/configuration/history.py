@@ -17,6 +17,9 @@ _TABLES = (
     "definitions",
     "role_bindings",
     "roles",
+    "setting_changes",
+    "pending_settings",
+    "instance_calls",
     "instances",
     "idempotency",
 )
@@ -24,23 +27,31 @@ _NEW_HISTORY = "UPDATE config_head SET revision = 0, oldest_revision = 0, histor
 
 
 @asynccontextmanager
-async def empty_history(engines: EmbeddedMesh) -> AsyncIterator[Database]:
-    """The database as the service's own role sees it, with a history that has just begun; empty again afterwards."""
+async def open_history(engines: EmbeddedMesh) -> AsyncIterator[Database]:
+    """The database as the service's own role sees it, as it is; empty afterwards."""
     environment = engines.environment("configuration")
     settings = ProcessSettings(
         database_url=environment["VIVESPHERE_DATABASE_URL"],
         database_password_file=Path(environment["VIVESPHERE_DATABASE_PASSWORD_FILE"]),
     )
     database = open_database(settings, "configuration")
-    await _empty(database)
     try:
         yield database
-        await _empty(database)
+        await empty(database)
     finally:
         await database.close()
 
 
-async def _empty(database: Database) -> None:
+@asynccontextmanager
+async def empty_history(engines: EmbeddedMesh) -> AsyncIterator[Database]:
+    """As `open_history`, with a history that has just begun."""
+    async with open_history(engines) as database:
+        await empty(database)
+        yield database
+
+
+async def empty(database: Database) -> None:
+    """Begin another history."""
     async with database.transaction() as connection:
         for table in _TABLES:
             await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - names of our own tables

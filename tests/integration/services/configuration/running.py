@@ -12,16 +12,17 @@ from cli.registry import PROJECT_ROOT
 
 
 class Service:
-    """Starts and stops `python -m services.configuration`."""
+    """Starts and stops `python -m services.configuration`, or another service."""
 
-    def __init__(self, engines: EmbeddedMesh) -> None:
+    def __init__(self, engines: EmbeddedMesh, name: str = "configuration") -> None:
         self._engines = engines
+        self._name = name
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Return when its health says SERVING."""
-        spec = self._engines.service_spec("configuration")
-        log = self._engines.data.logs / "configuration-under-test.log"
+        spec = self._engines.service_spec(self._name)
+        log = self._engines.data.logs / f"{self._name}-under-test.log"
         with log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *spec.argv, env=dict(spec.env), cwd=PROJECT_ROOT, stdout=output, stderr=output
@@ -44,21 +45,19 @@ class Service:
         return asyncio.get_running_loop().time() - started
 
 
-def channel(engines: EmbeddedMesh, identity: str) -> grpc.aio.Channel:
+def channel(engines: EmbeddedMesh, identity: str, service: str = "configuration") -> grpc.aio.Channel:
     """A channel to the service with the certificate of `identity`."""
     files = engines.data.tls_files(identity)
     credentials = grpc.ssl_channel_credentials(
         files.ca_file.read_bytes(), files.key_file.read_bytes(), files.cert_file.read_bytes()
     )
     options: list[tuple[str, Any]] = [
-        ("grpc.ssl_target_name_override", "configuration"),
+        ("grpc.ssl_target_name_override", service.replace("_", "-")),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.initial_reconnect_backoff_ms", 50),
         ("grpc.max_reconnect_backoff_ms", 200),
     ]
-    return grpc.aio.secure_channel(
-        f"127.0.0.1:{engines.ports['configuration']}", credentials, options=options
-    )
+    return grpc.aio.secure_channel(f"127.0.0.1:{engines.ports[service]}", credentials, options=options)
 
 
 def as_user(token: str) -> tuple[tuple[str, str], ...]:

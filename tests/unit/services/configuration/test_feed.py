@@ -10,7 +10,7 @@ from mesh.clock import SystemClock
 from mesh.errors import Unavailable
 from services.configuration.domain.changes import Transaction
 from services.configuration.domain.position import Lost
-from services.configuration.feed import Event, Feed, Stop, Told, follow
+from services.configuration.feed import WINDOW_CHANGES, Event, Feed, Stop, Told, follow
 from tests.unit.services.configuration.fakes import MemoryHistory
 
 SOON = timedelta(seconds=2)
@@ -130,6 +130,38 @@ async def test_a_watcher_overtaken_by_compaction_is_told(feed: Feed, history: Me
     assert _revisions(events) == list(range(4, 4 + len(events)))
     assert isinstance(stop, Stop)
     assert stop.why is Lost.TOO_SLOW
+
+
+async def test_a_compaction_that_the_feed_slept_through_stops_nobody_later(
+    feed: Feed, history: MemoryHistory
+) -> None:
+    """The window would have a hole for good, and every watcher would be told to begin again, again and again."""
+    history.append()
+    await feed.refresh()
+    history.append()
+    await feed.refresh()
+    for _ in range(20):
+        history.append()
+    history.compact(30)
+    await feed.refresh()
+    watcher = _watch(feed, 30)
+    assert _revisions(await _take(watcher, 3)) == [31, 32]
+    history.append()
+    await feed.refresh()
+    assert _revisions(await _take(watcher, 1)) == [33]
+
+
+async def test_what_is_kept_for_watchers_is_bounded(feed: Feed, history: MemoryHistory) -> None:
+    """However many revisions there are and however slow a watcher is."""
+    await feed.refresh()
+    slow = _watch(feed, 10)
+    await _take(slow, 1)
+    for _ in range(100):
+        for _ in range(50):
+            history.append()
+        await feed.refresh()
+        assert len(feed._window) <= WINDOW_CHANGES
+    assert _revisions(await _take(slow, 5_000)) == list(range(11, 5_011))
 
 
 async def test_a_restored_database_begins_again(feed: Feed, history: MemoryHistory) -> None:

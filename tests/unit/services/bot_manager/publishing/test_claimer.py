@@ -9,7 +9,7 @@ from mesh.errors import Unavailable
 from mesh.tasks import TaskSet
 from services.bot_manager.domain.model import AttemptOutcome
 from services.bot_manager.publishing.claimer import BATCH, Claimer
-from services.bot_manager.publishing.settings import PublishSettings
+from services.bot_manager.publishing.settings import Publish, PublishSettings
 from services.bot_manager.store.ports import Claim, PostLedger
 from tests.fakes.clock import START, ManualClock
 
@@ -57,7 +57,7 @@ class Rig:
         self.clock = ManualClock()
         self.ledger = DueTimes()
         self.connected = True
-        settings = PublishSettings.read(lambda definition: definition.default)
+        settings = PublishSettings.of(Publish.of())
         ledger: PostLedger = self.ledger  # type: ignore[assignment]  # the two methods that the claimer uses
         self.claimer = Claimer(ledger, self.ledger, "w", lambda: settings, lambda: self.connected, self.clock)
 

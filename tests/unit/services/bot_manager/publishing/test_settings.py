@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import jsonschema
 
-from services.bot_manager.publishing.settings import DEFINITIONS, LEASE, REQUEST_TIMEOUT, PublishSettings
+from services.bot_manager.publishing.settings import DEFINITIONS, Publish, PublishSettings
 
 
 def test_every_default_holds_its_own_schema_and_keys_are_unique() -> None:
@@ -16,7 +16,6 @@ def test_every_default_holds_its_own_schema_and_keys_are_unique() -> None:
 
 def test_a_lease_always_outlasts_a_call() -> None:
     """Otherwise every post would be given up just before its first byte."""
-    values = {LEASE.key: 5, REQUEST_TIMEOUT.key: 60}
-    settings = PublishSettings.read(lambda definition: values.get(definition.key, definition.default))
+    settings = PublishSettings.of(Publish.of(lease=5, request_timeout=60))
     assert settings.lease > settings.request_timeout * 2
     assert settings.request_timeout == timedelta(seconds=60)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.errors import Aborted, InvalidArgument, Unimplemented
+from mesh.errors import Aborted, InvalidArgument
 from services.configuration.domain.changes import Cause
 from services.configuration.domain.definition import Definition
 from services.configuration.domain.setting import Setting, Wish, plan, unknown
@@ -72,13 +72,6 @@ def test_values_are_bounded() -> None:
     assert plan(anything, Wish(KEY, Stored(fits)), Cause.UPDATE) is not None
     with pytest.raises(InvalidArgument, match="64 KiB"):
         plan(anything, Wish(KEY, Stored(fits + "x")), Cause.UPDATE)
-
-
-def test_what_needs_approval_is_not_changed_without() -> None:
-    """Until approvals are built, refusing is the only safe answer."""
-    guarded = Setting(replace(DEFINITION, approval_required=True))
-    with pytest.raises(Unimplemented):
-        plan(guarded, Wish(KEY, Stored(4)), Cause.UPDATE)
 
 
 def test_an_unknown_key_is_answered_with_the_nearest() -> None:
