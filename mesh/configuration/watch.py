@@ -98,8 +98,8 @@ class ConfigurationWatch:
         """Call `listener(old, new)` after each change of the value in force in this process; done before `run`.
 
         Listeners are plain functions and quick: they are called one at a time, in the order in which they registered, between two steps
-        of the event loop. One that raises refuses the value: the old one is in force again, and configuration is told. The text of a
-        SettingRefused travels as the reason; it must not contain the value.
+        of the event loop. One that raises refuses the value: the old one is in force again, listeners that had taken the new one are called
+        to go back, and configuration is told. The text of a SettingRefused travels as the reason; it must not contain the value.
         """
         self._own.on_change(definition, listener)
 

@@ -33,6 +33,12 @@ class Disk:
     def file(self, service: str = "logging", instance: str = "logging-a-1", key: bytes = KEY) -> CopyFile:
         return CopyFile(self.folder, service, instance, key, 3 * DAY, self.clock)
 
+    async def rested(self) -> None:
+        """The file was written, and its loop waits for the second to pass."""
+        async with asyncio.timeout(5):
+            while self.clock.sleeping == 0:
+                await asyncio.sleep(0.001)
+
     async def write(
         self, file: CopyFile, newest: Callable[[], Kept | None] | None = None
     ) -> asyncio.Task[None]:
@@ -169,16 +175,15 @@ async def test_a_burst_is_written_at_most_once_a_second(disk: Disk) -> None:
 
     file = disk.file()
     running = await disk.write(file, newest)
+    await disk.rested()
     for _ in range(50):
         file.changed()
         await asyncio.sleep(0)
     assert len(revisions) == 1
-    while disk.clock.sleeping == 0:
-        await asyncio.sleep(0.001)
+    await disk.rested()
     await disk.clock.advance(timedelta(seconds=1))
     assert len(revisions) == 2
-    while disk.clock.sleeping == 0:
-        await asyncio.sleep(0.001)
+    await disk.rested()
     await end(running)
     assert len(revisions) == 2
 
@@ -187,8 +192,7 @@ async def test_what_is_left_is_written_at_the_end(disk: Disk) -> None:
     """The last change before a restart is the one that matters after it."""
     file = disk.file()
     running = await disk.write(file)
-    while disk.clock.sleeping == 0:
-        await asyncio.sleep(0.001)
+    await disk.rested()
     disk.kept = replace(disk.kept, copy=said(8, (ATTEMPTS, 6)))
     file.changed()
     await end(running)
@@ -201,6 +205,7 @@ async def test_a_quiet_history_does_not_age(disk: Disk) -> None:
     """Nothing was changed for a week, and configuration was heard of a minute ago: the file says so."""
     file = disk.file()
     running = await disk.write(file)
+    await disk.rested()
     before = file.path.stat().st_mtime_ns
     await disk.clock.advance(timedelta(minutes=9))
     file.confirmed()
@@ -220,8 +225,7 @@ async def test_a_full_disk_stops_nobody(disk: Disk) -> None:
     file = disk.file()
     running = asyncio.create_task(file.run(lambda: disk.kept))
     file.changed()
-    while disk.clock.sleeping == 0:
-        await asyncio.sleep(0.001)
+    await disk.rested()
     disk.folder.unlink()
     file.changed()
     await disk.clock.advance(timedelta(seconds=1))
