@@ -41,7 +41,7 @@ async def revocation_messages(
 
 
 class AuthenticationServicer(AuthenticationServiceServicer):
-    """What is not here yet answers UNIMPLEMENTED by the generated base class."""
+    """Converts, calls the domain, converts back."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from vivesphere.authentication.v1.user_service_pb2_grpc import UserServiceServic
 
 
 class UserServicer(UserServiceServicer):
-    """What is not here yet answers UNIMPLEMENTED by the generated base class."""
+    """Converts, calls the domain, converts back."""
 
     def __init__(
         self,

@@ -1,1 +1,1 @@
-"""The three services of the contract: convert, call, convert. Methods that are not here are not served yet."""
+"""The three services of the contract: convert, call, convert."""
