@@ -129,5 +129,5 @@ def transaction_changes(transaction: watch_pb2.PolicyTransaction) -> dict[Thing,
 
 
 def plain(setting: watch_pb2.EffectiveSetting) -> Any:
-    """A value as JSON, with its kind of secrecy."""
-    return json_format.MessageToDict(setting.value), setting.sensitive
+    """A value as JSON, whether it is sensitive, and the revision that it dates from."""
+    return json_format.MessageToDict(setting.value), setting.sensitive, setting.revision

@@ -17,7 +17,7 @@ def truth() -> Truth:
     truth = Truth()
     truth.add({VIEWER: ("posts.read",)})
     for number in range(2, 6):
-        truth.add({A: (float(number), False)})
+        truth.add({A: (float(number), False, 0)})
     return truth
 
 

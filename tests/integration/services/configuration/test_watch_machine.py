@@ -145,8 +145,8 @@ class Histories(RuleBasedStateMachine):
         if changes:
             self.truth.add(changes)
 
-    def effective(self, key: str) -> tuple[float, bool]:
-        return float(self.stored.get(key, self.default)), key == SECRET
+    def effective(self, key: str) -> tuple[float, bool, int]:
+        return float(self.stored.get(key, self.default)), key == SECRET, self.changed[key]
 
     def definitions(self) -> list[Definition]:
         schema = {"type": "integer", "maximum": self.most}
