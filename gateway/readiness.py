@@ -1,7 +1,7 @@
 """Who answers, and what they miss: grpc.health.v1 of every service, asked with a short timeout, all at once.
 
 A service lists each thing it depends on under a name of its own (`database`, `vault`, `publishing`, …). The mesh can do its main job
-when every service answers and none of them misses anything.
+when every service answers and none of them misses anything; UNKNOWN is for what somebody should look at and what stops nothing.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ WATCH: Final = "/grpc.health.v1.Health/Watch"
 TIMEOUT_SECONDS: Final = 2.0
 
 SERVING: Final = "SERVING"
+UNKNOWN: Final = "UNKNOWN"
 UNREACHABLE: Final = "UNREACHABLE"
 
 
@@ -43,8 +44,10 @@ class Readiness:
 
 
 def serves(names: dict[str, str]) -> bool:
-    """Whether a service and everything it depends on is SERVING."""
-    return all(answer == SERVING for answer in names.values())
+    """Whether a service is SERVING and nothing it depends on is away."""
+    return names.get("", SERVING) == SERVING and all(
+        answer in (SERVING, UNKNOWN) for answer in names.values()
+    )
 
 
 async def listed(backend: Backend) -> dict[str, str]:

@@ -3,6 +3,9 @@
 Each dependency has a name of its own (`database`, `messaging`, `vault`, …) with its own status, so that the gateway's `/readyz` can say
 which part is missing. The empty name is the process itself: SERVING once it has started, unless a dependency that every call needs
 is away. Checks run every second, each with a time limit; when the process stops, everything turns NOT_SERVING first.
+
+What somebody should look at and what stops nothing (a setting that was refused, while the old value goes on) is UNKNOWN instead of
+NOT_SERVING: it is shown, and nobody turns away for it.
 """
 
 import asyncio
@@ -26,6 +29,7 @@ Check = Callable[[], Awaitable[None]]
 class _Dependency:
     check: Check
     vital: bool
+    advisory: bool
     healthy: bool = False
 
 
@@ -54,9 +58,10 @@ class Health:
         self._services: tuple[str, ...] = ()
         self._stopping = False
 
-    def add(self, name: str, check: Check, *, vital: bool = False) -> None:
-        """Watch a dependency: `check` raises MeshError while it is away. `vital`: without it no call can be served."""
-        self._dependencies[name] = _Dependency(check, vital)
+    def add(self, name: str, check: Check, *, vital: bool = False, advisory: bool = False) -> None:
+        """Watch a dependency: `check` raises MeshError while it is away. `vital`: without it no call can be served. `advisory`: without
+        it everything goes on."""
+        self._dependencies[name] = _Dependency(check, vital, advisory)
 
     def serves(self, services: tuple[str, ...]) -> None:
         """The proto services whose status follows the process's."""
@@ -89,15 +94,16 @@ class Health:
             if not dependency.healthy:
                 logger.bind(dependency=name).info("dependency ready")
             dependency.healthy = True
-        await self._set(name, dependency.healthy)
+        await self._set(name, dependency.healthy, dependency.advisory)
 
     async def _tell(self) -> None:
         serving = all(item.healthy for item in self._dependencies.values() if item.vital)
         for name in ("", *self._services):
             await self._set(name, serving)
 
-    async def _set(self, name: str, healthy: bool) -> None:
+    async def _set(self, name: str, healthy: bool, advisory: bool = False) -> None:
         kinds = health_pb2.HealthCheckResponse
-        status = kinds.SERVING if healthy and not self._stopping else kinds.NOT_SERVING
+        away = kinds.UNKNOWN if advisory and not self._stopping else kinds.NOT_SERVING
+        status = kinds.SERVING if healthy and not self._stopping else away
         self.servicer.statuses[name] = status
         await self.servicer.set(name, status)

@@ -158,7 +158,7 @@ class Process:
         self.health.add("database", self.database.check, vital=True)
         self.health.add("messaging", self.messaging.check)
         self.health.add("configuration", self.configuration.check)
-        self.health.add("settings", self.configuration.check_settings)
+        self.health.add("settings", self.configuration.check_settings, advisory=True)
         self.health.add("revocations", self.revocations.check)
         self.health.add("outbox", self._check_outbox)
         self.health.add("tasks", self.tasks.check)
