@@ -25,16 +25,17 @@ def typed(page: str, running: Running, folder: Path) -> str:
     """What is shown when every command but those that start the mesh is typed, in order, into one shell against this run's mesh."""
     given = [command for command in commands((ROOT / page).read_text()) if "make " not in command]
     script = "\n".join(["set -euo pipefail", *given])
-    for written, real in (
-        ("http://127.0.0.1:8080", running.url),
-        ("http://127.0.0.1:8090", running.sandbox),
-        ("127.0.0.1:9090", running.grpc),
-        ("correct horse battery staple", PASSWORD),
-        (".venv/bin/", f"{sysconfig.get_path('scripts')}/"),
-        ("/tmp/", f"{folder}/"),
-    ):
-        assert written in script or written.endswith(":8090")
-        script = script.replace(written, real)
+    real = {
+        "http://127.0.0.1:8080": running.url,
+        "http://127.0.0.1:8090": running.sandbox,
+        "127.0.0.1:9090": running.grpc,
+        "correct horse battery staple": PASSWORD,
+        ".venv/bin/": f"{sysconfig.get_path('scripts')}/",
+        "/tmp/": f"{folder}/",
+    }
+    assert all(written in script or written.endswith(":8090") for written in real)
+    # In one pass: this project may lie below what stands for something else, such as /tmp/.
+    script = re.sub("|".join(map(re.escape, real)), lambda found: real[found[0]], script)
     done = subprocess.run(  # noqa: S603 - the page's own commands
         ["/bin/bash", "-c", script],
         cwd=folder,
