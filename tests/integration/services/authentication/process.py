@@ -106,8 +106,14 @@ async def eventually(question: Callable[[], Awaitable[Any]]) -> Any:
 
 @asynccontextmanager
 async def running(engines: EmbeddedMesh, log: Path, **variables: str) -> AsyncIterator[Door]:
-    """The service as a process until the end of the block. `variables` are added to its environment; `log` is what it prints."""
-    environment = inherited() | engines.environment("authentication") | variables
+    """The service as a process until the end of the block. `variables` are added to its environment; `log` is what it prints.
+
+    It keeps its files beside the log: what another test's service last knew of the configuration is no concern of this one.
+    """
+    data = log.parent / "data"
+    data.mkdir(mode=0o700, exist_ok=True)
+    environment = inherited() | engines.environment("authentication")
+    environment |= {"VIVESPHERE_DATA_DIR": str(data)} | variables
     address = f"{LOOPBACK}:{engines.ports['authentication']}"
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(

@@ -44,9 +44,11 @@ async def open_history(engines: EmbeddedMesh) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def empty_history(engines: EmbeddedMesh) -> AsyncIterator[Database]:
-    """As `open_history`, with a history that has just begun."""
+    """As `open_history`, with a history that has just begun, and no service that remembers another."""
     async with open_history(engines) as database:
         await empty(database)
+        for copy in engines.data.root.glob("**/configuration-*.copy"):
+            copy.unlink()
         yield database
 
 

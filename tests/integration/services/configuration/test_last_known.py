@@ -113,8 +113,6 @@ async def pair(engines: EmbeddedMesh) -> AsyncIterator[Pair]:
     issuer = Issuer()
     address = f"{LOOPBACK}:{engines.ports['authentication']}"
     folder = engines.data.service(OTHER)
-    for left in folder.glob("configuration-*.copy"):
-        left.unlink()
     async with empty_history(engines), fake_authentication(engines.data, address, issuer):
         roles, calls = channel(engines, "gateway"), channel(engines, "gateway", OTHER)
         log = engines.data.logs / f"{OTHER}-under-test.log"
