@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,13 @@ def methods(service: str) -> Iterator[MethodDescriptor]:
 
 def messages(service: str) -> Iterator[Descriptor]:
     """Every message that a method of the service takes or gives, with those inside."""
+    yield from inside(m for method in methods(service) for m in (method.input_type, method.output_type))
+
+
+def inside(outer: Iterable[Descriptor]) -> Iterator[Descriptor]:
+    """These messages of ours and those inside them, each once."""
     seen: dict[str, Descriptor] = {}
-    waiting = [message for method in methods(service) for message in (method.input_type, method.output_type)]
+    waiting = list(outer)
     while waiting:
         message = waiting.pop()
         if message.full_name in seen or not message.full_name.startswith("vivesphere."):
@@ -73,6 +78,20 @@ def test_what_sounds_like_a_secret_is_marked() -> None:
         and not is_marked(field)
     ]
     assert bare == []
+
+
+def test_values_of_settings_are_not_recorded_with_the_call() -> None:
+    """A setting may be sensitive, which its definition knows and its request does not: the change itself is told with that in mind."""
+    taken = [
+        (f"{message.name}.{field.name}", is_marked(field))
+        for message in inside(method.input_type for method in methods("configuration"))
+        for field in message.fields
+        if field.message_type is not None and field.message_type.full_name == "google.protobuf.Value"
+    ]
+    marked = {name for name, is_secret in taken if is_secret}
+    assert marked == {"UpdateSettingRequest.value", "SettingUpdate.value"}
+    # Made by the product's own services, and the same in every installation.
+    assert {name for name, _ in taken} - marked == {"SettingDefinition.default_value"}
 
 
 def test_no_secret_travels_in_an_address() -> None:

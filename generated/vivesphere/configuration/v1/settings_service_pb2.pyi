@@ -152,7 +152,9 @@ class UpdateSettingRequest(_message.Message):
     """Optional. Why, for those who read the history; at most 500 Unicode code points."""
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
-        """Required. The new value; satisfies the definition's `json_schema`. At most 64 KiB as JSON."""
+        """Required. The new value; satisfies the definition's `json_schema`. At most 64 KiB as JSON. Not recorded with the call: the trail
+        holds what it changed, without values that are `sensitive`.
+        """
 
     @_builtins.property
     def plan(self) -> _setting_change_pb2.RolloutPlan:
@@ -269,7 +271,7 @@ class SettingUpdate(_message.Message):
     """Optional. Etag that the setting must still have, at most 64 characters; empty: whatever it is."""
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
-        """Optional. The new value. Either it or `reset_to_default` is given."""
+        """Optional. The new value. Either it or `reset_to_default` is given. Not recorded with the call, as in UpdateSettingRequest."""
 
     def __init__(
         self,
