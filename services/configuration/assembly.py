@@ -50,7 +50,13 @@ async def assemble(process: Process) -> None:
     process.define_settings(*DEFINITIONS)
     store = PostgresStore(process.database, process.audit)
     instances, calls = PostgresInstances(process.database), PostgresInstanceCalls(process.database)
-    feed = Feed(store, process.clock, lambda: timedelta(seconds=process.configuration.value(POLL_SECONDS)))
+    feed = Feed(
+        store,
+        process.clock,
+        lambda: timedelta(seconds=process.configuration.value(POLL_SECONDS)),
+        # Whoever has no roles yet says "not yet" to callers; whoever was shown a history without roles would say "no".
+        begun=lambda head: bool(head.built_in_release),
+    )
     hints = Hints(process.messaging, HINTS, feed.wake)
     presence = Presence(instances, process.clock)
     catalogue, secret = read_catalogue(), process.page_secret()
@@ -75,7 +81,6 @@ async def assemble(process: Process) -> None:
     housekeeping = Housekeeping(PostgresCompaction(process.database), retention, process.clock)
 
     async def tell() -> None:
-        # Nobody is shown a history that lacks the product's own roles.
         await roles.ensure_built_in(VERSION, SELF)
         await feed.run()
 

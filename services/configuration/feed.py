@@ -51,13 +51,25 @@ class Stop:
 Event: TypeAlias = Transaction | Told | Stop
 
 
-class Feed:
-    """See the module. `poll` gives the longest time between two looks at the database."""
+def always(head: Head) -> bool:
+    """Any history may be told."""
+    return True
 
-    def __init__(self, store: Store, clock: Clock, poll: Callable[[], timedelta]) -> None:
+
+class Feed:
+    """See the module. `poll` gives the longest time between two looks at the database; nobody is told a history that has not `begun`."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        poll: Callable[[], timedelta],
+        begun: Callable[[Head], bool] = always,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._poll = poll
+        self._begun = begun
         self._head: Head | None = None
         self._window: deque[Transaction] = deque()
         self._changes = 0
@@ -94,6 +106,12 @@ class Feed:
         async with self._reading:
             # One reader at a time: an answer overtaken by a later one would make the history seem to go back.
             head = await self._store.head()
+            if not self._begun(head):
+                raise Unavailable(
+                    "POLICY_NOT_LOADED",
+                    "the product's own roles are not in the history yet",
+                    retry_after=timedelta(seconds=1),
+                )
             before = self._head
             if before is None or head.history_id != before.history_id or head.revision < before.revision:
                 self._forget()

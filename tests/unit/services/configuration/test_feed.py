@@ -201,3 +201,20 @@ async def test_before_the_first_look_nothing_is_told(history: MemoryHistory) -> 
     """An empty history and an unread one are different things."""
     with pytest.raises(Unavailable):
         _ = Feed(history, SystemClock(), lambda: SOON).head
+
+
+async def test_a_history_that_has_not_begun_is_told_to_nobody(history: MemoryHistory) -> None:
+    """Without the product's own roles every caller would be refused for good instead of being asked to wait."""
+    begun: list[int] = []
+    feed = Feed(history, SystemClock(), lambda: timedelta(milliseconds=20), lambda head: bool(begun))
+    running = asyncio.create_task(feed.run())
+    for _ in range(2):
+        with pytest.raises(Unavailable) as refused:
+            await feed.refresh()
+        assert refused.value.reason == "POLICY_NOT_LOADED"
+        with pytest.raises(Unavailable):
+            _ = feed.head
+    begun.append(1)
+    assert _revisions(await _take(_watch(feed, (await feed.refresh()).revision - 2), 2)) == [9, 10]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
