@@ -32,6 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mesh.database import Database
 from mesh.errors import MeshError
 from mesh.ids import new_id
+from mesh.tasks import set_within
 
 BATCH = 200
 TICK = timedelta(seconds=1)
@@ -124,7 +125,7 @@ class Outbox:
                 full = False
                 await asyncio.sleep(TICK.total_seconds())
             if not full:
-                await self._wait()
+                await set_within(self._news, TICK)
 
     async def prune(self) -> None:
         """Remove what was published more than three days ago, until cancelled. Until then streams can be rebuilt from here."""
@@ -149,13 +150,6 @@ class Outbox:
         )
         async with self._database.read() as connection:
             return float((await connection.execute(query)).scalar_one() or 0)
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(TICK.total_seconds()):
-                await self._news.wait()
-        except TimeoutError:
-            return
 
     async def _publish_batch(self) -> int:
         query = (

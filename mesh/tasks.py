@@ -163,6 +163,16 @@ async def pause_or_stop(interval: timedelta, stop: asyncio.Event | None, clock: 
     await _first(stop.wait(), clock.sleep(interval))
 
 
+async def set_within(event: asyncio.Event, limit: timedelta) -> bool:
+    """Return as soon as the event is set, or after `limit` of real time; whether it was set."""
+    try:
+        async with asyncio.timeout(limit.total_seconds()):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 async def first_of(*events: asyncio.Event) -> None:
     """Return as soon as one of the events is set."""
     if not any(event.is_set() for event in events):

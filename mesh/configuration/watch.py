@@ -27,7 +27,7 @@ from mesh.configuration.file import CopyFile, Kept
 from mesh.configuration.own import OwnSettings
 from mesh.configuration.snapshot import SettingsView, Snapshot
 from mesh.errors import MeshError, Unavailable
-from mesh.tasks import TaskSet
+from mesh.tasks import TaskSet, set_within
 from mesh.telemetry.metrics import RpcTotals
 from mesh.version import VERSION
 from vivesphere.configuration.v1 import rollout_pb2, watch_pb2, watch_service_pb2, watch_service_pb2_grpc
@@ -139,12 +139,7 @@ class ConfigurationWatch:
 
     async def heard(self, patience: timedelta) -> bool:
         """Wait until the copy is what configuration says now, at most for `patience`. For what a process takes only at its start."""
-        try:
-            async with asyncio.timeout(patience.total_seconds()):
-                await self._heard.wait()
-        except TimeoutError:
-            return False
-        return True
+        return await set_within(self._heard, patience)
 
     async def check(self) -> None:
         """Raises Unavailable unless there is a copy and the stream is alive."""

@@ -34,7 +34,7 @@ from mesh.messaging.client import (
 from mesh.messaging.failure import MessagingUnavailable
 from mesh.messaging.message import MESSAGE_ID
 from mesh.messaging.pull import Pull, PullLost
-from mesh.tasks import Backoff, first_of
+from mesh.tasks import Backoff, first_of, set_within
 from mesh.telemetry.metrics import messaging_connected
 
 PUBLISH_TIMEOUT = timedelta(seconds=5)
@@ -45,7 +45,7 @@ PIPELINE = 256
 """Messages of one `publish_many` in flight at a time."""
 HINTS_PENDING = 1024
 HEADER_RESERVE_BYTES = 4096
-WATCH_SECONDS = 1.0
+WATCH = timedelta(seconds=1)
 CONSUMER_GOODBYE = timedelta(seconds=2)
 
 HintCallback = Callable[[str, bytes], Awaitable[None]]
@@ -259,14 +259,10 @@ class Messaging:
         try:
             await self._attach(client)
             while client.is_connected and not lost.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(WATCH_SECONDS):
-                        await lost.wait()
+                await set_within(lost, WATCH)
             logger.warning("messaging lost")
         except asyncio.CancelledError:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CONSUMER_GOODBYE.total_seconds()):
-                    await self._consumers_gone.wait()
+            await set_within(self._consumers_gone, CONSUMER_GOODBYE)
             raise
         finally:
             self._detach()

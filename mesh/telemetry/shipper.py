@@ -19,6 +19,7 @@ from loguru import logger
 
 from mesh.errors import MeshError, Unavailable
 from mesh.ids import new_id
+from mesh.tasks import set_within
 from mesh.telemetry import metrics
 from mesh.telemetry.backlog import Backlog
 from mesh.telemetry.logs import add_sink
@@ -103,10 +104,10 @@ class LogShipper:
         self._signal()
         try:
             while True:
-                await _within(LOOK, self._wake)
+                await set_within(self._wake, LOOK)
                 self._wake.clear()
                 if 0 < len(self._backlog) < BATCH_RECORDS:
-                    await _within(LINGER, self._full)
+                    await set_within(self._full, LINGER)
                 self._full.clear()
                 await self.flush()
         finally:
@@ -244,9 +245,3 @@ def _shed_record(shed: dict[str, int]) -> log_record_pb2.LogRecord:
     record.observed_time.CopyFrom(record.time)
     record.attributes.update({"count": sum(shed.values()), "by_severity": shed})
     return record
-
-
-async def _within(limit: timedelta, event: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(limit.total_seconds()):
-            await event.wait()

@@ -9,7 +9,6 @@ Entries in force are few (they are about tokens, which live for minutes), so a w
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
@@ -18,6 +17,7 @@ from loguru import logger
 
 from mesh.clock import Clock
 from mesh.errors import MeshError, Unavailable
+from mesh.tasks import set_within
 from services.authentication.domain.revocation import Revocation
 from services.authentication.store.ports import Store
 
@@ -83,9 +83,7 @@ class RevocationFeed:
                     "DEBUG" if away else "WARNING", "revocations not readable"
                 )
                 away = True
-            with suppress(TimeoutError):
-                async with asyncio.timeout(POLL.total_seconds()):
-                    await self._wake.wait()
+            await set_within(self._wake, POLL)
 
     async def refresh(self) -> None:
         """Read what was added. Raises Unavailable."""
@@ -133,9 +131,7 @@ class RevocationFeed:
                 told, told_at = self._read_time, self._clock.monotonic()
                 if told is not None:
                     yield Heartbeat(position, told)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT.total_seconds()):
-                    await news.wait()
+            await set_within(news, HEARTBEAT)
 
     def _check_open(self) -> None:
         if self._closed:

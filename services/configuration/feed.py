@@ -10,7 +10,6 @@ buffered for anybody, a lost hint costs at most a second, and a thousand watcher
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -20,6 +19,7 @@ from loguru import logger
 
 from mesh.clock import Clock
 from mesh.errors import MeshError, Unavailable
+from mesh.tasks import set_within
 from services.configuration.domain.changes import Head, Transaction
 from services.configuration.domain.position import Lost, lost
 from services.configuration.store.ports import Store
@@ -30,6 +30,7 @@ WINDOW_CHANGES = 1000
 """Changes kept for watchers that are up to date; at 64 KiB a value this bounds the window at 64 MiB."""
 BOOKMARK_INTERVAL = timedelta(seconds=4)
 """The contract promises one every 5 seconds; one second is for the way."""
+LEAST_PAUSE = timedelta(milliseconds=100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Feed:
                 logger.bind(reason=error.reason).log("DEBUG" if away else "WARNING", "history not readable")
                 away = True
                 await self._clock.sleep(self._poll())
-            await self._pause()
+            await set_within(self._wake, self._poll())
 
     async def refresh(self) -> Head:
         """The head as it is in the database now. Raises Unavailable."""
@@ -145,11 +146,6 @@ class Feed:
             return list(islice(self._window, first, first + min(upto - revision, BATCH)))
         async with self._store.read() as reader:
             return await reader.log.transactions(revision, upto, BATCH)
-
-    async def _pause(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._poll().total_seconds()):
-                await self._wake.wait()
 
     async def _extend(self, known: int, newest: int) -> None:
         if newest - known > BATCH:
@@ -205,11 +201,6 @@ async def follow(
         ):
             told, told_at = Told(head.revision, head.read_time), clock.monotonic()
             yield told
-        await _wait(news, told_at + interval.total_seconds() - clock.monotonic())
-
-
-async def _wait(news: asyncio.Event, seconds: float) -> None:
-    """Until there is news or `seconds` have passed; at least a moment, so that an old head does not make us spin."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(max(0.1, seconds)):
-            await news.wait()
+        # At least a moment, so that an old head does not make us spin.
+        left = timedelta(seconds=told_at - clock.monotonic()) + interval
+        await set_within(news, max(LEAST_PAUSE, left))

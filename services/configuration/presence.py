@@ -5,13 +5,14 @@ Kept apart from the streams: while the database is away nobody's stream ends for
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from loguru import logger
 
 from mesh.clock import Clock
 from mesh.errors import MeshError
+from mesh.tasks import set_within
 from services.configuration.store.ports import Instances
 
 REPORT_INTERVAL = timedelta(seconds=8)
@@ -52,9 +53,7 @@ class Presence:
             except MeshError as error:
                 logger.bind(reason=error.reason).debug("presence not reported")
                 await self._clock.sleep(timedelta(seconds=1))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(REPORT_INTERVAL.total_seconds()):
-                    await self._changed.wait()
+            await set_within(self._changed, REPORT_INTERVAL)
 
     async def _report(self) -> None:
         while self._gone:

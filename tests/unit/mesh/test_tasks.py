@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import Unavailable
-from mesh.tasks import Backoff, TaskSet, first_of, pause_or_stop, periodic
+from mesh.tasks import Backoff, TaskSet, first_of, pause_or_stop, periodic, set_within
 from tests.fakes.clock import ManualClock, settle
 
 SECOND = timedelta(seconds=1)
@@ -169,3 +169,12 @@ async def test_waiting_ends_with_the_first_event_and_leaves_nothing_behind() -> 
     stop.set()
     await pause_or_stop(timedelta(hours=1), stop, clock)
     assert len(asyncio.all_tasks()) == before
+
+
+async def test_set_within_tells_an_event_from_the_end_of_patience() -> None:
+    """One that is set already is not waited for, and one that is set meanwhile ends the wait."""
+    event = asyncio.Event()
+    assert not await set_within(event, timedelta(milliseconds=1))
+    asyncio.get_running_loop().call_soon(event.set)
+    assert await set_within(event, timedelta(hours=1))
+    assert await set_within(event, timedelta(hours=1))
