@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc.aio
@@ -96,7 +96,16 @@ class World:
             await asyncio.sleep(0.2)
 
     async def follow(self) -> None:
-        """Watch as an instance does, and note what is told of the setting."""
+        """Watch as an instance does, and note what is told of the setting. Comes back when told that it is too early."""
+        while True:
+            try:
+                await self._follow_once()
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                await asyncio.sleep(0.05)
+
+    async def _follow_once(self) -> None:
         async for event in self.watch.Watch(watch_service_pb2.WatchRequest(instance=INSTANCE)):
             if event.HasField("snapshot"):
                 self.history_id, self.revision = event.snapshot.history_id, event.snapshot.revision
@@ -125,20 +134,23 @@ async def operating(engines: EmbeddedMesh) -> AsyncIterator[World]:
                 timeout=5,
             )
             following = asyncio.create_task(world.follow())
-            await _until_allowed(world)
+            await _until_allowed(world, following)
             yield world
             following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            with suppress(asyncio.CancelledError):
+                await following
         finally:
             await world.own.close()
             await world.gateway.close()
             await service.stop()
 
 
-async def _until_allowed(world: World) -> None:
+async def _until_allowed(world: World, following: asyncio.Task[None]) -> None:
     """Until roles and keys are loaded, and the instance has its snapshot."""
     async with asyncio.timeout(10):
         while not world.told:
+            if following.done():
+                following.result()  # the watch's own error, instead of a timeout that hides it
             await asyncio.sleep(0.02)
         while True:
             try:
