@@ -6,12 +6,14 @@ from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.reading import SecretReader
 from services.secure_bot_data.domain.settling import Settler
 from services.secure_bot_data.domain.writing import SecretWriter
-from services.secure_bot_data.servicer import BotSecretServicer
+from services.secure_bot_data.servicers.bot_secrets import BotSecretServicer
+from services.secure_bot_data.servicers.secret_keys import SecretKeyServicer
 from services.secure_bot_data.settings import LEASES_MAX_PER_BOT
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
 from services.secure_bot_data.store.trail import PostgresTrail
 from services.secure_bot_data.store.vault import VaultSecrets
 from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import add_BotSecretServiceServicer_to_server
+from vivesphere.secure_bot_data.v1.secret_key_service_pb2_grpc import add_SecretKeyServiceServicer_to_server
 
 
 async def assemble(process: Process) -> None:
@@ -30,3 +32,4 @@ async def assemble(process: Process) -> None:
     process.tasks.spawn(settler.run(), name="settler")
     servicer = BotSecretServicer(writer, changer, reader, catalogue, trail, process.page_secret())
     process.serve(add_BotSecretServiceServicer_to_server, servicer)
+    process.serve(add_SecretKeyServiceServicer_to_server, SecretKeyServicer())

@@ -3,6 +3,7 @@
 from typing import Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -36,6 +38,9 @@ secrets: Final = Table(
     CheckConstraint("kind IN ('X_OAUTH1', 'X_OAUTH2', 'X_APP', 'GENERIC')", name="secrets_kind"),
     CheckConstraint("version >= 1", name="secrets_version"),
 )
+Index(
+    "secrets_due", func.least(secrets.c.rotate_time, secrets.c.expire_time), secrets.c.bot_id, secrets.c.name
+)
 """One row a secret; what belongs to a version is that of the current one."""
 
 secret_versions: Final = Table(
@@ -49,9 +54,11 @@ secret_versions: Final = Table(
     Column("delete_time", DateTime(timezone=True)),
     Column("created_by", Text, nullable=False),
     Column("rolled_back_from", Integer, nullable=False),
+    Column("rewrapped_from", Integer, nullable=False, server_default=text("0")),
+    Column("key_version", Integer, nullable=False, server_default=text("0")),
     CheckConstraint("state IN ('ACTIVE', 'DELETED', 'DESTROYED')", name="secret_versions_state"),
 )
-"""One row a version that the vault keeps."""
+"""One row a version that the vault keeps. `key_version` 0: written before the catalogue knew of keys; the vault has to be asked."""
 
 announcements: Final = Table(
     "announcements",
@@ -100,3 +107,41 @@ leases: Final = Table(
     Index("leases_in_force", "bot_id", "expire_time", postgresql_where=text("revoke_time IS NULL")),
 )
 """Leases, those that ended included: the trail shows when."""
+
+rotations: Final = Table(
+    "rotations",
+    metadata,
+    Column("bot_id", Uuid(as_uuid=False), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("id", Uuid(as_uuid=False), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("expire_time", DateTime(timezone=True), nullable=False),
+    Column("in_force", Boolean, nullable=False),
+    Column("settled", Boolean, nullable=False),
+)
+"""The last claim to replace each secret. Not `settled`: nobody knows whether the other side was asked for the successor of `version`."""
+
+rewrap_jobs: Final = Table(
+    "rewrap_jobs",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("target_key_version", Integer, nullable=False),
+    Column("destroy_earlier", Boolean, nullable=False),
+    Column("total_count", BigInteger, nullable=False),
+    Column("rewrapped_count", BigInteger, nullable=False),
+    Column("skipped_count", BigInteger, nullable=False),
+    Column("failed_count", BigInteger, nullable=False),
+    Column("last_failure", Text, nullable=False),
+    Column("after_bot_id", Uuid(as_uuid=False)),
+    Column("after_name", Text, nullable=False),
+    Column("create_time", DateTime(timezone=True), nullable=False),
+    Column("update_time", DateTime(timezone=True), nullable=False),
+    Column("end_time", DateTime(timezone=True)),
+    Column("created_by", Text, nullable=False),
+    CheckConstraint("state IN ('RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED')", name="rewrap_jobs_state"),
+    Index("rewrap_jobs_running", "state", unique=True, postgresql_where=text("state = 'RUNNING'")),
+)
+"""Runs over all secrets; `after_…` is the last secret that was gone through."""

@@ -200,6 +200,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. The bot has as many leases in force as allowed."""
     ERROR_REASON_QUERY_TOO_BROAD: _ErrorReason.ValueType  # 135
     """DEADLINE_EXCEEDED. The query would read too much; narrow its time range or filter."""
+    ERROR_REASON_ROTATION_CLAIMED: _ErrorReason.ValueType  # 137
+    """ABORTED. Somebody else is replacing the secret; RetryInfo says when the claim ends."""
+    ERROR_REASON_REWRAP_RUNNING: _ErrorReason.ValueType  # 138
+    """FAILED_PRECONDITION. A job that rewraps secrets is running; metadata names it."""
+    ERROR_REASON_KEY_VERSION_IN_USE: _ErrorReason.ValueType  # 139
+    """FAILED_PRECONDITION. Versions of secrets still need an older version of the key."""
+    ERROR_REASON_REWRAP_JOB_NOT_FOUND: _ErrorReason.ValueType  # 142
+    """NOT_FOUND. No such job."""
     ERROR_REASON_PUBLISHING_OVERDUE: _ErrorReason.ValueType  # 136
     """UNAVAILABLE. Posts are overdue for longer than the alarm allows; health says so, calls are served."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 140
@@ -408,6 +416,14 @@ ERROR_REASON_LEASE_LIMIT_REACHED: ErrorReason.ValueType  # 134
 """RESOURCE_EXHAUSTED. The bot has as many leases in force as allowed."""
 ERROR_REASON_QUERY_TOO_BROAD: ErrorReason.ValueType  # 135
 """DEADLINE_EXCEEDED. The query would read too much; narrow its time range or filter."""
+ERROR_REASON_ROTATION_CLAIMED: ErrorReason.ValueType  # 137
+"""ABORTED. Somebody else is replacing the secret; RetryInfo says when the claim ends."""
+ERROR_REASON_REWRAP_RUNNING: ErrorReason.ValueType  # 138
+"""FAILED_PRECONDITION. A job that rewraps secrets is running; metadata names it."""
+ERROR_REASON_KEY_VERSION_IN_USE: ErrorReason.ValueType  # 139
+"""FAILED_PRECONDITION. Versions of secrets still need an older version of the key."""
+ERROR_REASON_REWRAP_JOB_NOT_FOUND: ErrorReason.ValueType  # 142
+"""NOT_FOUND. No such job."""
 ERROR_REASON_PUBLISHING_OVERDUE: ErrorReason.ValueType  # 136
 """UNAVAILABLE. Posts are overdue for longer than the alarm allows; health says so, calls are served."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 140

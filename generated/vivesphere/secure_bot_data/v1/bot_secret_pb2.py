@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.vivesphere/secure_bot_data/v1/bot_secret.proto\x12\x1dvivesphere.secure_bot_data.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc1\x03\n\x0eSecretMetadata\x12\x0e\n\x06\x62ot_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x37\n\x04kind\x18\x03 \x01(\x0e\x32).vivesphere.secure_bot_data.v1.SecretKind\x12\x0f\n\x07version\x18\x04 \x01(\x05\x12\x10\n\x08versions\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x05state\x18\x08 \x01(\x0e\x32*.vivesphere.secure_bot_data.v1.SecretState\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brotate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05owner\x18\x0b \x01(\t\x12\x13\n\x0b\x66ield_names\x18\x0c \x03(\t\x12\x12\n\nupdated_by\x18\r \x01(\t\"\xeb\x01\n\rSecretVersion\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x39\n\x05state\x18\x02 \x01(\x0e\x32*.vivesphere.secure_bot_data.v1.SecretState\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x05 \x01(\t\x12\x18\n\x10rolled_back_from\x18\x06 \x01(\x05*\x8d\x01\n\nSecretKind\x12\x1b\n\x17SECRET_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14SECRET_KIND_X_OAUTH1\x10\x01\x12\x18\n\x14SECRET_KIND_X_OAUTH2\x10\x02\x12\x15\n\x11SECRET_KIND_X_APP\x10\x03\x12\x17\n\x13SECRET_KIND_GENERIC\x10\x04*z\n\x0bSecretState\x12\x1c\n\x18SECRET_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SECRET_STATE_ACTIVE\x10\x01\x12\x18\n\x14SECRET_STATE_DELETED\x10\x02\x12\x1a\n\x16SECRET_STATE_DESTROYED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.vivesphere/secure_bot_data/v1/bot_secret.proto\x12\x1dvivesphere.secure_bot_data.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x03\n\x0eSecretMetadata\x12\x0e\n\x06\x62ot_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x37\n\x04kind\x18\x03 \x01(\x0e\x32).vivesphere.secure_bot_data.v1.SecretKind\x12\x0f\n\x07version\x18\x04 \x01(\x05\x12\x10\n\x08versions\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x05state\x18\x08 \x01(\x0e\x32*.vivesphere.secure_bot_data.v1.SecretState\x12/\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brotate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05owner\x18\x0b \x01(\t\x12\x13\n\x0b\x66ield_names\x18\x0c \x03(\t\x12\x12\n\nupdated_by\x18\r \x01(\t\x12\x13\n\x0bkey_version\x18\x0e \x01(\x05\"\x98\x02\n\rSecretVersion\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x39\n\x05state\x18\x02 \x01(\x0e\x32*.vivesphere.secure_bot_data.v1.SecretState\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x64\x65lete_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x05 \x01(\t\x12\x18\n\x10rolled_back_from\x18\x06 \x01(\x05\x12\x16\n\x0erewrapped_from\x18\x07 \x01(\x05\x12\x13\n\x0bkey_version\x18\x08 \x01(\x05*\x8d\x01\n\nSecretKind\x12\x1b\n\x17SECRET_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14SECRET_KIND_X_OAUTH1\x10\x01\x12\x18\n\x14SECRET_KIND_X_OAUTH2\x10\x02\x12\x15\n\x11SECRET_KIND_X_APP\x10\x03\x12\x17\n\x13SECRET_KIND_GENERIC\x10\x04*z\n\x0bSecretState\x12\x1c\n\x18SECRET_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SECRET_STATE_ACTIVE\x10\x01\x12\x18\n\x14SECRET_STATE_DELETED\x10\x02\x12\x1a\n\x16SECRET_STATE_DESTROYED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vivesphere.secure_bot_data.v1.bot_secret_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SECRETKIND']._serialized_start=805
-  _globals['_SECRETKIND']._serialized_end=946
-  _globals['_SECRETSTATE']._serialized_start=948
-  _globals['_SECRETSTATE']._serialized_end=1070
+  _globals['_SECRETKIND']._serialized_start=871
+  _globals['_SECRETKIND']._serialized_end=1012
+  _globals['_SECRETSTATE']._serialized_start=1014
+  _globals['_SECRETSTATE']._serialized_end=1136
   _globals['_SECRETMETADATA']._serialized_start=115
-  _globals['_SECRETMETADATA']._serialized_end=564
-  _globals['_SECRETVERSION']._serialized_start=567
-  _globals['_SECRETVERSION']._serialized_end=802
+  _globals['_SECRETMETADATA']._serialized_end=585
+  _globals['_SECRETVERSION']._serialized_start=588
+  _globals['_SECRETVERSION']._serialized_end=868
 # @@protoc_insertion_point(module_scope)

@@ -109,6 +109,7 @@ class SecretMetadata(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     FIELD_NAMES_FIELD_NUMBER: _builtins.int
     UPDATED_BY_FIELD_NUMBER: _builtins.int
+    KEY_VERSION_FIELD_NUMBER: _builtins.int
     bot_id: _builtins.str
     """Bot that the secret belongs to, UUID; for SECRET_KIND_X_APP the app's id."""
     name: _builtins.str
@@ -127,6 +128,8 @@ class SecretMetadata(_message.Message):
     """Optional. Who looks after it, free text for people."""
     updated_by: _builtins.str
     """Output only. Who wrote the current version: id of the user or SPIFFE ID of a service."""
+    key_version: _builtins.int
+    """Output only. Version of the encryption key that the current version's values are encrypted with; see SecretKeyService."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the first version was written, UTC."""
@@ -163,10 +166,11 @@ class SecretMetadata(_message.Message):
         owner: _builtins.str = ...,
         field_names: _abc.Iterable[_builtins.str] | None = ...,
         updated_by: _builtins.str = ...,
+        key_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "rotate_time", b"rotate_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bot_id", b"bot_id", "create_time", b"create_time", "expire_time", b"expire_time", "field_names", b"field_names", "kind", b"kind", "name", b"name", "owner", b"owner", "rotate_time", b"rotate_time", "state", b"state", "update_time", b"update_time", "updated_by", b"updated_by", "version", b"version", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bot_id", b"bot_id", "create_time", b"create_time", "expire_time", b"expire_time", "field_names", b"field_names", "key_version", b"key_version", "kind", b"kind", "name", b"name", "owner", b"owner", "rotate_time", b"rotate_time", "state", b"state", "update_time", b"update_time", "updated_by", b"updated_by", "version", b"version", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -184,6 +188,8 @@ class SecretVersion(_message.Message):
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
     ROLLED_BACK_FROM_FIELD_NUMBER: _builtins.int
+    REWRAPPED_FROM_FIELD_NUMBER: _builtins.int
+    KEY_VERSION_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Number, from 1."""
     state: Global___SecretState.ValueType
@@ -192,6 +198,10 @@ class SecretVersion(_message.Message):
     """Who wrote it: id of the user or SPIFFE ID of a service."""
     rolled_back_from: _builtins.int
     """Version that RollbackBotSecret copied it from; 0 if it was written anew."""
+    rewrapped_from: _builtins.int
+    """Version that RewrapSecrets encrypted anew, with the same values; 0 if it was written anew."""
+    key_version: _builtins.int
+    """Version of the encryption key that its values are encrypted with."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was written, UTC."""
@@ -209,10 +219,12 @@ class SecretVersion(_message.Message):
         delete_time: _timestamp_pb2.Timestamp | None = ...,
         created_by: _builtins.str = ...,
         rolled_back_from: _builtins.int = ...,
+        rewrapped_from: _builtins.int = ...,
+        key_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "created_by", b"created_by", "delete_time", b"delete_time", "rolled_back_from", b"rolled_back_from", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "created_by", b"created_by", "delete_time", b"delete_time", "key_version", b"key_version", "rewrapped_from", b"rewrapped_from", "rolled_back_from", b"rolled_back_from", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -162,6 +162,7 @@ class StoreBotSecretRequest(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     ROTATE_TIME_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    ROTATION_ID_FIELD_NUMBER: _builtins.int
     bot_id: _builtins.str
     """Required. Bot that the secret belongs to, UUID; for SECRET_KIND_X_APP the app's id."""
     name: _builtins.str
@@ -174,6 +175,10 @@ class StoreBotSecretRequest(_message.Message):
     """
     owner: _builtins.str
     """Optional. Who looks after it, free text for people."""
+    rotation_id: _builtins.str
+    """Optional. Claim by ClaimSecretRotation that this write concludes; needs `expected_version`, which must be the claimed one. The version
+    decides, not the claim: the only successor there is is stored even when the claim has passed to somebody else. Empty: no claim.
+    """
     @_builtins.property
     def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Required. The values by name of field, 1 to 64, each at most 1 MiB of UTF-8 and all together at most 2 MiB; they replace those of the
@@ -199,10 +204,11 @@ class StoreBotSecretRequest(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         rotate_time: _timestamp_pb2.Timestamp | None = ...,
         owner: _builtins.str = ...,
+        rotation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "expire_time", b"expire_time", "rotate_time", b"rotate_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "bot_id", b"bot_id", "expected_version", b"expected_version", "expire_time", b"expire_time", "fields", b"fields", "kind", b"kind", "name", b"name", "owner", b"owner", "rotate_time", b"rotate_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "bot_id", b"bot_id", "expected_version", b"expected_version", "expire_time", b"expire_time", "fields", b"fields", "kind", b"kind", "name", b"name", "owner", b"owner", "rotate_time", b"rotate_time", "rotation_id", b"rotation_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -417,6 +423,208 @@ class ListBotSecretVersionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListBotSecretVersionsResponse: _TypeAlias = ListBotSecretVersionsResponse  # noqa: Y015
+
+@_typing.final
+class ListDueBotSecretsRequest(_message.Message):
+    """Request of ListDueBotSecrets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DUE_BEFORE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    kind: _bot_secret_pb2.SecretKind.ValueType
+    """Optional. Only secrets of this kind; SECRET_KIND_UNSPECIFIED means all."""
+    page_size: _builtins.int
+    """Optional. At most this many secrets, 1 to 200; 0 means 50; more than 200 is taken as 200."""
+    page_token: _builtins.str
+    """Optional. `next_page_token` of the previous page; the other fields must not change between pages."""
+    @_builtins.property
+    def due_before(self) -> _timestamp_pb2.Timestamp:
+        """Optional. Secrets whose `rotate_time` or `expire_time` is before this; absent: before now."""
+
+    def __init__(
+        self,
+        *,
+        due_before: _timestamp_pb2.Timestamp | None = ...,
+        kind: _bot_secret_pb2.SecretKind.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_before", b"due_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_before", b"due_before", "kind", b"kind", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDueBotSecretsRequest: _TypeAlias = ListDueBotSecretsRequest  # noqa: Y015
+
+@_typing.final
+class ListDueBotSecretsResponse(_message.Message):
+    """Response of ListDueBotSecrets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRETS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[_bot_secret_pb2.SecretMetadata]:
+        """The secrets, by the earlier of `rotate_time` and `expire_time`."""
+
+    def __init__(
+        self,
+        *,
+        secrets: _abc.Iterable[_bot_secret_pb2.SecretMetadata] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "secrets", b"secrets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDueBotSecretsResponse: _TypeAlias = ListDueBotSecretsResponse  # noqa: Y015
+
+@_typing.final
+class ClaimSecretRotationRequest(_message.Message):
+    """Request of ClaimSecretRotation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    bot_id: _builtins.str
+    """Required. Bot that the secret belongs to; UUID."""
+    name: _builtins.str
+    """Required. Name of the secret."""
+    reason: _builtins.str
+    """Required. Why, for whoever reads the trail: "expires soon"; not blank, at most 500 code points."""
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """Optional. For how long, 5 seconds to 5 minutes; absent: 1 minute."""
+
+    def __init__(
+        self,
+        *,
+        bot_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bot_id", b"bot_id", "name", b"name", "reason", b"reason", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimSecretRotationRequest: _TypeAlias = ClaimSecretRotationRequest  # noqa: Y015
+
+@_typing.final
+class ClaimSecretRotationResponse(_message.Message):
+    """Response of ClaimSecretRotation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROTATION_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    INTERRUPTED_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    rotation_id: _builtins.str
+    """Id of the claim; UUIDv7."""
+    version: _builtins.int
+    """Version that is to be replaced: the current one."""
+    interrupted: _builtins.bool
+    """True if a claim of this version ended without a word: its successor may have been given out and lost. Then the stored values are
+    tried once, and if they are refused, somebody has to sign in to X anew.
+    """
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the claim ends, UTC by the server's clock."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long that is from the server's answer on, for callers whose clock may differ."""
+
+    def __init__(
+        self,
+        *,
+        rotation_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        interrupted: _builtins.bool = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "interrupted", b"interrupted", "rotation_id", b"rotation_id", "ttl", b"ttl", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimSecretRotationResponse: _TypeAlias = ClaimSecretRotationResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseSecretRotationRequest(_message.Message):
+    """Request of ReleaseSecretRotation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ROTATION_ID_FIELD_NUMBER: _builtins.int
+    SETTLED_FIELD_NUMBER: _builtins.int
+    bot_id: _builtins.str
+    """Required. Bot that the secret belongs to; UUID."""
+    name: _builtins.str
+    """Required. Name of the secret."""
+    rotation_id: _builtins.str
+    """Required. The claim."""
+    settled: _builtins.bool
+    """Optional. True if the other side was certainly not asked, or certainly refused: the version is as good, or as bad, as before. False
+    leaves the mark that makes the next claim `interrupted`.
+    """
+    def __init__(
+        self,
+        *,
+        bot_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        rotation_id: _builtins.str = ...,
+        settled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bot_id", b"bot_id", "name", b"name", "rotation_id", b"rotation_id", "settled", b"settled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseSecretRotationRequest: _TypeAlias = ReleaseSecretRotationRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseSecretRotationResponse(_message.Message):
+    """Response of ReleaseSecretRotation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASED_FIELD_NUMBER: _builtins.int
+    released: _builtins.bool
+    """True if the claim was in force until now."""
+    def __init__(
+        self,
+        *,
+        released: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["released", b"released"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseSecretRotationResponse: _TypeAlias = ReleaseSecretRotationResponse  # noqa: Y015
 
 @_typing.final
 class RevealBotSecretRequest(_message.Message):

@@ -64,6 +64,21 @@ class BotSecretServiceStub:
                 request_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ListBotSecretVersionsRequest.SerializeToString,
                 response_deserializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ListBotSecretVersionsResponse.FromString,
                 _registered_method=True)
+        self.ListDueBotSecrets = channel.unary_unary(
+                '/vivesphere.secure_bot_data.v1.BotSecretService/ListDueBotSecrets',
+                request_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ListDueBotSecretsRequest.SerializeToString,
+                response_deserializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ListDueBotSecretsResponse.FromString,
+                _registered_method=True)
+        self.ClaimSecretRotation = channel.unary_unary(
+                '/vivesphere.secure_bot_data.v1.BotSecretService/ClaimSecretRotation',
+                request_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ClaimSecretRotationRequest.SerializeToString,
+                response_deserializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ClaimSecretRotationResponse.FromString,
+                _registered_method=True)
+        self.ReleaseSecretRotation = channel.unary_unary(
+                '/vivesphere.secure_bot_data.v1.BotSecretService/ReleaseSecretRotation',
+                request_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ReleaseSecretRotationRequest.SerializeToString,
+                response_deserializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ReleaseSecretRotationResponse.FromString,
+                _registered_method=True)
         self.RevealBotSecret = channel.unary_unary(
                 '/vivesphere.secure_bot_data.v1.BotSecretService/RevealBotSecret',
                 request_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.RevealBotSecretRequest.SerializeToString,
@@ -169,6 +184,37 @@ class BotSecretServiceServicer:
         """Lists the versions of a secret, newest first, never their values.
 
         Errors: NOT_FOUND (SECRET_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDueBotSecrets(self, request, context):
+        """Lists the secrets of all bots that should be replaced or expire before a time, the most pressing first, never their values.
+
+        Only secrets whose current version is active. Errors: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimSecretRotation(self, request, context):
+        """Claims the right to replace a secret that can be exchanged only once, such as an OAuth 2.0 refresh token.
+
+        One claim a secret at a time, whatever the number of replicas. The claimant leases the claimed version, asks the other side for its
+        successor, and stores that by StoreBotSecret with `rotation_id` before anybody uses it. `interrupted` says that an earlier claimant of
+        this very version never said how it ended: the other side may have been asked already. Errors: NOT_FOUND (SECRET_NOT_FOUND),
+        FAILED_PRECONDITION (SECRET_DELETED, SECRET_DESTROYED, SECRET_EXPIRED), ABORTED (ROTATION_CLAIMED, with RetryInfo) while another
+        claim is in force.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseSecretRotation(self, request, context):
+        """Gives a claim back without a new version.
+
+        Idempotent: a claim that is not in force any more is no error. Says whether the other side may have been asked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -301,6 +347,21 @@ def add_BotSecretServiceServicer_to_server(servicer, server):
                     servicer.ListBotSecretVersions,
                     request_deserializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ListBotSecretVersionsRequest.FromString,
                     response_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ListBotSecretVersionsResponse.SerializeToString,
+            ),
+            'ListDueBotSecrets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDueBotSecrets,
+                    request_deserializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ListDueBotSecretsRequest.FromString,
+                    response_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ListDueBotSecretsResponse.SerializeToString,
+            ),
+            'ClaimSecretRotation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimSecretRotation,
+                    request_deserializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ClaimSecretRotationRequest.FromString,
+                    response_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ClaimSecretRotationResponse.SerializeToString,
+            ),
+            'ReleaseSecretRotation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseSecretRotation,
+                    request_deserializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ReleaseSecretRotationRequest.FromString,
+                    response_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ReleaseSecretRotationResponse.SerializeToString,
             ),
             'RevealBotSecret': grpc.unary_unary_rpc_method_handler(
                     servicer.RevealBotSecret,
@@ -493,6 +554,87 @@ class BotSecretService:
             '/vivesphere.secure_bot_data.v1.BotSecretService/ListBotSecretVersions',
             vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ListBotSecretVersionsRequest.SerializeToString,
             vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ListBotSecretVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDueBotSecrets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vivesphere.secure_bot_data.v1.BotSecretService/ListDueBotSecrets',
+            vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ListDueBotSecretsRequest.SerializeToString,
+            vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ListDueBotSecretsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimSecretRotation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vivesphere.secure_bot_data.v1.BotSecretService/ClaimSecretRotation',
+            vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ClaimSecretRotationRequest.SerializeToString,
+            vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ClaimSecretRotationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseSecretRotation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vivesphere.secure_bot_data.v1.BotSecretService/ReleaseSecretRotation',
+            vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ReleaseSecretRotationRequest.SerializeToString,
+            vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.ReleaseSecretRotationResponse.FromString,
             options,
             channel_credentials,
             insecure,

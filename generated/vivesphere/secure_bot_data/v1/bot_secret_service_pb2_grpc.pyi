@@ -50,6 +50,25 @@ class BotSecretServiceStub:
 
     Errors: NOT_FOUND (SECRET_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
     """
+    ListDueBotSecrets: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.ListDueBotSecretsRequest, _bot_secret_service_pb2.ListDueBotSecretsResponse]
+    """Lists the secrets of all bots that should be replaced or expire before a time, the most pressing first, never their values.
+
+    Only secrets whose current version is active. Errors: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+    """
+    ClaimSecretRotation: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.ClaimSecretRotationRequest, _bot_secret_service_pb2.ClaimSecretRotationResponse]
+    """Claims the right to replace a secret that can be exchanged only once, such as an OAuth 2.0 refresh token.
+
+    One claim a secret at a time, whatever the number of replicas. The claimant leases the claimed version, asks the other side for its
+    successor, and stores that by StoreBotSecret with `rotation_id` before anybody uses it. `interrupted` says that an earlier claimant of
+    this very version never said how it ended: the other side may have been asked already. Errors: NOT_FOUND (SECRET_NOT_FOUND),
+    FAILED_PRECONDITION (SECRET_DELETED, SECRET_DESTROYED, SECRET_EXPIRED), ABORTED (ROTATION_CLAIMED, with RetryInfo) while another
+    claim is in force.
+    """
+    ReleaseSecretRotation: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.ReleaseSecretRotationRequest, _bot_secret_service_pb2.ReleaseSecretRotationResponse]
+    """Gives a claim back without a new version.
+
+    Idempotent: a claim that is not in force any more is no error. Says whether the other side may have been asked.
+    """
     RevealBotSecret: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.RevealBotSecretRequest, _bot_secret_service_pb2.RevealBotSecretResponse]
     """Shows the values of a secret to a person.
 
@@ -172,6 +191,40 @@ class BotSecretServiceServicer:
         """Lists the versions of a secret, newest first, never their values.
 
         Errors: NOT_FOUND (SECRET_NOT_FOUND), INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+
+    def ListDueBotSecrets(
+        self,
+        request: _bot_secret_service_pb2.ListDueBotSecretsRequest,
+        context: _aio.ServicerContext[_bot_secret_service_pb2.ListDueBotSecretsRequest, _abc.Awaitable[_bot_secret_service_pb2.ListDueBotSecretsResponse]],
+    ) -> _abc.Awaitable[_bot_secret_service_pb2.ListDueBotSecretsResponse]:
+        """Lists the secrets of all bots that should be replaced or expire before a time, the most pressing first, never their values.
+
+        Only secrets whose current version is active. Errors: INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+
+    def ClaimSecretRotation(
+        self,
+        request: _bot_secret_service_pb2.ClaimSecretRotationRequest,
+        context: _aio.ServicerContext[_bot_secret_service_pb2.ClaimSecretRotationRequest, _abc.Awaitable[_bot_secret_service_pb2.ClaimSecretRotationResponse]],
+    ) -> _abc.Awaitable[_bot_secret_service_pb2.ClaimSecretRotationResponse]:
+        """Claims the right to replace a secret that can be exchanged only once, such as an OAuth 2.0 refresh token.
+
+        One claim a secret at a time, whatever the number of replicas. The claimant leases the claimed version, asks the other side for its
+        successor, and stores that by StoreBotSecret with `rotation_id` before anybody uses it. `interrupted` says that an earlier claimant of
+        this very version never said how it ended: the other side may have been asked already. Errors: NOT_FOUND (SECRET_NOT_FOUND),
+        FAILED_PRECONDITION (SECRET_DELETED, SECRET_DESTROYED, SECRET_EXPIRED), ABORTED (ROTATION_CLAIMED, with RetryInfo) while another
+        claim is in force.
+        """
+
+    def ReleaseSecretRotation(
+        self,
+        request: _bot_secret_service_pb2.ReleaseSecretRotationRequest,
+        context: _aio.ServicerContext[_bot_secret_service_pb2.ReleaseSecretRotationRequest, _abc.Awaitable[_bot_secret_service_pb2.ReleaseSecretRotationResponse]],
+    ) -> _abc.Awaitable[_bot_secret_service_pb2.ReleaseSecretRotationResponse]:
+        """Gives a claim back without a new version.
+
+        Idempotent: a claim that is not in force any more is no error. Says whether the other side may have been asked.
         """
 
     def RevealBotSecret(

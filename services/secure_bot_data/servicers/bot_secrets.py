@@ -1,11 +1,7 @@
 """BotSecretService: convert, call, convert. Rollback, Encrypt and Decrypt are left to the generated base class."""
 
 from datetime import timedelta
-from typing import Any
 
-import grpc.aio
-
-from mesh.context import current_call
 from mesh.paging import PageTokens, page_size
 from services.secure_bot_data.convert import (
     from_access,
@@ -17,20 +13,18 @@ from services.secure_bot_data.convert import (
     to_draft,
     to_expected,
     to_kind,
-    to_ref,
     to_time,
 )
 from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.lifecycle import Event
-from services.secure_bot_data.domain.model import Caller, SecretRef
 from services.secure_bot_data.domain.reading import DEFAULT_TTL, SecretReader
 from services.secure_bot_data.domain.writing import SecretWriter
+from services.secure_bot_data.servicers.caller import Context, about, caller
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
 from services.secure_bot_data.store.trail import PostgresTrail
 from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2 as pb2
 from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2_grpc as pb2_grpc
 
-Context = grpc.aio.ServicerContext[Any, Any]
 NO_STORE = (("cache-control", "no-store"),)
 
 
@@ -59,16 +53,16 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         self, request: pb2.PutBotSecretRequest, context: Context
     ) -> pb2.PutBotSecretResponse:
         """Writes a version for a person."""
-        ref = _about(request.bot_id, request.name)
-        metadata = await self._writer.put(ref, to_draft(request), to_expected(request), _caller(context))
+        ref = about(request.bot_id, request.name)
+        metadata = await self._writer.put(ref, to_draft(request), to_expected(request), caller(context))
         return pb2.PutBotSecretResponse(metadata=from_metadata(metadata))
 
     async def StoreBotSecret(
         self, request: pb2.StoreBotSecretRequest, context: Context
     ) -> pb2.StoreBotSecretResponse:
         """Writes a version for bot_manager."""
-        ref = _about(request.bot_id, request.name)
-        metadata = await self._writer.put(ref, to_draft(request), to_expected(request), _caller(context))
+        ref = about(request.bot_id, request.name)
+        metadata = await self._writer.put(ref, to_draft(request), to_expected(request), caller(context))
         return pb2.StoreBotSecretResponse(metadata=from_metadata(metadata))
 
     async def ListBotSecrets(
@@ -85,7 +79,7 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         position = self._secret_pages.decode(request.page_token, filters)
         size = page_size(request.page_size)
         found = await self._catalogue.list_secrets(
-            _about(request.bot_id).bot_id,
+            about(request.bot_id).bot_id,
             kind=to_kind(request.kind),
             show_deleted=request.show_deleted,
             rotate_before=before,
@@ -102,7 +96,7 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         self, request: pb2.GetBotSecretMetadataRequest, context: Context
     ) -> pb2.GetBotSecretMetadataResponse:
         """Everything about a secret but its values."""
-        metadata = await self._catalogue.get(_about(request.bot_id, request.name))
+        metadata = await self._catalogue.get(about(request.bot_id, request.name))
         return pb2.GetBotSecretMetadataResponse(metadata=from_metadata(metadata))
 
     async def ListBotSecretVersions(
@@ -113,7 +107,7 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         position = self._version_pages.decode(request.page_token, filters)
         size = page_size(request.page_size)
         found = await self._catalogue.list_versions(
-            _about(request.bot_id, request.name),
+            about(request.bot_id, request.name),
             before=int(position[0] or 0) if position else None,
             limit=size + 1,
         )
@@ -127,8 +121,8 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         self, request: pb2.RevealBotSecretRequest, context: Context
     ) -> pb2.RevealBotSecretResponse:
         """Values for a person; whoever carries them on must not store them."""
-        ref = _about(request.bot_id, request.name)
-        opened = await self._reader.reveal(ref, request.version, request.reason, _caller(context))
+        ref = about(request.bot_id, request.name)
+        opened = await self._reader.reveal(ref, request.version, request.reason, caller(context))
         await context.send_initial_metadata(NO_STORE)
         return from_revealed(opened)
 
@@ -136,9 +130,9 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         self, request: pb2.LeaseBotSecretRequest, context: Context
     ) -> pb2.LeaseBotSecretResponse:
         """Values for bot_manager."""
-        ref = _about(request.bot_id, request.name)
+        ref = about(request.bot_id, request.name)
         ttl: timedelta = request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL
-        opened, lease = await self._reader.lease(ref, request.version, ttl, request.reason, _caller(context))
+        opened, lease = await self._reader.lease(ref, request.version, ttl, request.reason, caller(context))
         await context.send_initial_metadata(NO_STORE)
         return from_leased(opened, lease)
 
@@ -146,14 +140,14 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         self, request: pb2.RevokeBotLeasesRequest, context: Context
     ) -> pb2.RevokeBotLeasesResponse:
         """Ends a bot's leases."""
-        count = await self._reader.revoke(_about(request.bot_id).bot_id, request.reason)
+        count = await self._reader.revoke(about(request.bot_id).bot_id, request.reason)
         return pb2.RevokeBotLeasesResponse(revoked_count=count)
 
     async def DeleteBotSecret(
         self, request: pb2.DeleteBotSecretRequest, context: Context
     ) -> pb2.DeleteBotSecretResponse:
         """Hides versions."""
-        ref = _about(request.bot_id, request.name)
+        ref = about(request.bot_id, request.name)
         metadata = await self._changer.change(ref, Event.DELETE, request.versions)
         return pb2.DeleteBotSecretResponse(metadata=from_metadata(metadata))
 
@@ -161,7 +155,7 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         self, request: pb2.UndeleteBotSecretRequest, context: Context
     ) -> pb2.UndeleteBotSecretResponse:
         """Brings versions back."""
-        ref = _about(request.bot_id, request.name)
+        ref = about(request.bot_id, request.name)
         metadata = await self._changer.change(ref, Event.UNDELETE, request.versions)
         return pb2.UndeleteBotSecretResponse(metadata=from_metadata(metadata))
 
@@ -169,7 +163,7 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         self, request: pb2.DestroyBotSecretRequest, context: Context
     ) -> pb2.DestroyBotSecretResponse:
         """Removes values for good."""
-        ref = _about(request.bot_id, request.name)
+        ref = about(request.bot_id, request.name)
         metadata = await self._changer.change(ref, Event.DESTROY, request.versions)
         return pb2.DestroyBotSecretResponse(metadata=from_metadata(metadata))
 
@@ -196,26 +190,3 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         return pb2.ListSecretAccessResponse(
             accesses=[from_access(access) for access in page], next_page_token=token
         )
-
-
-def _about(bot_id: str, name: str = "") -> SecretRef:
-    """The secret (or, without a name, the bot) that the call is about, noted for the audit trail."""
-    ref = to_ref(bot_id, name)
-    call = current_call()
-    if call is not None:
-        call.bot_id = ref.bot_id
-        call.resource = f"bots/{ref.bot_id}/secrets/{name}" if name else f"bots/{ref.bot_id}"
-    return ref
-
-
-def _caller(context: Context) -> Caller:
-    call = current_call()
-    if call is None:
-        raise RuntimeError("this is a bug: a method is served outside of the chain")
-    return Caller(call.actor, call.address or _host(context.peer()), call.request_id)
-
-
-def _host(peer: str) -> str:
-    """`127.0.0.1` out of gRPC's `ipv4:127.0.0.1:50332`, `::1` out of `ipv6:%5B::1%5D:50332`."""
-    _, _, address = peer.partition(":")
-    return address.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")

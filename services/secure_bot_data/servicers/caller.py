@@ -1,0 +1,35 @@
+"""What every method needs of the call that it serves: whom it is from, and which secret it is about."""
+
+from typing import Any
+
+import grpc.aio
+
+from mesh.context import current_call
+from services.secure_bot_data.convert import to_ref
+from services.secure_bot_data.domain.model import Caller, SecretRef
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def about(bot_id: str, name: str = "") -> SecretRef:
+    """The secret (or, without a name, the bot) that the call is about, noted for the audit trail."""
+    ref = to_ref(bot_id, name)
+    call = current_call()
+    if call is not None:
+        call.bot_id = ref.bot_id
+        call.resource = f"bots/{ref.bot_id}/secrets/{name}" if name else f"bots/{ref.bot_id}"
+    return ref
+
+
+def caller(context: Context) -> Caller:
+    """Who makes the call that is being served."""
+    call = current_call()
+    if call is None:
+        raise RuntimeError("this is a bug: a method is served outside of the chain")
+    return Caller(call.actor, call.address or _host(context.peer()), call.request_id)
+
+
+def _host(peer: str) -> str:
+    """`127.0.0.1` out of gRPC's `ipv4:127.0.0.1:50332`, `::1` out of `ipv6:%5B::1%5D:50332`."""
+    _, _, address = peer.partition(":")
+    return address.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
