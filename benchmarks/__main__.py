@@ -1,15 +1,16 @@
-"""Runs benchmarks: `python -m benchmarks [interceptor] [authentication] [configuration] [startup] [gateway]`."""
+"""Runs benchmarks: `python -m benchmarks [interceptor] [authentication] [configuration] [secrets] [startup] [gateway]`."""
 
 import asyncio
 import sys
 
-from benchmarks import authentication, configuration, gateway, interceptor, startup
+from benchmarks import authentication, configuration, gateway, interceptor, secrets, startup
 from benchmarks.report import print_machine
 
 ALL = {
     "interceptor": interceptor.measure,
     "authentication": authentication.measure,
     "configuration": configuration.measure,
+    "secrets": secrets.measure,
     "startup": startup.measure,
     "gateway": gateway.measure,
 }
