@@ -10,7 +10,7 @@ transaction of what is done about it.
 The record travels on `audit.<service>`; logging chains and keeps it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -63,10 +63,26 @@ class AuditTrail:
     async def join(self, connection: AsyncConnection) -> Callable[[], None] | None:
         """Write the record of the call being served into its transaction, once."""
         call = current_call()
-        if call is None or call.policy is None or not call.policy.audit or call.audited or call.outcome:
+        return None if call is None else await self.conclude(connection, [call])
+
+    async def conclude(
+        self, connection: AsyncConnection, calls: Sequence[Call | None]
+    ) -> Callable[[], None] | None:
+        """Write the records of calls whose actions are committed together. What it returns is to be called after the commit."""
+        written = [
+            call
+            for call in calls
+            if call is not None and call.policy and call.policy.audit and not (call.audited or call.outcome)
+        ]
+        if not written:
             return None
-        await self._write(connection, call, "OK")
-        return lambda: setattr(call, "audited", True)
+        await self._add(connection, [self._record(call, "OK") for call in written])
+
+        def audited() -> None:
+            for call in written:
+                call.audited = True
+
+        return audited
 
     async def enter(self, call: Call, request: Any, context: ServicerContext) -> None:
         if call.policy is not None and call.policy.audit:
@@ -89,7 +105,7 @@ class AuditTrail:
 
     async def note(self, connection: AsyncConnection, event: AuditEvent) -> None:
         """Put an event on the trail in the caller's transaction. What is known of the call being served is recorded with it."""
-        record = self._base(event.actor, warning=event.warning)
+        record = self._base(current_call(), event.actor, warning=event.warning)
         record.body = event.action
         record.audit.action = event.action
         record.audit.resource = event.resource
@@ -97,18 +113,17 @@ class AuditTrail:
         record.audit.session_id = event.session_id
         if event.details:
             record.audit.request.update(redact_details(event.details))
-        await self._add(connection, record)
+        await self._add(connection, [record])
 
     async def _write(self, connection: AsyncConnection, call: Call, outcome: str) -> None:
-        await self._add(connection, self._record(call, outcome))
+        await self._add(connection, [self._record(call, outcome)])
 
-    async def _add(self, connection: AsyncConnection, record: log_record_pb2.LogRecord) -> None:
-        await self._outbox.add(
-            connection, f"audit.{self._service}", record.SerializeToString(), message_id=record.id
-        )
+    async def _add(self, connection: AsyncConnection, records: Sequence[log_record_pb2.LogRecord]) -> None:
+        messages = [(record.id, record.SerializeToString()) for record in records]
+        await self._outbox.add_many(connection, f"audit.{self._service}", messages)
 
     def _record(self, call: Call, outcome: str) -> log_record_pb2.LogRecord:
-        record = self._base(call.actor, warning=outcome != "OK")
+        record = self._base(call, call.actor, warning=outcome != "OK")
         record.body = f"{call.path.rpartition('/')[2]} {outcome}"
         record.audit.action = call.path
         record.audit.resource = call.resource
@@ -122,9 +137,8 @@ class AuditTrail:
             record.audit.request.update(redact_message(call.request))
         return record
 
-    def _base(self, actor: str, *, warning: bool) -> log_record_pb2.LogRecord:
+    def _base(self, call: Call | None, actor: str, *, warning: bool) -> log_record_pb2.LogRecord:
         """Who, when and where: the same for calls and events."""
-        call = current_call()
         own = f"spiffe://vivesphere/{self._service}"
         record = log_record_pb2.LogRecord(
             id=new_id(),

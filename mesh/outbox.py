@@ -64,6 +64,9 @@ inbox = Table(
 )
 
 
+_INSERT = insert(outbox)
+
+
 class Publisher(Protocol):
     """Sends one message and waits until it is stored. Raises Unavailable if that is not certain."""
 
@@ -109,10 +112,22 @@ class Outbox:
     ) -> str:
         """Put a message into the caller's transaction. Returns its id."""
         identity = message_id or new_id()
-        await connection.execute(
-            insert(outbox).values(id=identity, subject=subject, payload=payload, headers=dict(headers or {}))
-        )
+        await self.add_many(connection, subject, [(identity, payload)], headers=headers)
         return identity
+
+    async def add_many(
+        self,
+        connection: AsyncConnection,
+        subject: str,
+        messages: Sequence[tuple[str, bytes]],
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put messages, each with its id, into the caller's transaction."""
+        shared = {"subject": subject, "headers": dict(headers or {})}
+        await connection.execute(
+            _INSERT, [shared | {"id": identity, "payload": payload} for identity, payload in messages]
+        )
 
     async def relay(self) -> None:
         """Publish what is waiting, until cancelled. Survives the loss of database and NATS."""

@@ -5,16 +5,18 @@ gives    `VaultClient` with `kv(...)` (KV version 2: versions, compare-and-set) 
 never    follows a redirect, retries a write whose outcome is unknown, or puts a vault's answer into an error or a log
 
 From the outside in: `client` joins `login` (who we are), `link` (is it there, who may wait) and the two engines `kv` and
-`transit`; below, `workers` bounds the threads, `wire` is the HTTP exchange that hvac's API classes speak through, `verdicts` says
+`transit` (`coalescing` shares its requests among callers); below, `workers` bounds the threads, `wire` is the HTTP exchange that hvac's API classes speak through, `verdicts` says
 what an answer means, `paths` is the only place where a path is made.
 """
 
 from mesh.vault.client import VaultClient
+from mesh.vault.coalescing import CoalescedKey
 from mesh.vault.kv import KvStore, SecretMetadata, SecretVersion, VersionInfo
 from mesh.vault.link import VaultState
 from mesh.vault.transit import SealedItem, Transit, TransitItem
 
 __all__ = [
+    "CoalescedKey",
     "KvStore",
     "SealedItem",
     "SecretMetadata",

@@ -114,7 +114,7 @@ class VaultClient:
             logger.debug("vault token not given back")
         finally:
             self._workers.close()
-            self._session.close()
+            self._session.clear()
 
     async def _tend(self) -> None:
         if self._link.left or self._login.left:

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Final
 from urllib.parse import urlsplit
 
-import requests
+import urllib3
 from loguru import logger
 
 from mesh.clock import Clock
@@ -45,7 +45,7 @@ class Link:
     def __init__(
         self,
         addresses: Sequence[str],
-        session: requests.Session,
+        session: urllib3.PoolManager,
         workers: Workers,
         clock: Clock,
         jitter: Callable[[], float],

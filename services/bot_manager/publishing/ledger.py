@@ -7,10 +7,10 @@ written, so a caller that measures it from before its own call measures it too s
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from mesh.batching import Batcher
 from mesh.clock import Clock
 from mesh.tasks import TaskSet
 from services.bot_manager.domain.model import Attempt, Post
-from services.bot_manager.publishing.batching import Batcher
 from services.bot_manager.store.ports import (
     Claim,
     ClaimedPost,

@@ -19,7 +19,16 @@ from typing import Any, Final
 
 from mesh.errors import Internal, InvalidArgument, NotFound, Unavailable
 from mesh.secret import Secret
-from mesh.vault import KvStore, SecretVersion, Transit, VaultClient, VaultState, VersionInfo
+from mesh.vault import (
+    CoalescedKey,
+    KvStore,
+    SealedItem,
+    SecretVersion,
+    TransitItem,
+    VaultClient,
+    VaultState,
+    VersionInfo,
+)
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import (
     Description,
@@ -39,12 +48,16 @@ NOBODY: Final = SecretRef("00000000-0000-0000-0000-000000000000", "health")
 
 
 class VaultSecrets:
-    """Implements `SecretVault`. Times of versions are the vault's, times of descriptions the writer's."""
+    """Implements `SecretVault`; `run` must be running. Times of versions are the vault's, times of descriptions the writer's."""
 
     def __init__(self, client: VaultClient) -> None:
         self._client = client
         self._kv: KvStore = client.kv(PREFIX)
-        self._transit: Transit = client.transit()
+        self._key = CoalescedKey(client.transit(), TRANSIT_KEY)
+
+    async def run(self) -> None:
+        """Encrypt and decrypt until cancelled."""
+        await self._key.run()
 
     async def seal(
         self, ref: SecretRef, version: int, fields: Mapping[str, Secret], description: Description
@@ -52,11 +65,8 @@ class VaultSecrets:
         """See `SecretVault.seal`."""
         plain = json.dumps({name: secret.reveal() for name, secret in fields.items()}, ensure_ascii=False)
         async with self._precisely():
-            ciphertext = await self._transit.encrypt(
-                TRANSIT_KEY,
-                plain.encode(),
-                context=_context(ref),
-                associated_data=_associated(ref, version, _about(description)),
+            ciphertext = await self._key.encrypt(
+                TransitItem(plain.encode(), _context(ref), _associated(ref, version, _about(description)))
             )
         return SealedVersion(version, description, ciphertext)
 
@@ -111,11 +121,10 @@ class VaultSecrets:
 
     async def _decrypt(self, ref: SecretRef, stored: SecretVersion, about: str) -> bytes:
         try:
-            return await self._transit.decrypt(
-                TRANSIT_KEY,
-                _field(stored, "ciphertext"),
-                context=_context(ref),
-                associated_data=_associated(ref, stored.version, about),
+            return await self._key.decrypt(
+                SealedItem(
+                    _field(stored, "ciphertext"), _context(ref), _associated(ref, stored.version, about)
+                )
             )
         except InvalidArgument:
             pass

@@ -1,5 +1,6 @@
 """The service's parts on the real engines: OpenBao under the service's own AppRole, PostgreSQL under its own role."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -60,6 +61,7 @@ async def open_parts(engines: EmbeddedMesh) -> AsyncIterator[Callable[[], Parts]
     """Makes a replica's parts; a test may have several."""
     environment = engines.environment(NAME)
     made: list[Parts] = []
+    running: list[asyncio.Task[None]] = []
 
     def make() -> Parts:
         settings = ProcessSettings(
@@ -73,10 +75,15 @@ async def open_parts(engines: EmbeddedMesh) -> AsyncIterator[Callable[[], Parts]
             secret_id_file=Path(environment["VIVESPHERE_VAULT_SECRET_ID_FILE"]),
             clock=SystemClock(),
         )
-        made.append(Parts(client, open_database(settings, NAME)))
-        return made[-1]
+        parts = Parts(client, open_database(settings, NAME))
+        running.extend(asyncio.create_task(part.run()) for part in (parts.vault, parts.trail))
+        made.append(parts)
+        return parts
 
     yield make
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
     for parts in made:
         await parts.client.close()
         await parts.database.close()

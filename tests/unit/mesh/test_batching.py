@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from mesh.batching import Batcher
 from mesh.errors import Unavailable
 from mesh.tasks import TaskSet
-from services.bot_manager.publishing.batching import Batcher
 
 
 class Record:
