@@ -36,6 +36,8 @@ from mesh.tasks import set_within
 
 BATCH = 200
 TICK = timedelta(seconds=1)
+GATHER = timedelta(milliseconds=20)
+"""After a commit the relay waits this long for others: looking and marking cost as much for one message as for many."""
 PUBLISH_TIMEOUT = timedelta(seconds=5)
 KEEP = timedelta(days=3)
 PRUNE_INTERVAL = timedelta(hours=1)
@@ -139,8 +141,8 @@ class Outbox:
                 logger.bind(reason=error.reason).warning("outbox waits")
                 full = False
                 await asyncio.sleep(TICK.total_seconds())
-            if not full:
-                await set_within(self._news, TICK)
+            if not full and await set_within(self._news, TICK):
+                await asyncio.sleep(GATHER.total_seconds())
 
     async def prune(self) -> None:
         """Remove what was published more than three days ago, until cancelled. Until then streams can be rebuilt from here."""
