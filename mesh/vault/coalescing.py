@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from mesh.batching import Batcher
-from mesh.errors import InvalidArgument
+from mesh.errors import InvalidArgument, MeshError, OutOfRange
 from mesh.ids import new_id
 from mesh.vault.transit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, SealedItem, Transit, TransitItem
 
@@ -23,8 +23,8 @@ class CoalescedKey:
     def __init__(self, transit: Transit, key: str) -> None:
         self._transit = transit
         self._key = key
-        self._encrypting = Batcher[TransitItem, str | InvalidArgument](self._encrypt, _never_alone)
-        self._decrypting = Batcher[SealedItem, bytes | InvalidArgument](self._decrypt, _never_alone)
+        self._encrypting = Batcher[TransitItem, str | MeshError](self._encrypt, _never_alone)
+        self._decrypting = Batcher[SealedItem, bytes | MeshError](self._decrypt, _never_alone)
 
     async def run(self) -> None:
         """Send requests until cancelled."""
@@ -40,7 +40,7 @@ class CoalescedKey:
         """The plaintext. InvalidArgument when ciphertext, context and associated data do not belong together."""
         return _own(await self._decrypting.submit(item))
 
-    async def _encrypt(self, items: Sequence[TransitItem]) -> list[str | InvalidArgument]:
+    async def _encrypt(self, items: Sequence[TransitItem]) -> list[str | MeshError]:
         async def send(part: Sequence[TransitItem]) -> list[str]:
             return await self._transit.encrypt_batch(self._key, part)
 
@@ -50,7 +50,7 @@ class CoalescedKey:
             for result in await _each(part, send)
         ]
 
-    async def _decrypt(self, items: Sequence[SealedItem]) -> list[bytes | InvalidArgument]:
+    async def _decrypt(self, items: Sequence[SealedItem]) -> list[bytes | MeshError]:
         async def send(part: Sequence[SealedItem]) -> list[bytes]:
             return await self._transit.decrypt_batch(self._key, part)
 
@@ -66,19 +66,19 @@ def _never_alone(item: object) -> str:
     return new_id()
 
 
-def _own(result: Result | InvalidArgument) -> Result:
-    if isinstance(result, InvalidArgument):
+def _own(result: Result | MeshError) -> Result:
+    if isinstance(result, MeshError):
         raise result
     return result
 
 
 async def _each(
     part: Sequence[Item], send: Callable[[Sequence[Item]], Awaitable[list[Result]]]
-) -> Sequence[Result | InvalidArgument]:
+) -> Sequence[Result | MeshError]:
     """A batch is refused whole for one bad item; then each is sent by itself, so that the others do not pay for it."""
     try:
         return await send(part)
-    except InvalidArgument as refusal:
+    except (InvalidArgument, OutOfRange) as refusal:
         if len(part) == 1:
             return [refusal]
     return [result for item in part for result in await _each([item], send)]
