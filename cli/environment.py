@@ -1,9 +1,9 @@
 """The environment each process of the mesh is started with, as `docs/configuration` and the compose file have it too.
 
 Secrets are given by the path of a file. What the caller's environment holds is passed on, except what could steer a client
-library behind our back (PGOPTIONS, VAULT_TOKEN, …), what makes a library print or write what it carries (GRPC_TRACE prints headers
-and payloads, SSLKEYLOGFILE names a file for the keys of TLS sessions, debug modes of Python print arguments), and the
-administrator's first password, which only authentication gets, and only as a file.
+library behind our back (PGOPTIONS, VAULT_TOKEN, …), what makes a library print or write what it carries (GRPC_TRACE prints the
+headers of every call, tokens among them; SSLKEYLOGFILE names a file for the keys of TLS sessions; debug modes of Python print
+arguments), and the administrator's first password, which only authentication gets, and only as a file.
 """
 
 import os

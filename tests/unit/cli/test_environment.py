@@ -16,7 +16,7 @@ WANTED = ("PATH", "VIVESPHERE_LOG_LEVEL", "OTEL_EXPORTER_OTLP_ENDPOINT", "PYTHON
 def test_what_would_make_a_library_talk_or_obey_is_not_passed_on(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """gRPC prints every header and payload for GRPC_TRACE; a forgotten variable of a shell must not do that to a mesh."""
+    """gRPC prints the headers of every call, tokens among them, for GRPC_TRACE; a forgotten variable of a shell must not do that to a mesh."""
     monkeypatch.setenv(name, "all")
     assert name not in inherited()
 
