@@ -6,7 +6,8 @@ instead of a `preexec_fn`, which is unsafe once threads exist. It
 1. takes the identity asked for (below),
 2. asks the kernel for SIGNAL when its parent dies (PR_SET_PDEATHSIG; a change of identity would clear it, so it comes
    second) and leaves at once if the parent PARENT is gone already,
-3. replaces itself by PROGRAM.
+3. forbids core dumps, since each of the programs holds secrets,
+4. replaces itself by PROGRAM.
 
 IDENTITY is `same`, or one of the two ways in which root can run PostgreSQL, which refuses to run with effective uid 0:
 
@@ -20,6 +21,7 @@ It does not fork, wait or log: what the child prints and how it ends is the supe
 
 import ctypes
 import os
+import resource
 import sys
 
 NOBODY = 65534  # `nobody` and `nogroup` on every common distribution; initdb wants a name for its uid
@@ -79,6 +81,7 @@ def main(parent: str, signal: str, identity: str, *program: str) -> None:
     _check(_libc.prctl(_PR_SET_PDEATHSIG, int(signal), 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != int(parent):
         raise SystemExit("the supervisor has ended")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.execv(program[0], program)  # noqa: S606 - no shell is wanted; the arguments come from our own process list
 
 

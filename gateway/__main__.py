@@ -18,12 +18,15 @@ from gateway.settings import Limits, read_settings
 from gateway.transcoding.router import RouteConflictError
 from gateway.transcoding.schema import SchemaError
 from gateway.transcoding.template import TemplateError
+from mesh.memory import shield
 from mesh.telemetry import configure
+from mesh.telemetry.last_words import catch_strays
 
 
 def main() -> int:
     """Run until a signal; 2 when the command line or environment is wrong, 1 when the start fails."""
     arguments = _arguments()
+    shield()
     try:
         plan, limits = _plan(arguments), Limits()
     except pydantic.ValidationError as error:
@@ -36,6 +39,7 @@ def main() -> int:
     configure("gateway", f"gateway-{socket.gethostname()}-{plan.http_port}")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            catch_strays(runner.get_loop())
             runner.run(serve(plan, limits))
     except (OSError, RuntimeError, SchemaError, TemplateError, RouteConflictError) as error:
         print(f"gateway: {error}", file=sys.stderr)

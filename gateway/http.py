@@ -2,7 +2,7 @@
 
 Every request passes the same gate: path length, headers, own page or route, then the relay. Whatever is raised on the way
 becomes one google.rpc.Status answer; an unexpected exception becomes INTERNAL with an incident id and is logged under it
-(without the values of variables, which hold tokens and passwords: `mesh.telemetry`).
+(by its types and places only: its text may quote a token or password).
 Granian and hyper bound what comes before: header bytes and count (100 lines; 431), header time, connections, HTTP/2
 streams and header lists. Routing uses `raw_path`, because ASGI's `path` is already decoded.
 """
@@ -26,6 +26,7 @@ from gateway.pages import Pages
 from gateway.relay import RestRelay
 from gateway.settings import Limits
 from gateway.transcoding.errors import GatewayError, answer, internal, too_large
+from mesh.telemetry.last_words import places
 
 BACKLOG: Final = 1024
 HTTP2_STREAMS: Final = 200  # at once on one connection; granian's default
@@ -112,7 +113,7 @@ class HttpDoor:
     async def _defect(self, exchange: Exchange, label: str, error: Exception) -> None:
         incident = secrets.token_hex(8)
         bound = logger.bind(incident=incident, route=label, request_id=exchange.headers.request_id)
-        bound.opt(exception=error).error("request failed unexpectedly")
+        bound.bind(**places(error)).error("request failed unexpectedly")
         if not exchange.status:
             await exchange.respond_error(answer(internal(incident)))
 

@@ -54,6 +54,8 @@ class MethodPolicy:
     """The method changes nothing (`NO_SIDE_EFFECTS`)."""
     request_streaming: bool
     response_streaming: bool
+    confidential: bool
+    """A message of the method has a field that the contract marks as secret (`debug_redact`)."""
 
     def bot_id(self, request: Any) -> str:
         """The bot the call is about, or "" if the rule names no field."""
@@ -103,6 +105,20 @@ def read_policy(method: MethodDescriptor) -> MethodPolicy | None:
         reads=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         request_streaming=method.client_streaming,
         response_streaming=method.server_streaming,
+        confidential=_has_secrets(method.input_type, set()) or _has_secrets(method.output_type, set()),
+    )
+
+
+def _has_secrets(message: Descriptor, seen: set[str]) -> bool:
+    seen.add(message.full_name)
+    return any(
+        field.GetOptions().debug_redact
+        or (
+            field.message_type is not None
+            and field.message_type.full_name not in seen
+            and _has_secrets(field.message_type, seen)
+        )
+        for field in message.fields
     )
 
 

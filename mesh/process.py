@@ -9,7 +9,6 @@ part of the mesh to be up: a process starts alone, says in its health what it mi
 
 import asyncio
 import hashlib
-import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -40,6 +39,7 @@ from mesh.interceptors.access import Access, Authenticator
 from mesh.interceptors.adapter import MeshInterceptor
 from mesh.interceptors.chain import Chain
 from mesh.interceptors.stages import Deadline, Observe, Overload, Validation
+from mesh.memory import shield
 from mesh.messaging import Messaging
 from mesh.outbox import Outbox
 from mesh.server import DRAIN, Registrar, build_server, check_complete
@@ -47,6 +47,7 @@ from mesh.settings import ProcessSettings
 from mesh.tasks import TaskSet
 from mesh.telemetry import configure, metrics
 from mesh.telemetry.context import add_call_context
+from mesh.telemetry.last_words import catch_strays
 from mesh.telemetry.metrics import RpcMetrics, serve_metrics
 from mesh.telemetry.shipper import LogShipper
 from mesh.telemetry.tracing import exporter
@@ -64,9 +65,11 @@ Assemble = Callable[["Process"], Awaitable[None]]
 class Process:
     """What a service is assembled on. Attributes are ready when `assemble` is called."""
 
-    def __init__(self, name: str, settings: ProcessSettings, stack: AsyncExitStack, tasks: TaskSet) -> None:
+    def __init__(
+        self, name: str, instance: str, settings: ProcessSettings, stack: AsyncExitStack, tasks: TaskSet
+    ) -> None:
         self.name = name
-        self.instance = f"{name}-{socket.gethostname()}-{settings.listen.rpartition(':')[2]}"
+        self.instance = instance
         self.settings = settings
         self.clock: Clock = SystemClock()
         self.health = Health()
@@ -253,7 +256,7 @@ async def _check_vault(client: "VaultClient") -> None:
 
 def run(name: str, assemble: Assemble) -> None:
     """Run the service until SIGTERM or SIGINT; then drain and close. Returns when everything is closed."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold secrets
+    shield()
     uvloop.run(_run(name, assemble))
 
 
@@ -263,10 +266,13 @@ async def _run(name: str, assemble: Assemble) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     settings = ProcessSettings()
+    instance = f"{name}-{socket.gethostname()}-{settings.listen.rpartition(':')[2]}"
+    # Before anything can be logged: loguru's own first sink prints the values of variables.
+    configure(name, instance, settings.log_level, enrich=add_call_context)
+    catch_strays(loop)
     # Tasks end before what they stand on is closed.
     async with AsyncExitStack() as stack, TaskSet() as tasks:
-        process = Process(name, settings, stack, tasks)
-        configure(name, process.instance, settings.log_level, enrich=add_call_context)
+        process = Process(name, instance, settings, stack, tasks)
         process.shipper.attach(settings.log_level)
         if settings.metrics_listen is not None:
             serve_metrics(settings.metrics_listen)

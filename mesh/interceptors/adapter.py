@@ -5,6 +5,8 @@ its errors nor its end; here streams are wrapped by a generator of our own. A ha
 
 A stream ends with the credential that opened it, whichever side streams.
 
+The text of an unexpected exception may quote a value, so that of a method with secret fields is told by its places only.
+
 Cancellation is recorded as CANCELLED and passed on: `CancelledError` is a BaseException and must never look like success.
 """
 
@@ -27,6 +29,7 @@ from mesh.interceptors.chain import Chain, ServicerContext
 from mesh.interceptors.request import call_from
 from mesh.interceptors.stages import validated
 from mesh.status import DETAILS_KEY, to_status
+from mesh.telemetry.last_words import places
 
 INFRASTRUCTURE = ("/grpc.health.v1.", "/grpc.reflection.", "/grpc.channelz.")
 """gRPC's own services. They carry no data of ours; the mesh port's mutual TLS is their guard."""
@@ -203,7 +206,11 @@ class MeshInterceptor(AsyncServerInterceptor):
         if not isinstance(error, Exception):
             raise error
         incident = new_id()
-        logger.opt(exception=error).bind(incident=incident, method=call.path).error("unexpected exception")
+        log = logger.bind(incident=incident, method=call.path)
+        if call.policy is None or call.policy.confidential:
+            log.bind(**places(error)).error("unexpected exception")
+        else:
+            log.opt(exception=error).error("unexpected exception")
         return Internal("INTERNAL", f"internal error; incident {incident}", metadata={"incident": incident})
 
 

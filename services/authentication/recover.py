@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import os
 import pwd
-import resource
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from mesh.audit import AuditTrail
 from mesh.clock import Clock, SystemClock
 from mesh.database import Database, open_database
 from mesh.errors import FailedPrecondition, MeshError, NotFound, Unavailable
+from mesh.memory import shield
 from mesh.outbox import PUBLISH_TIMEOUT, Outbox
 from mesh.settings import ProcessSettings
 from services.authentication.domain.hashing import HashingPool
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("username")
     parser.add_argument("--disable-totp", action="store_true", help="forget the second factor too")
     given = parser.parse_args(arguments)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the password
+    shield()
     logger.remove()
     try:
         made = asyncio.run(

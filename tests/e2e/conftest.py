@@ -4,11 +4,13 @@ The engines that other tests share would not do: a running bot_manager claims wh
 
 The supervisor lives in the event loop of the session and reads what the processes print; while that loop stands still they would block
 on full pipes. So tests that are not coroutines run in a thread, and the loop goes on.
+
+Every way out that a process has is open: metrics, traces, and the finest log of the two services that see most secrets.
 """
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,11 +18,16 @@ import pytest
 
 from cli.embedded import EmbeddedMesh
 from cli.first_user import prepare_first_user
+from cli.ports import LOOPBACK, assign_ports
+from cli.registry import load_registry
 from cli.rest import Api
 from cli.up import UpOptions, start_processes, with_free_ports
+from mesh.telemetry.tracing import ENDPOINT
+from tests.fakes.collector import Collector, collecting
 
 PASSWORD = "a password of this test run"
 PATIENCE_SECONDS = 60
+TALKATIVE = ("authentication", "secure_bot_data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,9 @@ class Running:
     url: str
     grpc: str
     sandbox: str
+    metrics: Mapping[str, str]
+    """Where each service shows its metrics."""
+    collector: Collector
 
     @contextmanager
     def without(self, name: str) -> Iterator[None]:
@@ -63,16 +73,31 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
     """The mesh, ready; stopped when the last test of this folder is done."""
     folder = tmp_path_factory.mktemp("running")
     options = with_free_ports(UpOptions(data_dir=folder, http_port=0, grpc_port=0, sandbox_port=0))
-    async with EmbeddedMesh(folder, fsync=False) as mesh:
-        user = prepare_first_user(mesh.data, {"VIVESPHERE_ADMIN_PASSWORD": PASSWORD})
-        await start_processes(mesh, options, user)
-        yield Running(
-            mesh,
-            asyncio.get_running_loop(),
-            f"http://127.0.0.1:{options.http_port}",
-            f"127.0.0.1:{options.grpc_port}",
-            f"http://127.0.0.1:{options.sandbox_port}",
-        )
+    names = [service.name for service in load_registry()]
+    ports = assign_ports(names, {})
+    with collecting() as collector:
+        extra = {name: _open_wide(name, ports[name], collector) for name in names}
+        async with EmbeddedMesh(folder, fsync=False, extra=extra) as mesh:
+            user = prepare_first_user(mesh.data, {"VIVESPHERE_ADMIN_PASSWORD": PASSWORD})
+            await start_processes(mesh, options, user)
+            yield Running(
+                mesh,
+                asyncio.get_running_loop(),
+                f"http://{LOOPBACK}:{options.http_port}",
+                f"{LOOPBACK}:{options.grpc_port}",
+                f"http://{LOOPBACK}:{options.sandbox_port}",
+                {name: f"http://{LOOPBACK}:{port}/metrics" for name, port in ports.items()},
+                collector,
+            )
+
+
+def _open_wide(name: str, metrics_port: int, collector: Collector) -> dict[str, str]:
+    return {
+        "VIVESPHERE_METRICS_LISTEN": f"{LOOPBACK}:{metrics_port}",
+        "VIVESPHERE_LOG_LEVEL": "TRACE" if name in TALKATIVE else "INFO",
+        ENDPOINT: collector.endpoint,
+        "OTEL_BSP_SCHEDULE_DELAY": "500",
+    }
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ PLAIN: Final = MethodPolicy(
     reads=False,
     request_streaming=False,
     response_streaming=False,
+    confidential=False,
 )
 """A unary method behind a permission, and nothing more."""
 

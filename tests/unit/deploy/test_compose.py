@@ -140,6 +140,7 @@ def test_every_container_is_confined(name: str) -> None:
     container = CONTAINERS[name]
     assert container["user"] == "10001:10001"
     assert container["read_only"] is True
+    assert container["ulimits"] == {"core": 0}  # a dump would hold what is in memory
     assert container["cap_drop"] == ["ALL"]
     assert "cap_add" not in container
     assert "privileged" not in container

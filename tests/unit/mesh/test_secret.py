@@ -2,12 +2,19 @@
 
 import copy
 import dataclasses
+import hmac
 import json
 import logging
+import marshal
+import multiprocessing.reduction
 import pickle
+import pprint
+import reprlib
 import traceback
 from pathlib import Path
 
+import pydantic
+import pydantic_core
 import pytest
 from loguru import logger
 
@@ -21,6 +28,14 @@ class Holder:
     """Something that carries a secret."""
 
     name: str
+    secret: Secret
+
+
+class Model(pydantic.BaseModel):
+    """A pydantic model that carries one."""
+
+    model_config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+
     secret: Secret
 
 
@@ -43,6 +58,13 @@ class Holder:
         lambda s: logging.makeLogRecord({"msg": "%s", "args": (s,)}).getMessage(),
         lambda s: repr(copy.deepcopy(s)) + repr(copy.copy(s)),
         lambda s: repr(dir(s)),
+        lambda s: ascii(s),
+        lambda s: reprlib.repr([s]),
+        lambda s: pprint.pformat({"k": [s, Holder("n", s)]}),
+        lambda s: str(ExceptionGroup("g", [ValueError(s), KeyError(s)]).exceptions),
+        lambda s: repr(dataclasses.replace(Holder("n", s), name="m")),
+        lambda s: repr(Model(secret=s)) + str(Model(secret=s).model_dump()),
+        lambda s: pydantic_core.to_json({"k": s}, fallback=repr).decode(),
     ],
 )
 def test_no_way_of_printing_shows_it(shown: object) -> None:
@@ -65,6 +87,12 @@ def test_no_way_of_printing_shows_it(shown: object) -> None:
         lambda s: s.__getstate__(),
         lambda s: s + "",
         lambda s: "" in s,
+        lambda s: "".join([s]),
+        lambda s: {s: 1},
+        lambda s: {s},
+        lambda s: s < s,
+        lambda s: json.dumps({"k": s}, default=vars),
+        multiprocessing.reduction.ForkingPickler.dumps,
     ],
 )
 def test_what_would_copy_it_out_is_refused(serialise: object) -> None:
@@ -72,6 +100,31 @@ def test_what_would_copy_it_out_is_refused(serialise: object) -> None:
     with pytest.raises(TypeError) as caught:
         serialise(Secret(CANARY))  # type: ignore[operator]  # a function
     assert CANARY not in str(caught.value)
+
+
+def test_serialisers_with_errors_of_their_own_refuse_it_too() -> None:
+    """marshal writes bytecode caches, pydantic answers of many programs."""
+    with pytest.raises(ValueError, match="unmarshallable"):
+        marshal.dumps(Secret(CANARY))
+    with pytest.raises(pydantic_core.PydanticSerializationError) as caught:
+        Model(secret=Secret(CANARY)).model_dump_json()
+    assert CANARY not in str(caught.value)
+    with pytest.raises(pydantic.ValidationError) as refused:
+        pydantic.TypeAdapter(int).validate_python(Secret(CANARY))
+    assert CANARY not in str(refused.value)
+
+
+def test_comparing_is_left_to_a_function_whose_time_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison that ends at the first difference lets a secret be guessed character by character."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return one == other
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    assert Secret("a") != Secret("b")
+    assert compared == [(b"a", b"b")]
 
 
 def test_a_traceback_of_a_failing_use_does_not_show_it() -> None:
