@@ -1,8 +1,8 @@
 """The environment each process of the mesh is started with, as `docs/configuration` and the compose file have it too.
 
 Secrets are given by the path of a file. What the caller's environment holds is passed on, except what could steer a client
-library behind our back (PGOPTIONS, VAULT_TOKEN, …) and the administrator's first password, which only authentication gets,
-and only as a file.
+library behind our back (PGOPTIONS, VAULT_TOKEN, …) or to a vault that we did not prepare, and the administrator's first password,
+which only authentication gets, and only as a file.
 """
 
 import os
@@ -15,7 +15,9 @@ from cli.ports import LOOPBACK
 from cli.registry import PROJECT_ROOT, Service
 from cli.setup import DATABASE
 
-_NOT_PASSED_ON = re.compile(r"PG[A-Z]+|(VAULT|BAO|NATS)_.*|VIVESPHERE_.*(PASSWORD|SECRET|TOKEN).*")
+_NOT_PASSED_ON = re.compile(
+    r"PG[A-Z]+|(VAULT|BAO|NATS|VIVESPHERE_VAULT)_.*|VIVESPHERE_.*(PASSWORD|SECRET|TOKEN).*"
+)
 SOURCE_ROOTS = (PROJECT_ROOT, PROJECT_ROOT / "generated")
 
 

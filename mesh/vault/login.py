@@ -1,12 +1,12 @@
-"""The AppRole token: one per process, renewed in time, replaced when it is gone.
+"""The token: one per process, renewed in time, replaced when it is gone.
 
     none ── log in ──▶ held ── 2/3 of its life ──▶ renewed (renew-self) ──▶ …
                         │ refused, expired, or renewals get short: log in again
                         └ vault says 403 and does not know the token any more: log in again, once for all who noticed
 
 Logging in is single-flight, also when the first caller gives up half-way, because every login leaves a lease in the vault. A
-refused login is not repeated before its back-off is over. Role id and secret id are read from their files each time, so a
-rotated secret id is found without a restart.
+refused login is not repeated before its back-off is over. How to log in is `mesh.vault.credentials`' business; every login begins with
+the credentials that there are now, so rotated ones are found without a restart.
 """
 
 import asyncio
@@ -14,17 +14,17 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
-from hvac.api.auth_methods import AppRole, Token
+from hvac.api.auth_methods import Token
 from loguru import logger
 
 from mesh.clock import Clock
 from mesh.secret import Secret
 from mesh.vault.backoff import Backoff
+from mesh.vault.credentials import Credentials
 from mesh.vault.link import Link
-from mesh.vault.verdicts import FORBIDDEN, RETRY_AFTER, unavailable
+from mesh.vault.verdicts import FORBIDDEN, RETRY_AFTER, permission_lost
 from mesh.vault.wire import Answer, Wire
 
 RENEW_AT: Final = 2 / 3
@@ -66,15 +66,12 @@ class Login:
     def __init__(
         self,
         link: Link,
-        role_id_file: Path,
-        secret_id_file: Path,
-        mount: str,
+        credentials: Credentials,
         clock: Clock,
         jitter: Callable[[], float],
     ) -> None:
         self._link = link
-        self._files = (role_id_file, secret_id_file)
-        self._mount = mount
+        self._credentials = credentials
         self._clock = clock
         self._jitter = jitter
         self._backoff = Backoff(clock, jitter)
@@ -83,6 +80,12 @@ class Login:
         # The second gate holds when the first caller was cancelled while its thread goes on.
         self._gate = threading.Lock()
         self.denied = False
+        """Whether the last login was refused."""
+
+    @property
+    def alarm(self) -> bool:
+        """Whether somebody else may hold our credentials."""
+        return self._credentials.alarm
 
     @property
     def held(self) -> Held | None:
@@ -106,7 +109,7 @@ class Login:
             if held is not None and held is not stale:
                 return held
             if left := self._backoff.admit():
-                raise unavailable(max(left, RETRY_AFTER))
+                raise permission_lost(max(left, RETRY_AFTER))
             answer = await self._link.ask(
                 lambda wire: self._log_in(wire, stale), None, deadline, repeatable=True
             )
@@ -122,7 +125,7 @@ class Login:
     async def tend(self, deadline: float) -> None:
         """Renews or replaces the token when it is due; makes sure that there is one."""
         held, now = self._held, self._clock.monotonic()
-        if held is None or not held.usable(now):
+        if held is None or not held.usable(now) or self._credentials.replaced():
             await self.replace(held, deadline)
         elif held.due(now):
             renewed = await self._renew(held, deadline) if held.worth_renewing() else None
@@ -155,11 +158,10 @@ class Login:
             if self._held is not None and self._held is not stale:
                 return Answer(204)
             try:
-                role_id, secret_id = (Secret.from_file(path).reveal() for path in self._files)
+                answer = self._credentials.log_in(wire)
             except (OSError, ValueError):
                 # Without its files the service is who it claims to be just as little as with wrong ones.
                 return Answer(FORBIDDEN)
-            answer: Answer = AppRole(wire).login(role_id, secret_id, use_token=False, mount_point=self._mount)
             self._held = self._made(answer) or self._held
             return answer
 
@@ -169,7 +171,7 @@ class Login:
         if held is None or self.denied:
             self._backoff.failed()
             logger.bind(status=answer.status).warning("vault login refused")
-            raise unavailable(max(self._backoff.left, RETRY_AFTER))
+            raise permission_lost(max(self._backoff.left, RETRY_AFTER))
         self._backoff.succeeded()
         logger.bind(life_seconds=held.life).info("vault login done")
         return held
