@@ -116,11 +116,14 @@ class Login:
             return self._settled(answer, stale)
 
     async def known(self, held: Held, deadline: float) -> bool:
-        """Whether the vault still knows the token; tells a lost token from a policy that forbids something."""
+        """Whether the vault still knows the token; tells a lost token from a policy that forbids something. A lost one is forgotten."""
         answer = await self._link.ask(
             lambda wire: Token(wire).lookup_self(), held.value, deadline, repeatable=True
         )
-        return answer.status != FORBIDDEN
+        lost = answer.status == FORBIDDEN
+        if lost and self._held is held:
+            self._held = None
+        return not lost
 
     async def tend(self, deadline: float) -> None:
         """Renews or replaces the token when it is due; makes sure that there is one."""

@@ -55,12 +55,14 @@ class Vault:
         self.role_name = f"{names.role_prefix}-secure-bot-data"
         self.role_id_file = directory / "role-id"
         self.secret_id_file = directory / "secret-id"
+        self.token = ""
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.verify = str(ca_file)
 
     def sign_in(self, token: str) -> None:
         """The administrator's token, for all that follows."""
+        self.token = token
         self._session.headers["X-Vault-Token"] = token
 
     def create(self) -> None:
@@ -82,13 +84,16 @@ class Vault:
         self.admin("DELETE", f"sys/auth/{self.names.approle_mount}")
         self.admin("DELETE", f"sys/mounts/{self.names.kv_mount}")
         self.admin("DELETE", f"sys/mounts/{self.names.transit_mount}")
-        self.admin("DELETE", f"sys/policies/acl/{self.role_name}")
+        self.forbid()
 
-    def allow(self, policy: str | None = None) -> None:
-        """Gives the role its policy, or another one."""
+    def allow(self) -> None:
+        """Gives the role its policy."""
         text = POLICY.format(kv=self.names.kv_mount, transit=self.names.transit_mount)
-        body = {"policy": text if policy is None else policy}
-        self.admin("PUT", f"sys/policies/acl/{self.role_name}", body)
+        self.admin("PUT", f"sys/policies/acl/{self.role_name}", {"policy": text})
+
+    def forbid(self) -> None:
+        """Takes the role's policy away; its tokens live on."""
+        self.admin("DELETE", f"sys/policies/acl/{self.role_name}")
 
     @property
     def role(self) -> str:
@@ -134,6 +139,15 @@ class Vault:
         response = self._session.request(method, url, json=body, headers=headers, timeout=10)
         assert response.ok, (method, path, response.status_code, response.text)
         return response.json() if response.content else {}
+
+    def status(self, token: str, method: str, path: str, body: Mapping[str, object] | None = None) -> int:
+        """How a request under somebody's token ends. The path is sent as it is, dots included."""
+        request = requests.Request(method, self.address, headers={"X-Vault-Token": token}, json=body)
+        prepared = self._session.prepare_request(request)
+        prepared.url = f"{self.address}/v1/{path}"
+        return self._session.send(
+            prepared, timeout=10, verify=str(self.ca_file), allow_redirects=False
+        ).status_code
 
     def _repeat(self, method: str, path: str, body: Mapping[str, object]) -> None:
         """A new KV mount upgrades itself for a moment and refuses meanwhile."""

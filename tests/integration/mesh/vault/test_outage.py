@@ -1,8 +1,6 @@
 """A vault that goes away and comes back under a running client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,26 +11,7 @@ from mesh.secret import Secret
 from mesh.vault import AppRole, VaultClient, VaultState
 from tests.integration.mesh.vault.bao import Bao, Vault, self_signed, write_private
 from tests.integration.mesh.vault.conftest import NewClient
-
-RECOVERY_SECONDS = 12
-
-
-@asynccontextmanager
-async def running(client: VaultClient) -> AsyncIterator[None]:
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(client.run())
-        try:
-            yield
-        finally:
-            task.cancel()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(RECOVERY_SECONDS * 20):
-        if condition():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("it never came true")
+from tests.integration.mesh.vault.waiting import running, until
 
 
 async def test_sealed_in_the_middle_then_unsealed(bao: Bao, client: VaultClient) -> None:

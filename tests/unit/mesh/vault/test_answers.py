@@ -174,6 +174,15 @@ async def test_a_refused_login_is_lost_permission(
     assert caught.value.reason == "VAULT_PERMISSION_LOST"
 
 
+async def test_a_lost_token_that_cannot_be_replaced_shows(vault: ScriptedVault, client: VaultClient) -> None:
+    """By its age it would be good for hours, and health would say that all is well."""
+    await client.kv("bots").list()
+    vault.script = lambda _: Reply(403, errors())
+    vault.login = lambda: Reply(400, errors("invalid role or secret ID"))
+    assert (await get(client)).reason == "VAULT_PERMISSION_LOST"
+    assert client.state is VaultState.DENIED
+
+
 async def test_while_nobody_asks_the_reason_stays_the_same(vault: ScriptedVault, client: VaultClient) -> None:
     """Calls that are turned away without being sent say why as precisely as those that were sent."""
     vault.script = lambda _: Reply(503, errors("Vault is sealed"))
