@@ -61,9 +61,9 @@ class TlsSettings(BaseSettings):
 
 
 class ProcessSettings(BaseSettings):
-    """Settings that every service has. A service adds its own in `services/<name>/settings.py`."""
+    """Settings that every service has. A service adds its own in `services/<name>/settings.py`. An empty variable counts as not set."""
 
-    model_config = SettingsConfigDict(env_prefix="VIVESPHERE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="VIVESPHERE_", env_ignore_empty=True, frozen=True)
 
     listen: str = f"127.0.0.1:{DEFAULT_MESH_PORT}"
     """host:port of the mesh port. It accepts mutual TLS and nothing else."""
