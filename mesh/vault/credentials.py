@@ -29,12 +29,6 @@ UNWRAP: Final = "/v1/sys/wrapping/unwrap"
 REFUSED: Final = Answer(HTTPStatus.FORBIDDEN)
 # How a vault says that a wrapping token is spent, expired or none.
 SPENT: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN})
-SPENT_EVENT: Final = (
-    "wrapped secret id was already unwrapped or has expired: somebody else may hold the service's secret id"
-)
-FOREIGN_EVENT: Final = (
-    "wrapped secret id was not made by the AppRole: somebody may have put their own in its place"
-)
 
 
 class Credentials(Protocol):
@@ -114,16 +108,16 @@ class WrappedAppRole:
         """Takes the secret id out; the answer that says why not otherwise."""
         found: Answer = wire.post(LOOKUP, json={"token": wrapping.reveal()})
         if found.status in SPENT:
-            return self._alarmed(wrapping, SPENT_EVENT)
+            return self._spent(wrapping)
         if found.status != HTTPStatus.OK:
             return found
         if self._origin.fullmatch(str(found.data.get("creation_path"))) is None:
-            return self._alarmed(wrapping, FOREIGN_EVENT)
+            return self._foreign(wrapping)
         return self._opened(wrapping, wire.under(wrapping).post(UNWRAP))
 
     def _opened(self, wrapping: Secret, answer: Answer) -> Answer | None:
         if answer.status in SPENT:
-            return self._alarmed(wrapping, SPENT_EVENT)
+            return self._spent(wrapping)
         if answer.status != HTTPStatus.OK:
             return answer
         secret_id = answer.data.get("secret_id")
@@ -133,11 +127,25 @@ class WrappedAppRole:
         logger.info("wrapped secret id unwrapped")
         return None
 
-    def _alarmed(self, wrapping: Secret, event: str) -> Answer:
-        if not self.alarm or wrapping != self._wrapping:
-            logger.error(event)
-        self._wrapping, self._secret_id, self.alarm = wrapping, None, True
+    def _spent(self, wrapping: Secret) -> Answer:
+        if self._raise_alarm(wrapping):
+            logger.error(
+                "wrapped secret id was already unwrapped or has expired: somebody else may hold the service's secret id"
+            )
         return REFUSED
+
+    def _foreign(self, wrapping: Secret) -> Answer:
+        if self._raise_alarm(wrapping):
+            logger.error(
+                "wrapped secret id was not made by the AppRole: somebody may have put their own there"
+            )
+        return REFUSED
+
+    def _raise_alarm(self, wrapping: Secret) -> bool:
+        """Whether it is news: a token is tried again and again, and told of once."""
+        news = not self.alarm or wrapping != self._wrapping
+        self._wrapping, self._secret_id, self.alarm = wrapping, None, True
+        return news
 
 
 class Kubernetes:

@@ -76,6 +76,8 @@ class Login:
         self._jitter = jitter
         self._backoff = Backoff(clock, jitter)
         self._held: Held | None = None
+        self._lost: Held | None = None
+        """A token that the vault does not know any more, whatever its age."""
         self._flight = asyncio.Lock()
         # The second gate holds when the first caller was cancelled while its thread goes on.
         self._gate = threading.Lock()
@@ -91,7 +93,9 @@ class Login:
     def held(self) -> Held | None:
         """The token when it may be sent."""
         held = self._held
-        return held if held is not None and held.usable(self._clock.monotonic()) else None
+        if held is None or held is self._lost or not held.usable(self._clock.monotonic()):
+            return None
+        return held
 
     @property
     def left(self) -> timedelta:
@@ -116,21 +120,21 @@ class Login:
             return self._settled(answer, stale)
 
     async def known(self, held: Held, deadline: float) -> bool:
-        """Whether the vault still knows the token; tells a lost token from a policy that forbids something. A lost one is forgotten."""
+        """Whether the vault still knows the token; tells a lost token from a policy that forbids something. A lost one is not used again."""
         answer = await self._link.ask(
             lambda wire: Token(wire).lookup_self(), held.value, deadline, repeatable=True
         )
-        lost = answer.status == FORBIDDEN
-        if lost and self._held is held:
-            self._held = None
-        return not lost
+        if answer.status != FORBIDDEN:
+            return True
+        self._lost = held
+        return False
 
     async def tend(self, deadline: float) -> None:
         """Renews or replaces the token when it is due; makes sure that there is one."""
-        held, now = self._held, self._clock.monotonic()
-        if held is None or not held.usable(now) or self._credentials.replaced():
-            await self.replace(held, deadline)
-        elif held.due(now):
+        held = self.held
+        if held is None or self._credentials.replaced():
+            await self.replace(self._held, deadline)
+        elif held.due(self._clock.monotonic()):
             renewed = await self._renew(held, deadline) if held.worth_renewing() else None
             if renewed is None or not renewed.worth_renewing():
                 await self.replace(renewed or held, deadline)

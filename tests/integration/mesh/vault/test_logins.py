@@ -9,12 +9,15 @@ from loguru import logger
 
 from mesh.errors import Unavailable
 from mesh.vault import Kubernetes, VaultClient, VaultState, WrappedAppRole
-from mesh.vault.credentials import FOREIGN_EVENT, SPENT_EVENT
 from tests.integration.mesh.vault.bao import Vault, self_signed, write_private
 from tests.integration.mesh.vault.conftest import NewClient
 from tests.integration.mesh.vault.kubernetes import NAMESPACE, Cluster, cluster
 from tests.integration.mesh.vault.waiting import running, until
 
+SPENT_EVENT = (
+    "wrapped secret id was already unwrapped or has expired: somebody else may hold the service's secret id"
+)
+FOREIGN_EVENT = "wrapped secret id was not made by the AppRole"
 ACCOUNT = "secure-bot-data"
 LOOPBACK = "https://127.0.0.1:", "http://127.0.0.1:", "https://localhost:", "http://localhost:"
 

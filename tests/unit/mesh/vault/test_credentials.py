@@ -12,11 +12,15 @@ from mesh.clock import SystemClock
 from mesh.errors import MeshError, Unavailable
 from mesh.settings import ProcessSettings
 from mesh.vault import Kubernetes, VaultClient, VaultState, WrappedAppRole, open_vault
-from mesh.vault.credentials import FOREIGN_EVENT, LOOKUP, SPENT_EVENT, UNWRAP
+from mesh.vault.credentials import LOOKUP, UNWRAP
 from tests.unit.mesh.vault.conftest import NewClient
 from tests.unit.mesh.vault.scripted import LOGIN, Reply, ScriptedVault, Seen, login_reply
 
 KUBERNETES_LOGIN = "/v1/auth/pods/login"
+SPENT_EVENT = (
+    "wrapped secret id was already unwrapped or has expired: somebody else may hold the service's secret id"
+)
+FOREIGN_EVENT = "wrapped secret id was not made by the AppRole"
 ORIGIN = "auth/approle/role/vivesphere-logging/secret-id"
 SPENT = Reply(400, {"errors": ["wrapping token is not valid or does not exist"]})
 
