@@ -5,6 +5,7 @@ crash dumps. Exit codes as everywhere: 0 done, 1 refused or failed, with the rea
 """
 
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +16,20 @@ from rich.markup import escape
 from cli.errors import CliError
 from cli.layout import DataDir
 from cli.registry import load_registry
+from mesh.secret import Secret
 from mesh.vault_names import VaultNames
 
 vault = typer.Typer(
     help="A Vault or OpenBao of your own.", no_args_is_help=True, pretty_exceptions_enable=False
 )
+_STATES = {
+    0: "does not answer, or its certificate is not of an authority that is trusted here",
+    429: "is a standby: give the address of the active node",
+    472: "is a standby of another cluster: give the address of the active node",
+    473: "is a standby: give the address of the active node",
+    501: "is not initialised yet",
+    503: "is sealed",
+}
 _console = Console()
 _errors = Console(stderr=True)
 
@@ -65,8 +75,9 @@ def setup(
     def run() -> None:
         from cli.setup.vault import connect, prepare_vault
 
-        token = token_file.read_text(encoding="utf-8").strip()
-        client = connect(address, ca_file, token)
+        token = _secret(token_file)
+        _require_active(address, ca_file)
+        client = connect(address, ca_file, token.reveal())
         steps = prepare_vault(client, data, load_registry(), names, wrap_ttl=wrap_ttl, dry_run=dry_run)
         word = "would make" if dry_run else "made"
         changes = [step.what for step in steps if not step.right]
@@ -96,6 +107,26 @@ def policy(
         typer.echo(policy_text(users[service], names), nl=False)
 
     _explained(run)
+
+
+def _secret(file: Path) -> Secret:
+    try:
+        return Secret.from_file(file)
+    except ValueError as error:
+        raise CliError(str(error)) from None
+
+
+def _require_active(address: str, ca_file: Path | None) -> None:
+    """Raises CliError for a vault that cannot be prepared now, before the token goes anywhere."""
+    from cli.setup.vault_init import health
+    from mesh.vault.link import checked_address
+
+    try:
+        status = health(checked_address(address), ca_file)
+    except ValueError as error:
+        raise CliError(str(error)) from None
+    if status != HTTPStatus.OK:
+        raise CliError(f"the vault {_STATES.get(status, f'is not well: its health is {status}')}")
 
 
 def _say(text: str) -> None:

@@ -73,7 +73,7 @@ class Link:
         clock: Clock,
         jitter: Callable[[], float],
     ) -> None:
-        self._addresses = tuple(_checked(address) for address in addresses)
+        self._addresses = tuple(checked_address(address) for address in addresses)
         if not self._addresses:
             raise ValueError("a vault needs at least one address")
         self._session = session
@@ -189,8 +189,8 @@ def _attempt(request: Request, wire: Wire) -> Answer | Lost:
     return answer
 
 
-def _checked(address: str) -> str:
-    """Only https, or http to this very machine; no path, query or credentials."""
+def checked_address(address: str) -> str:
+    """Only https, or http to this very machine; no path, query or credentials. Raises ValueError."""
     parts = urlsplit(address.strip().rstrip("/"))
     plain = parts.scheme == "http" and parts.hostname in LOOPBACK
     if not (parts.scheme == "https" or plain) or not parts.hostname or parts.username is not None:
