@@ -28,10 +28,11 @@ import hvac
 from benchmarks.report import Figure, console, print_figures
 from cli.embedded import EmbeddedMesh
 from cli.ports import LOOPBACK
-from cli.setup.vault import BOT_SECRETS_KEY, KV_MOUNT, TRANSIT_MOUNT, connect
+from cli.setup.vault import DEFAULT_NAMES, connect
 from mesh.channels import channel_credentials
 from mesh.ids import new_id
 from mesh.settings import TlsSettings
+from services.secure_bot_data.store.vault import TRANSIT_KEY
 from tests.fakes.issuer import Issuer
 from tests.fakes.revocations import fake_authentication
 from vivesphere.secure_bot_data.v1 import bot_secret_pb2, secret_key_pb2
@@ -157,26 +158,26 @@ class Raw:
     def _put(self, number: int) -> None:
         client, plain = self._client(), base64.b64encode(repr(FIELDS).encode()).decode()
         sealed = client.secrets.transit.encrypt_data(
-            BOT_SECRETS_KEY, plain, context=CONTEXT, mount_point=TRANSIT_MOUNT
+            TRANSIT_KEY, plain, context=CONTEXT, mount_point=DEFAULT_NAMES.transit_mount
         )
         made = client.secrets.kv.v2.create_or_update_secret(
             f"bots/raw-{number}/{NAME}",
             {"ciphertext": sealed["data"]["ciphertext"]},
             cas=self._versions[number],
-            mount_point=KV_MOUNT,
+            mount_point=DEFAULT_NAMES.kv_mount,
         )
         self._versions[number] = made["data"]["version"]
 
     def _read(self, number: int) -> None:
         client = self._client()
         found = client.secrets.kv.v2.read_secret_version(
-            f"bots/raw-{number}/{NAME}", mount_point=KV_MOUNT, raise_on_deleted_version=True
+            f"bots/raw-{number}/{NAME}", mount_point=DEFAULT_NAMES.kv_mount, raise_on_deleted_version=True
         )
         client.secrets.transit.decrypt_data(
-            BOT_SECRETS_KEY,
+            TRANSIT_KEY,
             found["data"]["data"]["ciphertext"],
             context=CONTEXT,
-            mount_point=TRANSIT_MOUNT,
+            mount_point=DEFAULT_NAMES.transit_mount,
         )
 
 

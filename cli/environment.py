@@ -1,9 +1,10 @@
 """The environment each process of the mesh is started with, as `docs/configuration` and the compose file have it too.
 
 Secrets are given by the path of a file. What the caller's environment holds is passed on, except what could steer a client
-library behind our back (PGOPTIONS, VAULT_TOKEN, …), what makes a library print or write what it carries (GRPC_TRACE prints the
-headers of every call, tokens among them; SSLKEYLOGFILE names a file for the keys of TLS sessions; debug modes of Python print
-arguments), and the administrator's first password, which only authentication gets, and only as a file.
+library behind our back (PGOPTIONS, VAULT_TOKEN, …) or to a vault that we did not prepare, what makes a library print or write
+what it carries (GRPC_TRACE prints the headers of every call, tokens among them; SSLKEYLOGFILE names a file for the keys of TLS
+sessions; debug modes of Python print arguments), and the administrator's first password, which only authentication gets, and only as
+a file.
 """
 
 import os
@@ -17,7 +18,7 @@ from cli.registry import PROJECT_ROOT, Service
 from cli.setup import DATABASE
 
 _NOT_PASSED_ON = re.compile(
-    r"PG[A-Z]+|(VAULT|BAO|NATS)_.*|VIVESPHERE_.*(PASSWORD|SECRET|TOKEN).*"
+    r"PG[A-Z]+|(VAULT|BAO|NATS|VIVESPHERE_VAULT)_.*|VIVESPHERE_.*(PASSWORD|SECRET|TOKEN).*"
     r"|GRPC_(TRACE|VERBOSITY)|SSLKEYLOGFILE|PYTHON(ASYNCIODEBUG|DEVMODE|INSPECT)|LOGURU_.*"
 )
 SOURCE_ROOTS = (PROJECT_ROOT, PROJECT_ROOT / "generated")

@@ -25,6 +25,7 @@ from cli.registry import PROJECT_ROOT, load_registry
 from cli.settings import settings
 from cli.state import read_state, running_pid
 from cli.status import ProcessLine, process_lines, stop_running
+from cli.vault_command import vault
 from cli.view import View
 
 NOTHING_RUNS = 3
@@ -43,6 +44,7 @@ users = typer.Typer(
 )
 app.add_typer(users, name="users")
 app.add_typer(settings, name="settings")
+app.add_typer(vault, name="vault")
 
 DataDirOption = Annotated[
     Path, typer.Option("--data-dir", envvar="VIVESPHERE_DATA_DIR", help="Where everything is kept.")

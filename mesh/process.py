@@ -113,19 +113,10 @@ class Process:
         return channel
 
     def vault(self) -> "VaultClient":
-        """A client of the vault with this service's own AppRole, kept signed in while the process runs."""
-        from mesh.vault import VaultClient  # loads an HTTP stack that most services do not need
+        """A client of the vault under this service's own identity, kept signed in while the process runs."""
+        from mesh.vault import open_vault  # loads an HTTP stack that most services do not need
 
-        settings = self.settings
-        if settings.vault_role_id_file is None or settings.vault_secret_id_file is None:
-            raise ValueError("VIVESPHERE_VAULT_ROLE_ID_FILE and VIVESPHERE_VAULT_SECRET_ID_FILE are not set")
-        client = VaultClient(
-            settings.vault_addr,
-            ca_file=settings.tls.ca_file,
-            role_id_file=settings.vault_role_id_file,
-            secret_id_file=settings.vault_secret_id_file,
-            clock=self.clock,
-        )
+        client = open_vault(self.settings, self.clock)
         self.stack.push_async_callback(client.close)
         self.tasks.spawn(client.run(), name="vault")
         self.health.add("vault", partial(_check_vault, client))
@@ -250,8 +241,7 @@ class Process:
 
 
 async def _check_vault(client: "VaultClient") -> None:
-    if client.state.name != "READY":
-        raise Unavailable("VAULT_UNAVAILABLE", "the vault is sealed, away or refuses this service")
+    client.check()
 
 
 def run(name: str, assemble: Assemble) -> None:

@@ -5,10 +5,12 @@ Read once from the environment (prefix `VIVESPHERE_`); everything that may chang
 """
 
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from mesh.vault_names import VaultNames
 
 DEFAULT_MESH_PORT = 9000
 
@@ -59,9 +61,9 @@ class TlsSettings(BaseSettings):
 
 
 class ProcessSettings(BaseSettings):
-    """Settings that every service has. A service adds its own in `services/<name>/settings.py`."""
+    """Settings that every service has. A service adds its own in `services/<name>/settings.py`. An empty variable counts as not set."""
 
-    model_config = SettingsConfigDict(env_prefix="VIVESPHERE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="VIVESPHERE_", env_ignore_empty=True, frozen=True)
 
     listen: str = f"127.0.0.1:{DEFAULT_MESH_PORT}"
     """host:port of the mesh port. It accepts mutual TLS and nothing else."""
@@ -80,10 +82,28 @@ class ProcessSettings(BaseSettings):
     """File with the database role's password."""
     vault_addr: str = "https://vault:8200"
     """Vault or OpenBao; several addresses separated by commas for a cluster."""
+    vault_ca_file: Path | None = None
+    """PEM bundle of who may have signed the vault's certificate; unset: the mesh's certificate authorities."""
+    vault_kv_mount: str = VaultNames.kv_mount
+    """Mount of the KV version 2 engine; one segment of a-z, 0-9, _ and -, as the two below."""
+    vault_kv_prefix: str = VaultNames.kv_prefix
+    """First segment of the path of bots' secrets in it."""
+    vault_transit_mount: str = VaultNames.transit_mount
+    """Mount of the Transit engine."""
+    vault_auth_method: Literal["approle", "kubernetes"] = "approle"
+    """How this process signs in to the vault."""
+    vault_auth_mount: str | None = None
+    """Mount of the auth method; unset: the method's own name."""
     vault_role_id_file: Path | None = None
     """File with the AppRole's role id."""
     vault_secret_id_file: Path | None = None
-    """File with the AppRole's secret id."""
+    """File with the AppRole's secret id, read at every login."""
+    vault_wrapped_secret_id_file: Path | None = None
+    """File with a wrapping token that holds the secret id, instead of the file above; unwrapped once, again when the file changes."""
+    vault_kubernetes_role: str | None = None
+    """The role of the Kubernetes auth method."""
+    vault_kubernetes_token_file: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+    """File with the service account's token, read at every login."""
     log_level: str = "INFO"
     """Least severity that is kept: TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL."""
     metrics_listen: str | None = None

@@ -25,6 +25,7 @@ from cli.registry import Service
 from cli.setup import streams, vault
 from cli.setup.database import DatabaseAdmin, prepare_database
 from cli.setup.vault_init import root_token
+from mesh.vault_names import VaultNames
 
 Step = Literal["pki", "database", "nats", "vault", "all"]
 
@@ -62,6 +63,23 @@ class SetupSettings(BaseSettings):
     """Who has signed the vault's certificate; the mesh's own authority when unset."""
     vault_token_file: Path | None = None
     """File with an administrator's token; when unset the job initialises and unseals the vault and keeps the keys itself."""
+    vault_kv_mount: str = VaultNames.kv_mount
+    """Mount of KV version 2; the services' VIVESPHERE_VAULT_… must have the same names."""
+    vault_kv_prefix: str = VaultNames.kv_prefix
+    """First segment of the path of bots' secrets."""
+    vault_transit_mount: str = VaultNames.transit_mount
+    """Mount of Transit."""
+    vault_approle_mount: str = VaultNames.approle_mount
+    """Mount of the AppRole auth method."""
+    vault_role_prefix: str = VaultNames.role_prefix
+    """What names of AppRoles and policies begin with; another one for a second installation on the same vault."""
+    vault_wrap_ttl: str | None = None
+    """How long a wrapped secret id can be opened, such as `10m`; unset: secret ids are written in clear."""
+
+    @property
+    def vault_names(self) -> VaultNames:
+        """Where things lie in the vault."""
+        return VaultNames(**{name: getattr(self, f"vault_{name}") for name in vars(VaultNames())})
 
 
 def run_step(step: Step, data: DataDir, settings: SetupSettings, services: Sequence[Service]) -> None:
@@ -104,4 +122,5 @@ def _prepare_vault(data: DataDir, settings: SetupSettings, services: Sequence[Se
         token = settings.vault_token_file.read_text(encoding="utf-8").strip()
     else:
         token = root_token(settings.vault_addr, authority, data.secret("setup", "vault_keys.json"))
-    vault.prepare_vault(vault.connect(settings.vault_addr, authority, token), data, services)
+    client = vault.connect(settings.vault_addr, authority, token)
+    vault.prepare_vault(client, data, services, settings.vault_names, wrap_ttl=settings.vault_wrap_ttl)

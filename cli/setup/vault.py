@@ -1,12 +1,11 @@
 """Puts into a Vault or OpenBao what the mesh needs: mounts, keys, and one policy and AppRole a service.
 
-Each service ends up with two files, `vault_role_id` and `vault_secret_id`, and a policy made from `deploy/vault/service.hcl`
-plus `deploy/vault/<service>.hcl` where there is one. Everything is read first and written only where it differs. hvac is
-synchronous: callers run `prepare_vault` in a thread.
+Each service ends up with a policy made from `deploy/vault` and with two files to sign in with (`vault_logins`). Everything is read first and
+written only where it differs; with `dry_run` it is only read. hvac is synchronous: callers run `prepare_vault` in a thread.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,18 @@ import hvac
 import hvac.exceptions
 import requests
 
-from cli.layout import DataDir, write_private
-from cli.registry import PROJECT_ROOT, Service
+from cli.errors import CliError
+from cli.layout import DataDir
+from cli.registry import Service
+from cli.setup.steps import Step, Steps
+from cli.setup.vault_logins import ensure_role_id, ensure_secret_id, ensure_wrapped_secret_id
+from cli.setup.vault_policies import check_names, policy_text, role_name
+from mesh.vault_names import VaultNames
 
-KV_MOUNT = "vivesphere-kv"
-TRANSIT_MOUNT = "vivesphere-transit"
-APPROLE_MOUNT = "approle"
-BOT_SECRETS_KEY = "bot-secrets"
-POLICY_FOLDER = PROJECT_ROOT / "deploy" / "vault"
+DERIVED_KEYS = ("bot-secrets", "service-values")
+"""Keys of secure_bot_data's that derive another one for each bot or caller."""
 TIMEOUT_SECONDS = 10
+DEFAULT_NAMES = VaultNames()
 _MOUNT_SECONDS = 10.0
 
 _ROLE = {
@@ -34,131 +36,146 @@ _ROLE = {
 }
 
 
-def connect(address: str, authority: Path, token: str) -> hvac.Client:
-    """A client that trusts only `authority`, follows no redirect (it would carry the token along) and reads no proxy settings."""
+class VaultMismatch(CliError):
+    """Something of that name is there and is something else; the message says what."""
+
+
+def connect(address: str, authority: Path | None, token: str) -> hvac.Client:
+    """A client that trusts only `authority` (None: the public ones), follows no redirect (it would carry the token along) and reads no
+    proxy settings."""
     session = requests.Session()
     session.trust_env = False
-    session.verify = str(authority)
+    session.verify = str(authority) if authority else True
     return hvac.Client(
         url=address,
         token=token,
         timeout=TIMEOUT_SECONDS,
         allow_redirects=False,
         session=session,
-        verify=str(authority),
+        verify=session.verify,
     )
 
 
-def role_name(service: Service) -> str:
-    """Name of the service's AppRole and policy."""
-    return f"vivesphere-{service.dashed}"
+def prepare_vault(
+    client: hvac.Client,
+    data: DataDir,
+    services: Sequence[Service],
+    names: VaultNames = DEFAULT_NAMES,
+    *,
+    wrap_ttl: str | None = None,
+    dry_run: bool = False,
+) -> list[Step]:
+    """Brings mounts, keys, policies and AppRoles to what `services` need and writes their login files; returns what it found and did.
 
-
-def policy_text(service: Service) -> str:
-    """The policy of a service: what all may do, then what only it may do."""
-    texts = [
-        (POLICY_FOLDER / "service.hcl").read_text(encoding="utf-8").replace("{{service}}", service.dashed)
-    ]
-    own = POLICY_FOLDER / f"{service.name}.hcl"
-    if own.exists():
-        texts.append(own.read_text(encoding="utf-8"))
-    return "\n".join(texts)
-
-
-def prepare_vault(client: hvac.Client, data: DataDir, services: Sequence[Service]) -> None:
-    """Brings mounts, keys, policies and AppRoles to what `services` need and writes their login files.
-
-    Raises hvac.exceptions.VaultError or requests.RequestException when the server refuses or does not answer.
+    `wrap_ttl`, such as `10m`: secret ids come in wrapping tokens that live so long. Raises UnsafeName, VaultMismatch;
+    hvac.exceptions.VaultError or requests.RequestException when the server refuses or does not answer.
     """
+    check_names(names)
+    steps = Steps(dry_run)
     users = [service for service in services if service.vault]
-    _ensure_mounts(client)
-    _ensure_keys(client, users)
+    _ensure_mounts(steps, client, names)
+    _ensure_keys(steps, client, users, names)
     for service in users:
-        _ensure_policy(client, service)
-        _ensure_role(client, service)
-        _ensure_login_files(client, data, service)
+        _ensure_policy(steps, client, service, names)
+        _ensure_role(steps, client, service, names)
+        ensure_role_id(steps, client, data, service, names)
+        if wrap_ttl is None:
+            ensure_secret_id(steps, client, data, service, names)
+        else:
+            ensure_wrapped_secret_id(steps, client, data, service, names, wrap_ttl)
+    return steps.taken
 
 
-def _ensure_mounts(client: hvac.Client) -> None:
-    mounts = client.sys.list_mounted_secrets_engines()["data"]
-    if f"{KV_MOUNT}/" not in mounts:
-        client.sys.enable_secrets_engine("kv", path=KV_MOUNT, options={"version": "2"})
-    if f"{TRANSIT_MOUNT}/" not in mounts:
-        client.sys.enable_secrets_engine("transit", path=TRANSIT_MOUNT)
-    if f"{APPROLE_MOUNT}/" not in client.sys.list_auth_methods()["data"]:
-        client.sys.enable_auth_method("approle", path=APPROLE_MOUNT)
-    _require_cas(client)
+def _ensure_mounts(steps: Steps, client: hvac.Client, names: VaultNames) -> None:
+    engines = client.sys.list_mounted_secrets_engines()["data"]
+    methods = client.sys.list_auth_methods()["data"]
+    kv, transit, approle = names.kv_mount, names.transit_mount, names.approle_mount
+    steps.ensure(
+        f"KV mount {kv}",
+        _is_mounted(engines, kv, "kv", {"version": "2"}),
+        lambda: client.sys.enable_secrets_engine("kv", path=kv, options={"version": "2"}),
+    )
+    steps.ensure(
+        f"no write to {kv} without check-and-set",
+        f"{kv}/" in engines and _requires_cas(client, kv),
+        lambda: _require_cas(client, kv),
+    )
+    steps.ensure(
+        f"Transit mount {transit}",
+        _is_mounted(engines, transit, "transit"),
+        lambda: client.sys.enable_secrets_engine("transit", path=transit),
+    )
+    steps.ensure(
+        f"auth method {approle}",
+        _is_mounted(methods, approle, "approle"),
+        lambda: client.sys.enable_auth_method("approle", path=approle),
+    )
 
 
-def _require_cas(client: hvac.Client) -> None:
-    """No write without a check-and-set version. A new KV mount refuses requests for a moment while it prepares itself."""
+def _is_mounted(mounts: dict[str, Any], path: str, kind: str, options: dict[str, str] | None = None) -> bool:
+    mount = mounts.get(f"{path}/")
+    if mount is None:
+        return False
+    if mount["type"] != kind or not (options or {}).items() <= (mount["options"] or {}).items():
+        version = "".join(f" of {name} {value}" for name, value in (options or {}).items())
+        raise VaultMismatch(f"the mount {path} exists and is not {kind}{version}: give another name")
+    return True
+
+
+def _requires_cas(client: hvac.Client, mount: str) -> bool:
+    """A new KV mount refuses requests for a moment while it prepares itself."""
     deadline = time.monotonic() + _MOUNT_SECONDS
     while True:
         try:
-            if not client.secrets.kv.v2.read_configuration(mount_point=KV_MOUNT)["data"]["cas_required"]:
-                client.secrets.kv.v2.configure(cas_required=True, mount_point=KV_MOUNT)
-            return
+            return bool(client.secrets.kv.v2.read_configuration(mount_point=mount)["data"]["cas_required"])
         except hvac.exceptions.InvalidRequest:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
 
 
-def _ensure_keys(client: hvac.Client, users: Sequence[Service]) -> None:
-    try:
-        existing = set(client.secrets.transit.list_keys(mount_point=TRANSIT_MOUNT)["data"]["keys"])
-    except hvac.exceptions.InvalidPath:  # the server's way to say that the list is empty
-        existing = set()
-    for name in sorted({service.dashed for service in users} - existing):
-        client.secrets.transit.create_key(name, key_type="aes256-gcm96", mount_point=TRANSIT_MOUNT)
-    if BOT_SECRETS_KEY not in existing:
-        client.secrets.transit.create_key(
-            BOT_SECRETS_KEY, key_type="aes256-gcm96", derived=True, mount_point=TRANSIT_MOUNT
-        )
+def _require_cas(client: hvac.Client, mount: str) -> None:
+    if not _requires_cas(client, mount):
+        client.secrets.kv.v2.configure(cas_required=True, mount_point=mount)
 
 
-def _ensure_policy(client: hvac.Client, service: Service) -> None:
-    name, text = role_name(service), policy_text(service)
-    try:
-        current = client.sys.read_policy(name)["data"]["rules"]
-    except hvac.exceptions.InvalidPath:
-        current = None
-    if current != text:
-        client.sys.create_or_update_policy(name, text)
+def _ensure_keys(steps: Steps, client: hvac.Client, users: Sequence[Service], names: VaultNames) -> None:
+    wanted = {**{service.dashed: False for service in users}, **dict.fromkeys(DERIVED_KEYS, True)}
+    transit, mount = client.secrets.transit, names.transit_mount
+    for name, derived in wanted.items():
+        key = _found(lambda name=name: transit.read_key(name, mount_point=mount))  # type: ignore[misc]
+        if key is not None and bool(key["derived"]) is not derived:
+            raise VaultMismatch(
+                f"the key {name} of {mount} exists and is of another kind: give another mount"
+            )
+
+        def make(name: str = name, derived: bool = derived) -> None:
+            transit.create_key(name, key_type="aes256-gcm96", derived=derived, mount_point=mount)
+
+        steps.ensure(f"key {name}", key is not None, make)
 
 
-def _ensure_role(client: hvac.Client, service: Service) -> None:
-    name = role_name(service)
+def _ensure_policy(steps: Steps, client: hvac.Client, service: Service, names: VaultNames) -> None:
+    name, text = role_name(service, names), policy_text(service, names)
+    current = _found(lambda: client.sys.read_policy(name))
+    right = current is not None and current["rules"] == text
+    steps.ensure(f"policy {name}", right, lambda: client.sys.create_or_update_policy(name, text))
+
+
+def _ensure_role(steps: Steps, client: hvac.Client, service: Service, names: VaultNames) -> None:
+    name, mount = role_name(service, names), names.approle_mount
     wanted: dict[str, Any] = _ROLE | {"token_policies": [name]}
+    current = _found(lambda: client.auth.approle.read_role(name, mount_point=mount)) or {}
+    steps.ensure(
+        f"AppRole {name}",
+        all(current.get(key) == value for key, value in wanted.items()),
+        lambda: client.auth.approle.create_or_update_approle(name, mount_point=mount, **wanted),
+    )
+
+
+def _found(read: Callable[[], Any]) -> Any:
+    """The data that was read, None where there is none."""
     try:
-        current = client.auth.approle.read_role(name, mount_point=APPROLE_MOUNT)["data"]
+        return read()["data"]
     except hvac.exceptions.InvalidPath:
-        current = {}
-    if any(current.get(key) != value for key, value in wanted.items()):
-        client.auth.approle.create_or_update_approle(name, mount_point=APPROLE_MOUNT, **wanted)
-
-
-def _ensure_login_files(client: hvac.Client, data: DataDir, service: Service) -> None:
-    name = role_name(service)
-    role_file = data.secret(service.name, "vault_role_id")
-    role_id = client.auth.approle.read_role_id(name, mount_point=APPROLE_MOUNT)["data"]["role_id"]
-    if _content(role_file) != role_id:
-        write_private(role_file, role_id)
-    secret_file = data.secret(service.name, "vault_secret_id")
-    if not _is_valid_secret_id(client, name, _content(secret_file)):
-        made = client.auth.approle.generate_secret_id(name, mount_point=APPROLE_MOUNT)
-        write_private(secret_file, made["data"]["secret_id"])
-
-
-def _content(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8").strip() if path.exists() else None
-
-
-def _is_valid_secret_id(client: hvac.Client, role: str, secret_id: str | None) -> bool:
-    if not secret_id:
-        return False
-    try:
-        found = client.auth.approle.read_secret_id(role, secret_id, mount_point=APPROLE_MOUNT)
-    except (hvac.exceptions.InvalidPath, hvac.exceptions.InternalServerError):
-        return False
-    return isinstance(found, dict) and bool(found.get("data"))
+        return None

@@ -27,8 +27,9 @@ class VaultUnusable(CliError):
     """The vault cannot be set up; the message says what a person can do."""
 
 
-def health(address: str, authority: Path) -> int:
-    """Status of sys/health: 200 active, 501 not initialised, 503 sealed; 0 when nothing answers."""
+def health(address: str, authority: Path | None) -> int:
+    """Status of sys/health: 200 active, 501 not initialised, 503 sealed, 429, 472 and 473 standby; 0 when nothing answers. `authority`
+    None: the public ones."""
     try:
         return _call("GET", f"{address}/v1/sys/health", authority).status_code
     except requests.RequestException:
@@ -85,12 +86,17 @@ def _wait_active(address: str, authority: Path) -> None:
 def _call(
     method: str,
     url: str,
-    authority: Path,
+    authority: Path | None,
     body: dict[str, Any] | None = None,
     timeout: float = PROBE_SECONDS,
 ) -> requests.Response:
     with requests.Session() as session:
         session.trust_env = False
         return session.request(
-            method, url, json=body, verify=str(authority), timeout=timeout, allow_redirects=False
+            method,
+            url,
+            json=body,
+            verify=str(authority) if authority else True,
+            timeout=timeout,
+            allow_redirects=False,
         )

@@ -1,19 +1,15 @@
-# What every service with `vault = true` in services/registry.toml may do. {{service}} is its name with dashes.
-# A file <service>.hcl beside this one adds what only that service may do.
+# What every service with `vault = true` in services/registry.toml may do. Words in double braces are filled in by set-up; `vivesphere vault
+# policy SERVICE` prints the outcome. A file <service>.hcl beside this one adds what only that service may do.
 
-path "vivesphere-transit/encrypt/{{service}}" {
+path "{{transit_mount}}/encrypt/{{service}}" {
   capabilities = ["update"]
 }
 
-path "vivesphere-transit/decrypt/{{service}}" {
+path "{{transit_mount}}/decrypt/{{service}}" {
   capabilities = ["update"]
 }
 
-path "vivesphere-transit/rewrap/{{service}}" {
-  capabilities = ["update"]
-}
-
-# Metadata of the key (versions, never key material): the health check reads it.
-path "vivesphere-transit/keys/{{service}}" {
+# Metadata of the key: versions, never key material.
+path "{{transit_mount}}/keys/{{service}}" {
   capabilities = ["read"]
 }

@@ -17,22 +17,21 @@ from loguru import logger
 
 from mesh.clock import Clock
 from mesh.errors import MeshError
+from mesh.vault.credentials import Credentials
 from mesh.vault.kv import KvStore
-from mesh.vault.link import Link, VaultState
+from mesh.vault.link import AWAY, Link, VaultState
 from mesh.vault.login import Login
 from mesh.vault.transit import Transit
-from mesh.vault.verdicts import FORBIDDEN, unavailable
+from mesh.vault.verdicts import FORBIDDEN, compromised, permission_lost
 from mesh.vault.wire import Answer, Request, open_session
 from mesh.vault.workers import Workers
+from mesh.vault_names import VaultNames
 
 TIMEOUT: Final = timedelta(seconds=3)
 POOL_SIZE: Final = 8
 QUEUE_SIZE: Final = 64
 TICK: Final = timedelta(seconds=0.5)
 FAREWELL: Final = timedelta(seconds=1)
-APPROLE_MOUNT: Final = "approle"
-KV_MOUNT: Final = "vivesphere-kv"
-TRANSIT_MOUNT: Final = "vivesphere-transit"
 
 _system_random = random.SystemRandom()
 
@@ -44,14 +43,14 @@ class VaultClient:
         self,
         addresses: str | Sequence[str],
         ca_file: Path,
-        role_id_file: Path,
-        secret_id_file: Path,
+        credentials: Credentials,
         *,
         clock: Clock,
         pool_size: int = POOL_SIZE,
         queue_size: int = QUEUE_SIZE,
         timeout: timedelta = TIMEOUT,
-        approle_mount: str = APPROLE_MOUNT,
+        kv_mount: str = VaultNames.kv_mount,
+        transit_mount: str = VaultNames.transit_mount,
         jitter: Callable[[], float] = _system_random.random,
     ) -> None:
         """`addresses`: https URLs, a sequence or separated by commas. `timeout` bounds a whole call, queueing and login included.
@@ -64,26 +63,37 @@ class VaultClient:
         self._workers = Workers(pool_size, queue_size)
         self._session = open_session(str(ca_file), pool_size)
         self._link = Link(urls, self._session, self._workers, self._clock, jitter)
-        self._login = Login(self._link, role_id_file, secret_id_file, approle_mount, self._clock, jitter)
+        self._login = Login(self._link, credentials, self._clock, jitter)
+        self._kv_mount = kv_mount
+        self._transit_mount = transit_mount
         if any(url.strip().startswith("https:") for url in urls) and not ca_file.is_file():
             raise ValueError(f"{ca_file}: no such CA bundle for the vault")
 
     @property
     def state(self) -> VaultState:
-        """READY when the last exchange was answered and there is a token."""
+        """READY when the last exchange was answered, there is a token, and no sign that somebody else may log in as we do."""
         if self._link.state is not VaultState.READY:
             return self._link.state
+        if self._login.alarm:
+            return VaultState.DENIED
         if self._login.held is not None:
             return VaultState.READY
         return VaultState.DENIED if self._login.denied else VaultState.UNREACHABLE
 
-    def kv(self, prefix: str, mount: str = KV_MOUNT) -> KvStore:
-        """Versioned secrets below `prefix` of a KV version 2 mount."""
-        return KvStore(self.call, mount, prefix)
+    def check(self) -> None:
+        """For health: raises Unavailable with the reason that the state tells, unless it is READY. Asks nobody."""
+        if self._login.alarm:
+            raise compromised()
+        if (state := self.state) is not VaultState.READY:
+            raise AWAY[state]()
 
-    def transit(self, mount: str = TRANSIT_MOUNT) -> Transit:
+    def kv(self, prefix: str) -> KvStore:
+        """Versioned secrets below `prefix` of the KV version 2 mount."""
+        return KvStore(self.call, self._kv_mount, prefix)
+
+    def transit(self) -> Transit:
         """Encryption with keys that never leave the vault."""
-        return Transit(self.call, mount)
+        return Transit(self.call, self._transit_mount)
 
     async def call(self, request: Request, *, repeatable: bool) -> Answer:
         """One request under our token; see `Link.ask` for errors. The answer's status may still be 400, 404, 405 or 413."""
@@ -96,7 +106,7 @@ class VaultClient:
             answer = await self._link.ask(request, held.value, deadline, repeatable=repeatable)
         if answer.status == FORBIDDEN:
             logger.bind(status=answer.status).warning("vault policy forbids a request")
-            raise unavailable(None)
+            raise permission_lost()
         return answer
 
     async def run(self) -> None:
@@ -108,7 +118,7 @@ class VaultClient:
     async def close(self) -> None:
         """Gives the token back when the vault is there, and ends threads and connections. The client is of no use afterwards."""
         try:
-            if self.state is VaultState.READY:
+            if self._link.state is VaultState.READY:
                 await self._login.revoke(self._deadline(FAREWELL))
         except MeshError:
             logger.debug("vault token not given back")

@@ -20,14 +20,25 @@ from mesh.clock import Clock
 from mesh.errors import MeshError
 from mesh.secret import Secret
 from mesh.vault.backoff import Backoff
-from mesh.vault.verdicts import RETRY_AFTER, Verdict, failure, judge, throttled, unavailable
+from mesh.vault.verdicts import (
+    RETRY_AFTER,
+    Verdict,
+    judge,
+    outcome_unknown,
+    permission_lost,
+    sealed,
+    standby,
+    throttled,
+    unavailable,
+)
 from mesh.vault.wire import Answer, Lost, Request, Wire
 from mesh.vault.workers import Workers
 
 # One time-out in a healthy system must not turn the next calls away.
 TOLERANCE: Final = 3
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
-TRY_NEXT: Final = frozenset({Verdict.SEALED, Verdict.ELSEWHERE, Verdict.BROKEN})
+# Where another address may do better, the one that tells most last: what no node of a cluster can do is said in its words.
+TRY_NEXT: Final = (Verdict.AWAY, Verdict.SEALED, Verdict.STANDBY, Verdict.BROKEN)
 
 
 class VaultState(Enum):
@@ -35,8 +46,20 @@ class VaultState(Enum):
 
     READY = "ready"
     SEALED = "sealed"
+    STANDBY = "standby"
     UNREACHABLE = "unreachable"
     DENIED = "denied"
+
+
+AWAY: Final = {
+    VaultState.SEALED: sealed,
+    VaultState.STANDBY: standby,
+    VaultState.UNREACHABLE: unavailable,
+    VaultState.DENIED: permission_lost,
+}
+"""The error that each state but READY means."""
+
+STATES: Final = {Verdict.SEALED: VaultState.SEALED, Verdict.STANDBY: VaultState.STANDBY}
 
 
 class Link:
@@ -50,7 +73,7 @@ class Link:
         clock: Clock,
         jitter: Callable[[], float],
     ) -> None:
-        self._addresses = tuple(_checked(address) for address in addresses)
+        self._addresses = tuple(checked_address(address) for address in addresses)
         if not self._addresses:
             raise ValueError("a vault needs at least one address")
         self._session = session
@@ -67,7 +90,7 @@ class Link:
     def admit(self) -> None:
         """Raises Unavailable while the vault is away and it is not yet time for a trial."""
         if left := self._backoff.admit():
-            raise unavailable(max(left, RETRY_AFTER))
+            raise AWAY.get(self.state, unavailable)(max(left, RETRY_AFTER))
 
     async def ask(
         self, request: Request, token: Secret | None, deadline: float, *, repeatable: bool
@@ -81,26 +104,24 @@ class Link:
                 lambda: self._go_round(request, token, deadline, repeatable), deadline
             )
         except Lost as lost:
-            error = failure(sent=lost.sent, repeatable=repeatable)
+            state, status, may_be_done = VaultState.UNREACHABLE, None, lost.sent
         else:
             verdict = judge(answer)
-            if verdict in {Verdict.ANSWERED, Verdict.MISROUTED, Verdict.THROTTLED}:
+            if verdict not in TRY_NEXT:
                 self._become(VaultState.READY, answer.status)
                 return _served(answer, verdict)
-            error = failure(sent=verdict is Verdict.BROKEN, repeatable=repeatable)
-            self._become(
-                VaultState.SEALED if verdict is Verdict.SEALED else VaultState.UNREACHABLE, answer.status
-            )
-            raise error
-        self._become(VaultState.UNREACHABLE, None)
-        raise error
+            state, status = STATES.get(verdict, VaultState.UNREACHABLE), answer.status
+            may_be_done = verdict is Verdict.BROKEN
+        self._become(state, status)
+        raise outcome_unknown() if may_be_done and not repeatable else AWAY[state]()
 
     def _go_round(self, request: Request, token: Secret | None, deadline: float, repeatable: bool) -> Answer:
-        """On a worker thread: the first usable answer, else the last one; Lost when there was none.
+        """On a worker thread: the first usable answer, else the one that tells most; Lost when there was none.
 
         A repeatable request that got lost is sent once more at the end: most often its pooled connection was stale.
         """
         outcome: Answer | Lost = Lost(sent=False)
+        telling = outcome
         count, first = len(self._addresses), self._active
         for step in range(count + 1):
             again = repeatable and isinstance(outcome, Lost) and outcome.sent
@@ -110,11 +131,15 @@ class Link:
             outcome = _attempt(request, Wire(self._session, self._addresses[index], token, deadline))
             # An address that failed is the last choice of the next call: a hanging one leaves no time to ask another in this one.
             self._active = index if _usable(outcome) else (index + 1) % count
-            if _final(outcome, repeatable) or time.monotonic() >= deadline:
+            if _final(outcome, repeatable):
+                telling = outcome
                 break
-        if isinstance(outcome, Lost):
-            raise outcome
-        return outcome
+            telling = max(telling, outcome, key=_telling)
+            if time.monotonic() >= deadline:
+                break
+        if isinstance(telling, Lost):
+            raise telling
+        return telling
 
     def _become(self, state: VaultState, status: int | None) -> None:
         if state is VaultState.READY:
@@ -139,6 +164,11 @@ def _served(answer: Answer, verdict: Verdict) -> Answer:
     raise error
 
 
+def _telling(outcome: Answer | Lost) -> int:
+    """How much an outcome that is no answer says about the vault."""
+    return -1 if isinstance(outcome, Lost) else TRY_NEXT.index(judge(outcome))
+
+
 def _usable(outcome: Answer | Lost) -> bool:
     return isinstance(outcome, Answer) and judge(outcome) not in TRY_NEXT
 
@@ -159,8 +189,8 @@ def _attempt(request: Request, wire: Wire) -> Answer | Lost:
     return answer
 
 
-def _checked(address: str) -> str:
-    """Only https, or http to this very machine; no path, query or credentials."""
+def checked_address(address: str) -> str:
+    """Only https, or http to this very machine; no path, query or credentials. Raises ValueError."""
     parts = urlsplit(address.strip().rstrip("/"))
     plain = parts.scheme == "http" and parts.hostname in LOOPBACK
     if not (parts.scheme == "https" or plain) or not parts.hostname or parts.username is not None:

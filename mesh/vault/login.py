@@ -1,12 +1,12 @@
-"""The AppRole token: one per process, renewed in time, replaced when it is gone.
+"""The token: one per process, renewed in time, replaced when it is gone.
 
     none ── log in ──▶ held ── 2/3 of its life ──▶ renewed (renew-self) ──▶ …
                         │ refused, expired, or renewals get short: log in again
                         └ vault says 403 and does not know the token any more: log in again, once for all who noticed
 
 Logging in is single-flight, also when the first caller gives up half-way, because every login leaves a lease in the vault. A
-refused login is not repeated before its back-off is over. Role id and secret id are read from their files each time, so a
-rotated secret id is found without a restart.
+refused login is not repeated before its back-off is over. How to log in is `mesh.vault.credentials`' business; every login begins with
+the credentials that there are now, so rotated ones are found without a restart.
 """
 
 import asyncio
@@ -14,17 +14,17 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
-from hvac.api.auth_methods import AppRole, Token
+from hvac.api.auth_methods import Token
 from loguru import logger
 
 from mesh.clock import Clock
 from mesh.secret import Secret
 from mesh.vault.backoff import Backoff
+from mesh.vault.credentials import Credentials
 from mesh.vault.link import Link
-from mesh.vault.verdicts import FORBIDDEN, RETRY_AFTER, unavailable
+from mesh.vault.verdicts import FORBIDDEN, RETRY_AFTER, permission_lost
 from mesh.vault.wire import Answer, Wire
 
 RENEW_AT: Final = 2 / 3
@@ -66,29 +66,36 @@ class Login:
     def __init__(
         self,
         link: Link,
-        role_id_file: Path,
-        secret_id_file: Path,
-        mount: str,
+        credentials: Credentials,
         clock: Clock,
         jitter: Callable[[], float],
     ) -> None:
         self._link = link
-        self._files = (role_id_file, secret_id_file)
-        self._mount = mount
+        self._credentials = credentials
         self._clock = clock
         self._jitter = jitter
         self._backoff = Backoff(clock, jitter)
         self._held: Held | None = None
+        self._lost: Held | None = None
+        """A token that the vault does not know any more, whatever its age."""
         self._flight = asyncio.Lock()
         # The second gate holds when the first caller was cancelled while its thread goes on.
         self._gate = threading.Lock()
         self.denied = False
+        """Whether the last login was refused."""
+
+    @property
+    def alarm(self) -> bool:
+        """Whether somebody else may hold our credentials."""
+        return self._credentials.alarm
 
     @property
     def held(self) -> Held | None:
         """The token when it may be sent."""
         held = self._held
-        return held if held is not None and held.usable(self._clock.monotonic()) else None
+        if held is None or held is self._lost or not held.usable(self._clock.monotonic()):
+            return None
+        return held
 
     @property
     def left(self) -> timedelta:
@@ -106,25 +113,28 @@ class Login:
             if held is not None and held is not stale:
                 return held
             if left := self._backoff.admit():
-                raise unavailable(max(left, RETRY_AFTER))
+                raise permission_lost(max(left, RETRY_AFTER))
             answer = await self._link.ask(
                 lambda wire: self._log_in(wire, stale), None, deadline, repeatable=True
             )
             return self._settled(answer, stale)
 
     async def known(self, held: Held, deadline: float) -> bool:
-        """Whether the vault still knows the token; tells a lost token from a policy that forbids something."""
+        """Whether the vault still knows the token; tells a lost token from a policy that forbids something. A lost one is not used again."""
         answer = await self._link.ask(
             lambda wire: Token(wire).lookup_self(), held.value, deadline, repeatable=True
         )
-        return answer.status != FORBIDDEN
+        if answer.status != FORBIDDEN:
+            return True
+        self._lost = held
+        return False
 
     async def tend(self, deadline: float) -> None:
         """Renews or replaces the token when it is due; makes sure that there is one."""
-        held, now = self._held, self._clock.monotonic()
-        if held is None or not held.usable(now):
-            await self.replace(held, deadline)
-        elif held.due(now):
+        held = self.held
+        if held is None or self._credentials.replaced():
+            await self.replace(self._held, deadline)
+        elif held.due(self._clock.monotonic()):
             renewed = await self._renew(held, deadline) if held.worth_renewing() else None
             if renewed is None or not renewed.worth_renewing():
                 await self.replace(renewed or held, deadline)
@@ -155,11 +165,10 @@ class Login:
             if self._held is not None and self._held is not stale:
                 return Answer(204)
             try:
-                role_id, secret_id = (Secret.from_file(path).reveal() for path in self._files)
+                answer = self._credentials.log_in(wire)
             except (OSError, ValueError):
                 # Without its files the service is who it claims to be just as little as with wrong ones.
                 return Answer(FORBIDDEN)
-            answer: Answer = AppRole(wire).login(role_id, secret_id, use_token=False, mount_point=self._mount)
             self._held = self._made(answer) or self._held
             return answer
 
@@ -169,7 +178,7 @@ class Login:
         if held is None or self.denied:
             self._backoff.failed()
             logger.bind(status=answer.status).warning("vault login refused")
-            raise unavailable(max(self._backoff.left, RETRY_AFTER))
+            raise permission_lost(max(self._backoff.left, RETRY_AFTER))
         self._backoff.succeeded()
         logger.bind(life_seconds=held.life).info("vault login done")
         return held

@@ -2,13 +2,15 @@
 
     2xx                              answered
     400, 403, 404, 405, 413          answered: the operation decides
-    404 with an error text           away: no engine at that path (yet); seen for a moment after unsealing. An absent secret has none
+    404 with an error text           misrouted: no engine at that path (yet); seen for a moment after unsealing. An absent secret has none
     503 "sealed", 501                sealed, or not initialised
     429                              throttled by a quota of the vault
-    3xx, 412, 472, 473               away: a standby or a node that lags behind; nothing was done
-    other 4xx, 5xx                   away, and a write may or may not have happened
+    3xx, 412, 472, 473               a standby, or a node that lags behind; nothing was done
+    500 "active cluster node …"      a standby that knows of no active node; nothing was done
+    other 503                        away; nothing was done
+    other 4xx, 5xx                   broken, and a write may or may not have happened
 
-The errors made here say nothing about the vault: which of these it was is in the state and the log.
+The errors made here have a reason for each kind of absence and none of the vault's own words.
 """
 
 from datetime import timedelta
@@ -16,13 +18,13 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final
 
-from mesh.errors import MeshError, OutcomeUnknown, ResourceExhausted, Unavailable
+from mesh.errors import OutcomeUnknown, ResourceExhausted, Unavailable
 from mesh.vault.wire import Answer
 
 RETRY_AFTER: Final = timedelta(seconds=1)
 FORBIDDEN: Final = HTTPStatus.FORBIDDEN
-# Codes of Vault's own: a disaster-recovery standby and a performance standby.
-STANDBY: Final = frozenset({472, 473})
+# 412: has not caught up yet. The others are Vault's own: a disaster-recovery standby and a performance standby.
+STANDBY: Final = frozenset({HTTPStatus.PRECONDITION_FAILED, 472, 473})
 DECIDED_BY_OPERATION: Final = frozenset({400, 403, 404, 405, 413})
 
 
@@ -32,7 +34,8 @@ class Verdict(Enum):
     ANSWERED = auto()
     SEALED = auto()
     THROTTLED = auto()
-    ELSEWHERE = auto()
+    STANDBY = auto()
+    AWAY = auto()
     MISROUTED = auto()
     BROKEN = auto()
 
@@ -50,18 +53,43 @@ def judge(answer: Answer) -> Verdict:
         status == HTTPStatus.SERVICE_UNAVAILABLE and answer.complains("sealed")
     ):
         return Verdict.SEALED
-    if (
-        status < HTTPStatus.BAD_REQUEST
-        or status in STANDBY
-        or status in {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.SERVICE_UNAVAILABLE}
-    ):
-        return Verdict.ELSEWHERE
+    if status < HTTPStatus.BAD_REQUEST or status in STANDBY or answer.complains("active cluster node"):
+        return Verdict.STANDBY
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return Verdict.AWAY
     return Verdict.BROKEN
 
 
 def unavailable(retry_after: timedelta | None = RETRY_AFTER) -> Unavailable:
-    """The vault did not do it."""
+    """The vault did not do it, and there is no more to say."""
     return Unavailable("VAULT_UNAVAILABLE", "the secret store is not available", retry_after=retry_after)
+
+
+def sealed(retry_after: timedelta | None = RETRY_AFTER) -> Unavailable:
+    """Somebody has to unseal or initialise it."""
+    return Unavailable("VAULT_SEALED", "the secret store is sealed", retry_after=retry_after)
+
+
+def standby(retry_after: timedelta | None = RETRY_AFTER) -> Unavailable:
+    """No node is active."""
+    return Unavailable(
+        "VAULT_STANDBY", "only standby nodes of the secret store answer", retry_after=retry_after
+    )
+
+
+def permission_lost(retry_after: timedelta | None = None) -> Unavailable:
+    """Login refused, or a policy that forbids what we need; no repeating helps before somebody has changed that."""
+    return Unavailable(
+        "VAULT_PERMISSION_LOST", "the secret store does not let this service in", retry_after=retry_after
+    )
+
+
+def compromised() -> Unavailable:
+    """Somebody else may hold our credentials, so we use none."""
+    return Unavailable(
+        "VAULT_PERMISSION_LOST",
+        "the wrapped secret id of this service is spent or not the secret store's own; a fresh one is needed",
+    )
 
 
 def outcome_unknown() -> OutcomeUnknown:
@@ -72,10 +100,7 @@ def outcome_unknown() -> OutcomeUnknown:
 def throttled(answer: Answer) -> ResourceExhausted:
     """A rate limit of the vault."""
     return ResourceExhausted(
-        "OVERLOADED", "the secret store has too much to do", retry_after=answer.retry_after or RETRY_AFTER
+        "VAULT_THROTTLED",
+        "the secret store limits the rate of requests",
+        retry_after=answer.retry_after or RETRY_AFTER,
     )
-
-
-def failure(*, sent: bool, repeatable: bool) -> MeshError:
-    """The error for a call without a usable answer."""
-    return outcome_unknown() if sent and not repeatable else unavailable()

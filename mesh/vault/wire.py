@@ -114,6 +114,10 @@ class Wire:
         """POST of credentials; what becomes of the token is `mesh.vault.login`'s business."""
         return self._exchange("POST", url, request)
 
+    def under(self, token: Secret) -> "Wire":
+        """The same way to the same address with another token."""
+        return Wire(self._session, self._address, token, self._deadline)
+
     def _exchange(self, method: str, url: str, request: Json) -> Answer:
         outcome = self._attempt(method, url, request.get("json"), request.get("params"))
         # Raised here, outside of any except block, so that no exception holding the request hangs on to it.

@@ -19,7 +19,7 @@ from vivesphere.secure_bot_data.v1.secret_key_service_pb2_grpc import add_Secret
 async def assemble(process: Process) -> None:
     """Puts the service together on `process`."""
     process.define_settings(LEASES_MAX_PER_BOT)
-    vault = VaultSecrets(process.vault())
+    vault = VaultSecrets(process.vault(), process.settings.vault_kv_prefix)
     process.health.add("vault", vault.check)
     catalogue = PostgresCatalogue(process.database)
     trail = PostgresTrail(process.database, process.audit.conclude)

@@ -23,8 +23,8 @@ from services.secure_bot_data.domain.model import (
 
 
 class SecretVault(Protocol):
-    """Keeps values. Every method may raise Unavailable (VAULT_SEALED, VAULT_PERMISSION_LOST, VAULT_UNAVAILABLE) or
-    ResourceExhausted (OVERLOADED)."""
+    """Keeps values. Every method may raise Unavailable (VAULT_SEALED, VAULT_STANDBY, VAULT_PERMISSION_LOST, VAULT_UNAVAILABLE) or
+    ResourceExhausted (VAULT_THROTTLED, OVERLOADED)."""
 
     async def seal(
         self, ref: SecretRef, version: int, fields: Mapping[str, Secret], description: Description

@@ -1,4 +1,4 @@
-"""Values in the vault: sealed with Transit, then kept in KV version 2 under `bots/<bot id>/<name>`.
+"""Values in the vault: sealed with Transit, then kept in KV version 2 under `<prefix>/<bot id>/<name>`.
 
 A KV version has three fields, all text:
 
@@ -12,12 +12,12 @@ or given another description, does not open. So neither reading KV nor using Tra
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
-from mesh.errors import Internal, InvalidArgument, NotFound, Unavailable
+from mesh.errors import Internal, InvalidArgument, NotFound
 from mesh.secret import Secret
 from mesh.vault import (
     CoalescedKey,
@@ -26,7 +26,6 @@ from mesh.vault import (
     SecretVersion,
     TransitItem,
     VaultClient,
-    VaultState,
     VersionInfo,
 )
 from services.secure_bot_data.domain.lifecycle import Event
@@ -40,7 +39,6 @@ from services.secure_bot_data.domain.model import (
     VersionFact,
 )
 
-PREFIX: Final = "bots"
 TRANSIT_KEY: Final = "bot-secrets"
 FORMAT: Final = "1"
 NOBODY: Final = SecretRef("00000000-0000-0000-0000-000000000000", "health")
@@ -50,9 +48,10 @@ NOBODY: Final = SecretRef("00000000-0000-0000-0000-000000000000", "health")
 class VaultSecrets:
     """Implements `SecretVault`; `run` must be running. Times of versions are the vault's, times of descriptions the writer's."""
 
-    def __init__(self, client: VaultClient) -> None:
+    def __init__(self, client: VaultClient, prefix: str) -> None:
+        """`prefix`: the first segment of the path of every secret."""
         self._client = client
-        self._kv: KvStore = client.kv(PREFIX)
+        self._kv: KvStore = client.kv(prefix)
         self._key = CoalescedKey(client.transit(), TRANSIT_KEY)
 
     async def run(self) -> None:
@@ -64,26 +63,23 @@ class VaultSecrets:
     ) -> SealedVersion:
         """See `SecretVault.seal`."""
         plain = json.dumps({name: secret.reveal() for name, secret in fields.items()}, ensure_ascii=False)
-        async with self._precisely():
-            ciphertext = await self._key.encrypt(
-                TransitItem(plain.encode(), _context(ref), _associated(ref, version, _about(description)))
-            )
+        ciphertext = await self._key.encrypt(
+            TransitItem(plain.encode(), _context(ref), _associated(ref, version, _about(description)))
+        )
         return SealedVersion(version, description, ciphertext)
 
     async def put(self, ref: SecretRef, sealed: SealedVersion) -> None:
         """See `SecretVault.put`."""
         entry = {"format": FORMAT, "about": _about(sealed.description), "ciphertext": sealed.ciphertext}
-        async with self._precisely():
-            await self._kv.put(
-                _path(ref), {name: Secret(value) for name, value in entry.items()}, cas=sealed.version - 1
-            )
+        await self._kv.put(
+            _path(ref), {name: Secret(value) for name, value in entry.items()}, cas=sealed.version - 1
+        )
 
     async def open(self, ref: SecretRef, version: int) -> OpenedVersion:
         """See `SecretVault.open`."""
         stored = await self._get(ref, version)
         about = _field(stored, "about")
-        async with self._precisely():
-            plain = await self._decrypt(ref, stored, about)
+        plain = await self._decrypt(ref, stored, about)
         # Only now that it has been authenticated is the description worth reading.
         return OpenedVersion(stored.version, _description(about), _fields(plain))
 
@@ -93,8 +89,7 @@ class VaultSecrets:
 
     async def facts(self, ref: SecretRef) -> Sequence[VersionFact]:
         """See `SecretVault.facts`."""
-        async with self._precisely():
-            metadata = await self._kv.metadata(_path(ref))
+        metadata = await self._kv.metadata(_path(ref))
         return [_fact(info) for info in metadata.versions]
 
     async def change(self, ref: SecretRef, event: Event, versions: Sequence[int]) -> None:
@@ -104,17 +99,18 @@ class VaultSecrets:
             Event.UNDELETE: self._kv.undelete,
             Event.DESTROY: self._kv.destroy,
         }[event]
-        async with self._precisely():
-            await act(_path(ref), versions)
+        await act(_path(ref), versions)
 
     async def check(self) -> None:
-        """Raises Unavailable unless the vault answers and lets us at our secrets. For health: a seal shows without traffic."""
+        """Raises Unavailable or ResourceExhausted unless the vault lets us read and encrypt. For health: a seal, or a policy that was
+        narrowed, shows without traffic."""
         with suppress(NotFound):
-            await self.facts(NOBODY)
+            await self._kv.get(_path(NOBODY))
+        await self._key.encrypt(TransitItem(b"", _context(NOBODY)))
+        self._client.check()
 
     async def _get(self, ref: SecretRef, version: int) -> SecretVersion:
-        async with self._precisely():
-            stored = await self._kv.get(_path(ref), version or None)
+        stored = await self._kv.get(_path(ref), version or None)
         if _field(stored, "format") != FORMAT:
             raise Internal("INTERNAL", "a secret in the vault has a format that this version does not know")
         return stored
@@ -130,23 +126,6 @@ class VaultSecrets:
             pass
         raise Internal("INTERNAL", "a secret in the vault does not open: it was moved or changed there")
 
-    @asynccontextmanager
-    async def _precisely(self) -> AsyncIterator[None]:
-        """Gives the client's refusals the reason that its state tells."""
-        try:
-            yield
-        except Unavailable as error:
-            reason, message = _AWAY.get(self._client.state, (error.reason, error.message))
-            told = Unavailable(reason, message, retry_after=error.retry_after)
-        else:
-            return
-        raise told
-
-
-_AWAY: Final = {
-    VaultState.SEALED: ("VAULT_SEALED", "the secret store is sealed"),
-    VaultState.DENIED: ("VAULT_PERMISSION_LOST", "the secret store does not let this service in"),
-}
 
 _STATES: Final = {(False, False): State.ACTIVE, (False, True): State.DELETED}
 

@@ -20,6 +20,7 @@ from cli.layout import DataDir
 from cli.ports import LOOPBACK
 from cli.setup import DATABASE, streams, vault
 from cli.state import AlreadyRunning
+from mesh.vault_names import VaultNames
 
 
 @pytest.fixture(scope="module")
@@ -174,38 +175,44 @@ async def test_a_client_without_a_mesh_certificate_is_refused(mesh: EmbeddedMesh
 def test_each_service_uses_its_own_transit_key(mesh: EmbeddedMesh) -> None:
     """A ciphertext of one service must mean nothing to another."""
     client = on_vault(mesh, "logging")
-    sealed = client.secrets.transit.encrypt_data("logging", "aGk=", mount_point=vault.TRANSIT_MOUNT)["data"][
-        "ciphertext"
-    ]
-    opened = client.secrets.transit.decrypt_data("logging", sealed, mount_point=vault.TRANSIT_MOUNT)
+    sealed = client.secrets.transit.encrypt_data("logging", "aGk=", mount_point=VaultNames.transit_mount)[
+        "data"
+    ]["ciphertext"]
+    opened = client.secrets.transit.decrypt_data("logging", sealed, mount_point=VaultNames.transit_mount)
     assert opened["data"]["plaintext"] == "aGk="
     for key in ("authentication", "bot-secrets"):
         with pytest.raises(hvac.exceptions.Forbidden):
-            client.secrets.transit.encrypt_data(key, "aGk=", context="Yg==", mount_point=vault.TRANSIT_MOUNT)
+            client.secrets.transit.encrypt_data(
+                key, "aGk=", context="Yg==", mount_point=VaultNames.transit_mount
+            )
 
 
 def test_only_secure_bot_data_reads_and_writes_bot_secrets(mesh: EmbeddedMesh) -> None:
     """Not even bot_manager, which asks for a lease instead."""
     owner = on_vault(mesh, "secure_bot_data").secrets.kv.v2
-    owner.create_or_update_secret("bots/b1/x", {"k": "v"}, cas=0, mount_point=vault.KV_MOUNT)
-    read = owner.read_secret_version("bots/b1/x", raise_on_deleted_version=True, mount_point=vault.KV_MOUNT)
+    owner.create_or_update_secret("bots/b1/x", {"k": "v"}, cas=0, mount_point=VaultNames.kv_mount)
+    read = owner.read_secret_version(
+        "bots/b1/x", raise_on_deleted_version=True, mount_point=VaultNames.kv_mount
+    )
     assert read["data"]["data"] == {"k": "v"}
     with pytest.raises(hvac.exceptions.InvalidRequest):
-        owner.create_or_update_secret("bots/b1/x", {"k": "w"}, mount_point=vault.KV_MOUNT)  # no check-and-set
+        owner.create_or_update_secret(
+            "bots/b1/x", {"k": "w"}, mount_point=VaultNames.kv_mount
+        )  # no check-and-set
     with pytest.raises(hvac.exceptions.Forbidden):
-        owner.create_or_update_secret("elsewhere", {"k": "v"}, cas=0, mount_point=vault.KV_MOUNT)
+        owner.create_or_update_secret("elsewhere", {"k": "v"}, cas=0, mount_point=VaultNames.kv_mount)
     other = on_vault(mesh, "bot_manager").secrets.kv.v2
     with pytest.raises(hvac.exceptions.Forbidden):
-        other.read_secret_version("bots/b1/x", raise_on_deleted_version=True, mount_point=vault.KV_MOUNT)
+        other.read_secret_version("bots/b1/x", raise_on_deleted_version=True, mount_point=VaultNames.kv_mount)
 
 
 def test_a_bots_ciphertext_opens_only_with_that_bots_context(mesh: EmbeddedMesh) -> None:
     """Two records swapped in storage must fail to decrypt."""
     transit = on_vault(mesh, "secure_bot_data").secrets.transit
-    sealed = transit.encrypt_data("bot-secrets", "aGk=", context="YjE=", mount_point=vault.TRANSIT_MOUNT)
+    sealed = transit.encrypt_data("bot-secrets", "aGk=", context="YjE=", mount_point=VaultNames.transit_mount)
     with pytest.raises(hvac.exceptions.InvalidRequest):
         transit.decrypt_data(
-            "bot-secrets", sealed["data"]["ciphertext"], context="YjI=", mount_point=vault.TRANSIT_MOUNT
+            "bot-secrets", sealed["data"]["ciphertext"], context="YjI=", mount_point=VaultNames.transit_mount
         )
 
 
@@ -252,7 +259,7 @@ async def test_a_second_start_finds_data_ports_and_logins_again(tmp_path: Path) 
         with first.admin.connect() as admin:
             admin.execute("CREATE TABLE logging.kept AS SELECT 42 AS n")
         on_vault(first, "secure_bot_data").secrets.kv.v2.create_or_update_secret(
-            "bots/b1/x", {"k": "v"}, cas=0, mount_point=vault.KV_MOUNT
+            "bots/b1/x", {"k": "v"}, cas=0, mount_point=VaultNames.kv_mount
         )
         client = await on_nats(first, "logging")
         await client.jetstream().publish("logs.logging", b"kept")
@@ -264,7 +271,9 @@ async def test_a_second_start_finds_data_ports_and_logins_again(tmp_path: Path) 
         with as_service(second, "logging") as connection:
             assert connection.execute("SELECT n FROM kept").fetchone() == (42,)
         kv = on_vault(second, "secure_bot_data").secrets.kv.v2
-        kept = kv.read_secret_version("bots/b1/x", raise_on_deleted_version=True, mount_point=vault.KV_MOUNT)
+        kept = kv.read_secret_version(
+            "bots/b1/x", raise_on_deleted_version=True, mount_point=VaultNames.kv_mount
+        )
         assert kept["data"]["data"] == {"k": "v"}
         client = await on_nats(second, "logging")
         subscription = await client.jetstream().pull_subscribe_bind(consumer="logging", stream="LOGS")

@@ -9,9 +9,10 @@ import pytest
 from cli.engines.nats import permissions, render_configuration, users
 from cli.layout import DataDir
 from cli.registry import STREAM_OF, Service, load_registry
-from cli.setup.vault import policy_text
+from cli.setup.vault_policies import UnsafeName, policy_text
 from mesh.messaging.streams import STREAM_OF as MESH_STREAM_OF
 from mesh.messaging.streams import consumers_of
+from mesh.vault_names import VaultNames
 
 SERVICES = load_registry()
 BY_NAME = {service.name: service for service in SERVICES}
@@ -65,7 +66,28 @@ def test_the_registry_knows_the_streams_of_mesh() -> None:
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_only_secure_bot_data_may_touch_bot_secrets(service: Service) -> None:
     """That is the reason why it is a service of its own."""
-    text = policy_text(service)
+    text = policy_text(service, VaultNames())
     assert "{{" not in text
     assert f'"vivesphere-transit/encrypt/{service.dashed}"' in text
     assert ("vivesphere-kv/" in text) == (service.name == "secure_bot_data")
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_a_policy_names_the_mounts_of_this_installation_alone(service: Service) -> None:
+    """A name left over from the defaults would open, or lock, somebody else's drawer."""
+    text = policy_text(service, VaultNames("kv-of-ours", "accounts", "transit-of-ours"))
+    paths = re.findall(r'^path "(.*)"', text, flags=re.MULTILINE)
+    assert paths
+    assert all(
+        re.match(r"transit-of-ours/|kv-of-ours/(data|metadata|delete|undelete|destroy)/accounts/", path)
+        for path in paths
+    )
+
+
+@pytest.mark.parametrize("name", ["*", "+", "a/b", "..", "", 'x" {} path "*'])
+def test_a_name_that_would_widen_a_policy_is_refused(name: str) -> None:
+    """Policies are text, and these characters mean something in it."""
+    (service,) = (service for service in SERVICES if service.name == "secure_bot_data")
+    for field in ("kv_mount", "kv_prefix", "transit_mount"):
+        with pytest.raises(UnsafeName, match=field):
+            policy_text(service, VaultNames(**{field: name}))

@@ -66,7 +66,13 @@ def test_a_given_file_is_passed_on_and_kept(data: DataDir, tmp_path: Path) -> No
 
 def test_secrets_and_strangers_variables_are_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only authentication may see the password, and nobody's library may be steered from outside."""
-    for name in ("VIVESPHERE_ADMIN_PASSWORD", "PGOPTIONS", "VAULT_TOKEN", "BAO_ADDR", "NATS_URL"):
+    for name in (
+        "VIVESPHERE_ADMIN_PASSWORD",
+        "PGOPTIONS",
+        "VAULT_TOKEN",
+        "VIVESPHERE_VAULT_KV_MOUNT",
+        "NATS_URL",
+    ):
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("VIVESPHERE_LOG_LEVEL", "DEBUG")
     environment = inherited()

@@ -1,7 +1,10 @@
-"""A real OpenBao of a test's own: one node, raft storage in a temporary directory, TLS, sealed by one Shamir share.
+"""Vaults for tests: a real OpenBao of a test's own, or one that is there already.
 
-Set up as deployments are: KV `vivesphere-kv` with compare-and-set required, Transit `vivesphere-transit` with the derived key
-`bot-secrets`, AppRole with one role whose policy allows exactly what the secret store needs.
+Both are set up as deployments are: KV with compare-and-set required, Transit with the derived key `bot-secrets`, AppRole with one role whose
+policy allows exactly what the secret store needs. In a vault that is there already all of it has names of this run alone and is removed at
+the end.
+
+A server of a test's own: one node, raft storage in a temporary directory, TLS, sealed by one Shamir share.
 """
 
 import ipaddress
@@ -21,16 +24,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-ROLE = "vivesphere-secure-bot-data"
+from mesh.vault_names import VaultNames
+
 POLICY = """
-path "vivesphere-kv/data/bots/*" { capabilities = ["create", "update", "read"] }
-path "vivesphere-kv/metadata/bots/*" { capabilities = ["create", "update", "read", "list"] }
-path "vivesphere-kv/delete/bots/*" { capabilities = ["update"] }
-path "vivesphere-kv/undelete/bots/*" { capabilities = ["update"] }
-path "vivesphere-kv/destroy/bots/*" { capabilities = ["update"] }
-path "vivesphere-transit/encrypt/bot-secrets" { capabilities = ["update"] }
-path "vivesphere-transit/decrypt/bot-secrets" { capabilities = ["update"] }
-path "vivesphere-transit/decrypt/absent" { capabilities = ["update"] }
+path "{kv}/data/bots/*" {{ capabilities = ["create", "update", "read"] }}
+path "{kv}/metadata/bots/*" {{ capabilities = ["create", "update", "read", "list"] }}
+path "{kv}/delete/bots/*" {{ capabilities = ["update"] }}
+path "{kv}/undelete/bots/*" {{ capabilities = ["update"] }}
+path "{kv}/destroy/bots/*" {{ capabilities = ["update"] }}
+path "{transit}/encrypt/bot-secrets" {{ capabilities = ["update"] }}
+path "{transit}/decrypt/bot-secrets" {{ capabilities = ["update"] }}
+path "{transit}/decrypt/absent" {{ capabilities = ["update"] }}
 """
 CONFIG = """
 storage "raft" {{ path = "{data}"  node_id = "test"  performance_multiplier = 1 }}
@@ -41,49 +45,77 @@ cluster_addr = "https://127.0.0.1:{cluster_port}"
 START_SECONDS = 30
 
 
-class Bao:
-    """The server process and its administrator."""
+class Vault:
+    """A vault, as its administrator sees it."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._port = free_port()
-        self.address = f"https://127.0.0.1:{self._port}"
-        self.ca_file = directory / "ca.pem"
+    def __init__(self, address: str, ca_file: Path, directory: Path, names: VaultNames) -> None:
+        self.address = address
+        self.ca_file = ca_file
+        self.names = names
+        self.role_name = f"{names.role_prefix}-secure-bot-data"
         self.role_id_file = directory / "role-id"
         self.secret_id_file = directory / "secret-id"
-        self._process: subprocess.Popen[bytes] | None = None
+        self.token = ""
         self._session = requests.Session()
         self._session.trust_env = False
-        self._session.verify = str(self.ca_file)
-        self._unseal_key = ""
-        self._configure()
+        self._session.verify = str(ca_file)
+
+    def sign_in(self, token: str) -> None:
+        """The administrator's token, for all that follows."""
+        self.token = token
+        self._session.headers["X-Vault-Token"] = token
 
     def create(self) -> None:
-        """Starts, initialises and sets up mounts, policy and role."""
-        self.start(unseal=False)
-        made = self.admin("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
-        self._unseal_key = made["keys"][0]
-        self._session.headers["X-Vault-Token"] = made["root_token"]
-        self.unseal()
-        self.admin("POST", "sys/mounts/vivesphere-kv", {"type": "kv", "options": {"version": "2"}})
-        self._repeat("POST", "vivesphere-kv/config", {"cas_required": True, "max_versions": 20})
-        self.admin("POST", "sys/mounts/vivesphere-transit", {"type": "transit"})
-        self.admin("POST", "vivesphere-transit/keys/bot-secrets", {"derived": True})
-        self.admin("POST", "sys/auth/approle", {"type": "approle"})
-        self.admin("PUT", f"sys/policies/acl/{ROLE}", {"policy": POLICY})
-        self.role("600s")
-        role_id = self.admin("GET", f"auth/approle/role/{ROLE}/role-id")["data"]["role_id"]
+        """Sets up mounts, policy and role."""
+        names = self.names
+        self.admin("POST", f"sys/mounts/{names.kv_mount}", {"type": "kv", "options": {"version": "2"}})
+        self._repeat("POST", f"{names.kv_mount}/config", {"cas_required": True, "max_versions": 20})
+        self.admin("POST", f"sys/mounts/{names.transit_mount}", {"type": "transit"})
+        self.admin("POST", f"{names.transit_mount}/keys/bot-secrets", {"derived": True})
+        self.admin("POST", f"sys/auth/{names.approle_mount}", {"type": "approle"})
+        self.allow()
+        self.token_life("600s")
+        role_id = self.admin("GET", f"{self.role}/role-id")["data"]["role_id"]
         write_private(self.role_id_file, role_id)
         self.new_secret_id()
 
-    def role(self, ttl: str, **more: object) -> None:
-        """Sets the life of tokens."""
-        self.admin("POST", f"auth/approle/role/{ROLE}", {"token_policies": ROLE, "token_ttl": ttl, **more})
+    def remove(self) -> None:
+        """Takes away what `create` has made, with every token that was given out."""
+        self.admin("DELETE", f"sys/auth/{self.names.approle_mount}")
+        self.admin("DELETE", f"sys/mounts/{self.names.kv_mount}")
+        self.admin("DELETE", f"sys/mounts/{self.names.transit_mount}")
+        self.forbid()
+
+    def allow(self) -> None:
+        """Gives the role its policy."""
+        text = POLICY.format(kv=self.names.kv_mount, transit=self.names.transit_mount)
+        self.admin("PUT", f"sys/policies/acl/{self.role_name}", {"policy": text})
+
+    def forbid(self) -> None:
+        """Takes the role's policy away; its tokens live on."""
+        self.admin("DELETE", f"sys/policies/acl/{self.role_name}")
+
+    @property
+    def role(self) -> str:
+        """Path of the role."""
+        return f"auth/{self.names.approle_mount}/role/{self.role_name}"
+
+    def token_life(self, ttl: str, **more: object) -> None:
+        """Makes the role, or sets the life of its tokens."""
+        self.admin("POST", self.role, {"token_policies": self.role_name, "token_ttl": ttl, **more})
 
     def new_secret_id(self) -> None:
         """Puts a fresh secret id into its file."""
-        made = self.admin("POST", f"auth/approle/role/{ROLE}/secret-id")
+        made = self.admin("POST", f"{self.role}/secret-id")
         write_private(self.secret_id_file, made["data"]["secret_id"])
+
+    def wrapped(
+        self, path: str | None = None, ttl: str = "60s", body: Mapping[str, object] | None = None
+    ) -> str:
+        """A wrapping token; by default with a secret id of the role in it."""
+        made = self.admin("POST", path or f"{self.role}/secret-id", body, {"X-Vault-Wrap-TTL": ttl})
+        token: str = made["wrap_info"]["token"]
+        return token
 
     def tokens(self) -> set[str]:
         """Accessors of the living tokens of the role."""
@@ -94,6 +126,63 @@ class Bao:
         """Takes every token of the role away."""
         for accessor in self.tokens():
             self.admin("POST", "auth/token/revoke-accessor", {"accessor": accessor})
+
+    def admin(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """A request as root; fails the test when it fails."""
+        url = f"{self.address}/v1/{path}"
+        response = self._session.request(method, url, json=body, headers=headers, timeout=10)
+        assert response.ok, (method, path, response.status_code, response.text)
+        return response.json() if response.content else {}
+
+    def status(self, token: str, method: str, path: str, body: Mapping[str, object] | None = None) -> int:
+        """How a request under somebody's token ends. The path is sent as it is, dots included."""
+        request = requests.Request(method, self.address, headers={"X-Vault-Token": token}, json=body)
+        prepared = self._session.prepare_request(request)
+        prepared.url = f"{self.address}/v1/{path}"
+        return self._session.send(
+            prepared, timeout=10, verify=str(self.ca_file), allow_redirects=False
+        ).status_code
+
+    def _repeat(self, method: str, path: str, body: Mapping[str, object]) -> None:
+        """A new KV mount upgrades itself for a moment and refuses meanwhile."""
+        for _ in range(50):
+            if self._session.request(method, f"{self.address}/v1/{path}", json=body, timeout=10).ok:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{path} stays refused")
+
+    def _is_ours(self, accessor: str) -> bool:
+        response = self._session.post(
+            f"{self.address}/v1/auth/token/lookup-accessor", json={"accessor": accessor}, timeout=10
+        )
+        return response.ok and self.role_name in response.json()["data"]["policies"]
+
+
+class Bao(Vault):
+    """A server process of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._port = free_port()
+        super().__init__(f"https://127.0.0.1:{self._port}", directory / "ca.pem", directory, VaultNames())
+        self._process: subprocess.Popen[bytes] | None = None
+        self._unseal_key = ""
+        self._configure()
+
+    def create(self) -> None:
+        """Starts and initialises the server first."""
+        self.start(unseal=False)
+        made = self.admin("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
+        self._unseal_key = made["keys"][0]
+        self.sign_in(made["root_token"])
+        self.unseal()
+        super().create()
 
     @property
     def running(self) -> bool:
@@ -133,26 +222,6 @@ class Bao:
         self.stop()
         self._session.close()
         shutil.rmtree(self._directory)
-
-    def admin(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
-        """A request as root; fails the test when it fails."""
-        response = self._session.request(method, f"{self.address}/v1/{path}", json=body, timeout=10)
-        assert response.ok, (method, path, response.status_code, response.text)
-        return response.json() if response.content else {}
-
-    def _repeat(self, method: str, path: str, body: Mapping[str, object]) -> None:
-        """A new KV mount upgrades itself for a moment and refuses meanwhile."""
-        for _ in range(50):
-            if self._session.request(method, f"{self.address}/v1/{path}", json=body, timeout=10).ok:
-                return
-            time.sleep(0.1)
-        raise AssertionError(f"{path} stays refused")
-
-    def _is_ours(self, accessor: str) -> bool:
-        response = self._session.post(
-            f"{self.address}/v1/auth/token/lookup-accessor", json={"accessor": accessor}, timeout=10
-        )
-        return response.ok and ROLE in response.json()["data"]["policies"]
 
     def _wait_for(self, statuses: set[int]) -> None:
         end = time.monotonic() + START_SECONDS

@@ -1,20 +1,24 @@
-"""The service's parts on the real engines: OpenBao under the service's own AppRole, PostgreSQL under its own role."""
+"""The service's parts on the real engines: OpenBao under the service's own AppRole, PostgreSQL under its own role.
+
+With VAULT_ADDR set, parts and process use that vault instead of the engines' own: see `tests/integration/mesh/vault/existing.py`.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from cli.embedded import EmbeddedMesh
+from cli.layout import DataDir
+from cli.setup import vault as vault_setup
 from mesh.clock import SystemClock
 from mesh.database import Database, open_database
 from mesh.ids import new_id
 from mesh.secret import Secret
-from mesh.settings import ProcessSettings
-from mesh.vault import VaultClient
+from mesh.vault import VaultClient, open_vault
+from mesh.vault_names import VaultNames
 from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.model import Caller, Draft, SecretKind, SecretRef
 from services.secure_bot_data.domain.reading import SecretReader
@@ -23,7 +27,9 @@ from services.secure_bot_data.domain.writing import SecretWriter
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
 from services.secure_bot_data.store.trail import PostgresTrail
 from services.secure_bot_data.store.vault import VaultSecrets
-from tests.integration.services.secure_bot_data.root import Root
+from tests.fakes.engines import settings_of
+from tests.integration.mesh.vault.existing import existing_vault, names_of_this_run
+from tests.integration.services.secure_bot_data.root import OwnServer, Root
 
 NAME = "secure_bot_data"
 CALLER = Caller("spiffe://vivesphere/bot_manager", "127.0.0.1", "request-1")
@@ -36,6 +42,7 @@ class Parts:
 
     client: VaultClient
     database: Database
+    prefix: str = VaultNames.kv_prefix
     max_leases: int = 100
     vault: VaultSecrets = field(init=False)
     catalogue: PostgresCatalogue = field(init=False)
@@ -47,7 +54,7 @@ class Parts:
 
     def __post_init__(self) -> None:
         clock = SystemClock()
-        self.vault = VaultSecrets(self.client)
+        self.vault = VaultSecrets(self.client, self.prefix)
         self.catalogue = PostgresCatalogue(self.database)
         self.trail = PostgresTrail(self.database)
         self.settler = Settler(self.vault, self.catalogue, clock)
@@ -56,26 +63,41 @@ class Parts:
         self.reader = SecretReader(self.vault, self.trail, clock, new_id, lambda: self.max_leases)
 
 
+@pytest.fixture(scope="session")
+def root(engines: EmbeddedMesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
+    """The vault's administrator."""
+    found = existing_vault()
+    if found is None:
+        yield OwnServer(engines)
+        return
+    names, data = names_of_this_run(), DataDir(tmp_path_factory.mktemp("vault"))
+    root = Root(found.address, found.ca_file, found.token, names)
+    client = vault_setup.connect(found.address, found.ca_file, found.token)
+    try:
+        vault_setup.prepare_vault(client, data, engines.registry, names)
+        engines.extra[NAME] = root.environment(data)
+        yield root
+    finally:
+        engines.extra.pop(NAME, None)
+        root.remove(engines.registry)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_vault(root: Root) -> None:
+    """Everything of this folder uses the same vault."""
+
+
 @pytest.fixture
 async def open_parts(engines: EmbeddedMesh) -> AsyncIterator[Callable[[], Parts]]:
     """Makes a replica's parts; a test may have several."""
-    environment = engines.environment(NAME)
     made: list[Parts] = []
     running: list[asyncio.Task[None]] = []
 
     def make() -> Parts:
-        settings = ProcessSettings(
-            database_url=environment["VIVESPHERE_DATABASE_URL"],
-            database_password_file=Path(environment["VIVESPHERE_DATABASE_PASSWORD_FILE"]),
-        )
-        client = VaultClient(
-            environment["VIVESPHERE_VAULT_ADDR"],
-            ca_file=Path(environment["VIVESPHERE_TLS_CA_FILE"]),
-            role_id_file=Path(environment["VIVESPHERE_VAULT_ROLE_ID_FILE"]),
-            secret_id_file=Path(environment["VIVESPHERE_VAULT_SECRET_ID_FILE"]),
-            clock=SystemClock(),
-        )
-        parts = Parts(client, open_database(settings, NAME))
+        settings = settings_of(engines, NAME)
+        authority = settings.vault_ca_file or engines.data.tls_files(NAME).ca_file
+        client = open_vault(settings.model_copy(update={"vault_ca_file": authority}), SystemClock())
+        parts = Parts(client, open_database(settings, NAME), settings.vault_kv_prefix)
         running.extend(asyncio.create_task(part.run()) for part in (parts.vault, parts.trail))
         made.append(parts)
         return parts
@@ -98,12 +120,6 @@ async def parts(open_parts: Callable[[], Parts]) -> Parts:
 def ref() -> SecretRef:
     """A secret of a bot of this test's own."""
     return SecretRef(new_id(), "x_oauth1")
-
-
-@pytest.fixture
-def root(engines: EmbeddedMesh) -> Root:
-    """The vault's administrator."""
-    return Root(engines)
 
 
 def oauth1(mark: str = "canary") -> Draft:

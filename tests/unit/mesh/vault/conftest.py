@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mesh.clock import SystemClock
-from mesh.vault import VaultClient
+from mesh.vault import AppRole, VaultClient
 from tests.unit.mesh.vault.scripted import ScriptedVault
 
 NewClient = Callable[..., VaultClient]
@@ -36,8 +36,11 @@ async def new_client(vault: ScriptedVault, tmp_path: Path) -> AsyncIterator[NewC
     async with AsyncExitStack() as stack:
 
         def make(addresses: Any = None, **options: Any) -> VaultClient:
-            files = [tmp_path / name for name in ("ca.pem", "role-id", "secret-id")]
-            client = VaultClient(addresses or vault.address, *files, **{"clock": SystemClock(), **options})
+            credentials = options.pop("credentials", None) or AppRole(
+                tmp_path / "role-id", tmp_path / "secret-id"
+            )
+            options = {"clock": SystemClock(), **options}
+            client = VaultClient(addresses or vault.address, tmp_path / "ca.pem", credentials, **options)
             stack.push_async_callback(client.close)
             return client
 

@@ -60,14 +60,20 @@ async def get(client: VaultClient) -> MeshError:
 @pytest.mark.parametrize(
     ("reply", "error", "reason", "state"),
     [
-        (Reply(503, errors("Vault is sealed")), Unavailable, "VAULT_UNAVAILABLE", VaultState.SEALED),
-        (Reply(501, {}), Unavailable, "VAULT_UNAVAILABLE", VaultState.SEALED),
+        (Reply(503, errors("Vault is sealed")), Unavailable, "VAULT_SEALED", VaultState.SEALED),
+        (Reply(501, {}), Unavailable, "VAULT_SEALED", VaultState.SEALED),
         (Reply(503, b"<html>busy</html>"), Unavailable, "VAULT_UNAVAILABLE", VaultState.UNREACHABLE),
-        (Reply(472, errors()), Unavailable, "VAULT_UNAVAILABLE", VaultState.UNREACHABLE),
-        (Reply(473, errors()), Unavailable, "VAULT_UNAVAILABLE", VaultState.UNREACHABLE),
-        (Reply(412, errors()), Unavailable, "VAULT_UNAVAILABLE", VaultState.UNREACHABLE),
-        (Reply(307, {}, {"Location": "/v1/x"}), Unavailable, "VAULT_UNAVAILABLE", VaultState.UNREACHABLE),
-        (Reply(429, errors()), ResourceExhausted, "OVERLOADED", VaultState.READY),
+        (Reply(472, errors()), Unavailable, "VAULT_STANDBY", VaultState.STANDBY),
+        (Reply(473, errors()), Unavailable, "VAULT_STANDBY", VaultState.STANDBY),
+        (Reply(412, errors()), Unavailable, "VAULT_STANDBY", VaultState.STANDBY),
+        (Reply(307, {}, {"Location": "/v1/x"}), Unavailable, "VAULT_STANDBY", VaultState.STANDBY),
+        (
+            Reply(500, errors("local node not active but active cluster node not found")),
+            Unavailable,
+            "VAULT_STANDBY",
+            VaultState.STANDBY,
+        ),
+        (Reply(429, errors()), ResourceExhausted, "VAULT_THROTTLED", VaultState.READY),
         (Reply(500, errors()), OutcomeUnknown, "VAULT_UNAVAILABLE", VaultState.UNREACHABLE),
         (Reply(502, b"bad gateway"), OutcomeUnknown, "VAULT_UNAVAILABLE", VaultState.UNREACHABLE),
         (Reply(504, b""), OutcomeUnknown, "VAULT_UNAVAILABLE", VaultState.UNREACHABLE),
@@ -109,6 +115,79 @@ async def test_a_write_ends_in_exactly_one_meaning(
         assert hidden not in shown
     assert raised.__context__ is None
     assert raised.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        (Reply(503, errors("Vault is sealed")), Reply(472), "VAULT_STANDBY"),
+        (Reply(472), Reply(503, errors("Vault is sealed")), "VAULT_STANDBY"),
+        (Reply(503, errors("Vault is sealed")), Reply(503), "VAULT_SEALED"),
+        (Reply(503), Reply(503, errors("Vault is sealed")), "VAULT_SEALED"),
+        (Reply(472), Reply(500), "VAULT_UNAVAILABLE"),
+        (Reply(472), None, "VAULT_STANDBY"),
+        (Reply(503, errors("Vault is sealed")), None, "VAULT_SEALED"),
+    ],
+)
+async def test_of_several_nodes_the_one_that_tells_most_is_listened_to(
+    vault: ScriptedVault,
+    other_vault: ScriptedVault,
+    new_client: NewClient,
+    first: Reply,
+    second: Reply | None,
+    reason: str,
+) -> None:
+    """A sealed node beside standbys is not what is missing, and a dead one says nothing. The order of addresses decides nothing."""
+    client = new_client([vault.address, other_vault.address])
+    await client.kv("bots").list()
+    vault.script = lambda _: first
+    if second is None:
+        other_vault.close()
+    else:
+        other_vault.script = lambda _: second
+    assert (await get(client)).reason == reason
+    with pytest.raises(Unavailable) as caught:
+        client.check()
+    assert caught.value.reason == reason
+
+
+async def test_a_policy_that_forbids_is_told_from_a_lost_token(
+    vault: ScriptedVault, client: VaultClient
+) -> None:
+    """Repeating does not help, and neither does another login; somebody has to look at the policy."""
+    vault.script = lambda seen: Reply(200, {"data": {}}) if seen.path == LOOKUP else Reply(403, errors())
+    for error in (await get(client), await put(client)):
+        assert (type(error), error.reason, error.retry_after) == (Unavailable, "VAULT_PERMISSION_LOST", None)
+    assert len(vault.seen) - len(vault.requests()) == 1
+
+
+@pytest.mark.parametrize("status", [400, 403])
+async def test_a_refused_login_is_lost_permission(
+    vault: ScriptedVault, client: VaultClient, status: int
+) -> None:
+    """Also for those who come while it is not yet time for another try, and in health."""
+    vault.login = lambda: Reply(status, errors("invalid role or secret ID"))
+    for _ in range(3):
+        assert (await get(client)).reason == "VAULT_PERMISSION_LOST"
+    with pytest.raises(Unavailable) as caught:
+        client.check()
+    assert caught.value.reason == "VAULT_PERMISSION_LOST"
+
+
+async def test_a_lost_token_that_cannot_be_replaced_shows(vault: ScriptedVault, client: VaultClient) -> None:
+    """By its age it would be good for hours, and health would say that all is well."""
+    await client.kv("bots").list()
+    vault.script = lambda _: Reply(403, errors())
+    vault.login = lambda: Reply(400, errors("invalid role or secret ID"))
+    assert (await get(client)).reason == "VAULT_PERMISSION_LOST"
+    assert client.state is VaultState.DENIED
+
+
+async def test_while_nobody_asks_the_reason_stays_the_same(vault: ScriptedVault, client: VaultClient) -> None:
+    """Calls that are turned away without being sent say why as precisely as those that were sent."""
+    vault.script = lambda _: Reply(503, errors("Vault is sealed"))
+    reasons = {(await get(client)).reason for _ in range(10)}
+    assert (reasons, len(vault.requests())) == ({"VAULT_SEALED"}, 3)
 
 
 @pytest.mark.parametrize("status", [500, 502, 504])

@@ -13,7 +13,7 @@ from mesh.clock import SystemClock
 from mesh.errors import InvalidArgument
 from mesh.ids import new_id
 from mesh.secret import Secret
-from mesh.vault import KvStore, VaultClient
+from mesh.vault import AppRole, KvStore, VaultClient
 from mesh.vault.paths import folder_path, secret_path, segment
 from tests.unit.mesh.vault.scripted import ScriptedVault
 
@@ -114,7 +114,10 @@ async def test_the_path_on_the_wire_stays_inside(
 ) -> None:
     """Measured where it counts: in the request line that arrives, after hvac, requests and urllib3."""
     one_vault.seen.clear()
-    client = VaultClient(one_vault.address, *login_files, clock=SystemClock())
+    ca_file, role_id_file, secret_id_file = login_files
+    client = VaultClient(
+        one_vault.address, ca_file, AppRole(role_id_file, secret_id_file), clock=SystemClock()
+    )
     try:
         refused = await every_operation(client.kv("bots"), path, version)
         seen = [request.path for request in one_vault.requests()]
