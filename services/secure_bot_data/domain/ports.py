@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from mesh.secret import Secret
+from services.secure_bot_data.domain.leasing import Grant
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import (
     Access,
@@ -98,11 +99,18 @@ class Catalogue(Protocol):
         ...
 
     async def record(
-        self, ref: SecretRef, version: int, description: Description, marker_id: str
+        self,
+        ref: SecretRef,
+        version: int,
+        description: Description,
+        marker_id: str,
+        *,
+        rotation_id: str | None = None,
     ) -> SecretMetadata:
         """Enters a version that the vault has taken and forgets the announcement. Concludes the call.
 
-        Returns the secret as this writing left it, even when a later one is current by now.
+        `rotation_id`: the claim that the writer followed; whichever claim of an earlier version there is ends settled. Returns the
+        secret as this writing left it, even when a later one is current by now.
         """
         ...
 
@@ -113,6 +121,10 @@ class Catalogue(Protocol):
         ...
 
 
+Prepare = Callable[[], Awaitable[Grant]]
+"""Opens what is to be leased."""
+
+
 class Trail(Protocol):
     """Who read what. A row that was written stays."""
 
@@ -120,14 +132,18 @@ class Trail(Protocol):
         """Writes that values are given out, together with the call's audit record."""
         ...
 
-    async def lease(self, access: Access, lease: Lease, max_open: int) -> None:
-        """As `allow`, with the lease. ResourceExhausted LEASE_LIMIT_REACHED when the bot has `max_open` in force; nothing is written then."""
+    async def lease(self, bot_id: str, prepare: Prepare, max_open: int) -> Lease:
+        """As `allow`, with the lease that what was prepared makes of the trail's own time. `revoke` waits for a lease under way.
+
+        Raises ResourceExhausted LEASE_LIMIT_REACHED when the bot has `max_open` in force, and what the grant and `prepare` raise;
+        nothing is written then.
+        """
         ...
 
     async def deny(self, access: Access) -> None:
         """Writes that values were asked for and refused."""
         ...
 
-    async def revoke(self, bot_id: str, reason: str, now: datetime) -> int:
+    async def revoke(self, bot_id: str, reason: str) -> int:
         """Ends the bot's leases and returns how many were in force."""
         ...

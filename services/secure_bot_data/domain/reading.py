@@ -13,7 +13,8 @@ from typing import Final
 from loguru import logger
 
 from mesh.clock import Clock
-from mesh.errors import MeshError, NotFound, ResourceExhausted, Unavailable
+from mesh.errors import FailedPrecondition, MeshError, NotFound, ResourceExhausted, Unavailable
+from services.secure_bot_data.domain.leasing import Grant
 from services.secure_bot_data.domain.lifecycle import check_readable, refusal
 from services.secure_bot_data.domain.model import (
     Access,
@@ -59,23 +60,31 @@ class SecretReader:
     ) -> tuple[OpenedVersion, Lease]:
         """Values for a service, to be forgotten when the lease ends. As `reveal`; also ResourceExhausted LEASE_LIMIT_REACHED."""
         access = self._access(ref, AccessKind.LEASE, reason, caller)
-        opened = await self._open(access, version)
-        now = self.clock.now()
-        end = min(now + ttl, opened.description.expire_time or now + ttl)
-        lease = Lease(self.new_id(), ref, opened.version, now, end)
-        granted = replace(access, version=opened.version, lease_id=lease.id, lease_end_time=end)
+        given: list[OpenedVersion] = []
+
+        async def prepare() -> Grant:
+            try:
+                given.append(await self._readable(ref, version))
+            except MeshError as error:
+                raise _NotOpenedError(error) from None
+            named = replace(access, version=given[0].version)
+            return Grant(self.new_id(), named, given[0].description, ttl)
+
         try:
-            await self.trail.lease(granted, lease, self.max_open())
-        except ResourceExhausted as full:
-            await self._deny(access, full.reason)
+            lease = await self.trail.lease(ref.bot_id, prepare, self.max_open())
+        except _NotOpenedError as refused:
+            await self._deny(access, refused.cause.reason)
+            raise refused.cause from None
+        except (ResourceExhausted, FailedPrecondition) as refused:
+            await self._deny(access, refused.reason)
             raise
         except MeshError as error:
             raise _no_trail(error) from None
-        return opened, lease
+        return given[0], lease
 
     async def revoke(self, bot_id: str, reason: str) -> int:
         """Ends the bot's leases; how many were in force."""
-        return await self.trail.revoke(bot_id, reason, self.clock.now())
+        return await self.trail.revoke(bot_id, reason)
 
     def _access(self, ref: SecretRef, kind: AccessKind, reason: str, caller: Caller) -> Access:
         return Access(self.new_id(), ref, kind, self.clock.now(), caller, reason)
@@ -106,6 +115,14 @@ class SecretReader:
             await self.trail.deny(replace(access, denied_reason=reason))
         except MeshError as error:
             logger.bind(reason=error.reason, denied_reason=reason).error("denied access not on the trail")
+
+
+class _NotOpenedError(Exception):
+    """Carries what the vault raised past the trail, whose own failures mean something else."""
+
+    def __init__(self, cause: MeshError) -> None:
+        super().__init__(cause.reason)
+        self.cause = cause
 
 
 def _no_trail(cause: MeshError) -> Unavailable:

@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mesh.database import Database
 from mesh.errors import ResourceExhausted
 from services.secure_bot_data.domain.model import Access, AccessKind, Caller, Lease, SecretRef
+from services.secure_bot_data.domain.ports import Prepare
+from services.secure_bot_data.store.moment import database_time
 from services.secure_bot_data.store.tables import accesses, leases
 
 
@@ -37,12 +39,18 @@ class PostgresTrail:
         async with self._database.transaction() as connection:
             await _write(connection, access)
 
-    async def lease(self, access: Access, lease: Lease, max_open: int) -> None:
-        """See `Trail.lease`. Leases of one bot are counted one after another, so that a race cannot pass the limit."""
-        bot_id, now = lease.ref.bot_id, lease.create_time
-        query = select(func.count(), func.min(leases.c.expire_time)).where(*_in_force(bot_id, now))
+    async def lease(self, bot_id: str, prepare: Prepare, max_open: int) -> Lease:
+        """See `Trail.lease`. Leases of one bot are counted one after another, so that a race cannot pass the limit.
+
+        The lock against revocation is held while the vault is asked, which takes no longer than its client's time limit.
+        """
         async with self._database.transaction() as connection:
-            await _lock(connection, bot_id)
+            await _lock(connection, f"revocations/{bot_id}", shared=True)
+            grant = await prepare()
+            await _lock(connection, f"leases/{bot_id}")
+            now = await database_time(connection)
+            access, lease = grant.at(now)
+            query = select(func.count(), func.min(leases.c.expire_time)).where(*_in_force(bot_id, now))
             count, next_end = (await connection.execute(query)).one()
             if count >= max_open:
                 raise ResourceExhausted(
@@ -61,17 +69,19 @@ class PostgresTrail:
                 )
             )
             await _write(connection, access)
+        return lease
 
     async def deny(self, access: Access) -> None:
         """See `Trail.deny`."""
         async with self._database.transaction(concludes=False) as connection:
             await _write(connection, access)
 
-    async def revoke(self, bot_id: str, reason: str, now: datetime) -> int:
+    async def revoke(self, bot_id: str, reason: str) -> int:
         """See `Trail.revoke`."""
-        statement = update(leases).where(*_in_force(bot_id, now))
         async with self._database.transaction() as connection:
-            await _lock(connection, bot_id)
+            await _lock(connection, f"revocations/{bot_id}")
+            now = await database_time(connection)
+            statement = update(leases).where(*_in_force(bot_id, now))
             ended = await connection.execute(statement.values(revoke_time=now, revoke_reason=reason))
             return ended.rowcount
 
@@ -108,8 +118,9 @@ async def _write(connection: AsyncConnection, access: Access) -> None:
     )
 
 
-async def _lock(connection: AsyncConnection, bot_id: str) -> None:
-    await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"leases/{bot_id}", 0))))
+async def _lock(connection: AsyncConnection, name: str, *, shared: bool = False) -> None:
+    take = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+    await connection.execute(select(take(func.hashtextextended(name, 0))))
 
 
 def _in_force(bot_id: str, now: datetime) -> tuple[ColumnElement[bool], ...]:

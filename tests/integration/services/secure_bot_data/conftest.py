@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.embedded import EmbeddedMesh
-from mesh.clock import SystemClock
+from mesh.clock import Clock, SystemClock
 from mesh.database import Database, open_database
 from mesh.ids import new_id
 from mesh.secret import Secret
@@ -17,9 +17,11 @@ from mesh.vault import VaultClient
 from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.model import Caller, Draft, SecretKind, SecretRef
 from services.secure_bot_data.domain.reading import SecretReader
+from services.secure_bot_data.domain.rotating import SecretRotator
 from services.secure_bot_data.domain.settling import Settler
 from services.secure_bot_data.domain.writing import SecretWriter
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
+from services.secure_bot_data.store.rotations import PostgresRotations
 from services.secure_bot_data.store.trail import PostgresTrail
 from services.secure_bot_data.store.vault import VaultSecrets
 from tests.integration.services.secure_bot_data.root import Root
@@ -35,6 +37,7 @@ class Parts:
 
     client: VaultClient
     database: Database
+    clock: Clock = field(default_factory=SystemClock)
     max_leases: int = 100
     vault: VaultSecrets = field(init=False)
     catalogue: PostgresCatalogue = field(init=False)
@@ -43,9 +46,10 @@ class Parts:
     writer: SecretWriter = field(init=False)
     changer: VersionChanger = field(init=False)
     reader: SecretReader = field(init=False)
+    rotator: SecretRotator = field(init=False)
 
     def __post_init__(self) -> None:
-        clock = SystemClock()
+        clock = self.clock
         self.vault = VaultSecrets(self.client)
         self.catalogue = PostgresCatalogue(self.database)
         self.trail = PostgresTrail(self.database)
@@ -53,15 +57,16 @@ class Parts:
         self.writer = SecretWriter(self.vault, self.catalogue, self.settler, clock, new_id)
         self.changer = VersionChanger(self.vault, self.catalogue, self.settler, clock, new_id)
         self.reader = SecretReader(self.vault, self.trail, clock, new_id, lambda: self.max_leases)
+        self.rotator = SecretRotator(PostgresRotations(self.database), self.settler, new_id)
 
 
 @pytest.fixture
-async def open_parts(engines: EmbeddedMesh) -> AsyncIterator[Callable[[], Parts]]:
-    """Makes a replica's parts; a test may have several."""
+async def open_parts(engines: EmbeddedMesh) -> AsyncIterator[Callable[..., Parts]]:
+    """Makes a replica's parts, if need be with a clock of its own; a test may have several."""
     environment = engines.environment(NAME)
     made: list[Parts] = []
 
-    def make() -> Parts:
+    def make(clock: Clock | None = None) -> Parts:
         settings = ProcessSettings(
             database_url=environment["VIVESPHERE_DATABASE_URL"],
             database_password_file=Path(environment["VIVESPHERE_DATABASE_PASSWORD_FILE"]),
@@ -73,7 +78,7 @@ async def open_parts(engines: EmbeddedMesh) -> AsyncIterator[Callable[[], Parts]
             secret_id_file=Path(environment["VIVESPHERE_VAULT_SECRET_ID_FILE"]),
             clock=SystemClock(),
         )
-        made.append(Parts(client, open_database(settings, NAME)))
+        made.append(Parts(client, open_database(settings, NAME), clock or SystemClock()))
         return made[-1]
 
     yield make
