@@ -1,19 +1,23 @@
 """The access trail and the leases in PostgreSQL: implements `domain.ports.Trail`, and answers the list of accesses."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mesh.database import Database
+from mesh.database import POOL_SIZE, Database
 from mesh.errors import ResourceExhausted
 from services.secure_bot_data.domain.model import Access, AccessKind, Caller, Lease, SecretRef
 from services.secure_bot_data.domain.ports import Prepare
 from services.secure_bot_data.store.moment import database_time
 from services.secure_bot_data.store.tables import accesses, leases
+
+LEASES_AT_ONCE: Final = POOL_SIZE
+"""Leases hold a connection while the vault is asked; a vault that is slow must leave the others to those that need no value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class PostgresTrail:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._leasing = asyncio.Semaphore(LEASES_AT_ONCE)
 
     async def allow(self, access: Access) -> None:
         """See `Trail.allow`."""
@@ -44,7 +49,7 @@ class PostgresTrail:
 
         The lock against revocation is held while the vault is asked, which takes no longer than its client's time limit.
         """
-        async with self._database.transaction() as connection:
+        async with self._leasing, self._database.transaction() as connection:
             await _lock(connection, f"revocations/{bot_id}", shared=True)
             grant = await prepare()
             await _lock(connection, f"leases/{bot_id}")

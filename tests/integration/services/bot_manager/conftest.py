@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
+from cli.child import Child
 from cli.embedded import EmbeddedMesh
+from cli.processlog import ProcessLog
 from mesh.database import Database, open_database
 from mesh.ids import new_id
 from mesh.outbox import metadata as mesh_metadata
@@ -44,6 +46,22 @@ def schema(engines: EmbeddedMesh) -> str:
             text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO bot_manager")
         )
     return SCHEMA
+
+
+@pytest.fixture(scope="module")
+async def secure_bot_data(
+    engines: EmbeddedMesh, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[None]:
+    """That service, running as a process."""
+    output = ProcessLog(tmp_path_factory.mktemp("process") / "output.log")
+    child = Child(engines.service_spec("secure_bot_data"), output)
+    await child.spawn()
+    try:
+        await child.wait_ready()
+        yield
+    finally:
+        await child.stop()
+        output.close()
 
 
 @pytest.fixture

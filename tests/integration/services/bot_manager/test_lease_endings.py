@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
+from cli.embedded import EmbeddedMesh
 from mesh.clock import SystemClock
 from mesh.database import Database
 from mesh.errors import Internal, Unavailable
@@ -15,12 +16,18 @@ from mesh.tasks import TaskSet
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.model import Bot, BotState
 from services.bot_manager.publishing.ending import LeaseEnder
+from services.bot_manager.publishing.leases import SECRET_NAME
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.lease_endings import AFTERMATH, PostgresLeaseEndings
 from services.bot_manager.store.tables import lease_endings
+from services.bot_manager.x.port import OAUTH1_FIELDS
 from tests.fakes.clock import ManualClock
 from tests.fakes.mesh import until
+from tests.integration.services.secure_bot_data.test_process import channel_as
 from tests.unit.services.bot_manager.publishing.secrets import FakeSecrets
+from vivesphere.secure_bot_data.v1 import bot_secret_pb2
+from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2 as pb2
+from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import BotSecretServiceStub
 
 from .conftest import NOW, AddBot
 
@@ -164,3 +171,30 @@ async def test_the_loop_is_woken_by_a_stop_and_outlives_an_outage(
                 await clock.advance(timedelta(seconds=1))
                 await asyncio.sleep(0.01)
     assert stopping.secrets.revoked == [(bot.id, "bot paused")]
+
+
+async def test_the_leases_at_secure_bot_data_are_over(
+    stopping: Stopping, add_bot: AddBot, engines: EmbeddedMesh, secure_bot_data: None
+) -> None:
+    """The same with the real service: its own count says how many were in force, also of one granted after the first ending."""
+    bot = await add_bot()
+    about = {"bot_id": bot.id, "name": SECRET_NAME}
+    async with channel_as(engines, "bot_manager") as channel:
+        stub = BotSecretServiceStub(channel)
+        fields = dict.fromkeys(OAUTH1_FIELDS, "value")
+        kind = bot_secret_pb2.SECRET_KIND_X_OAUTH1
+        await stub.StoreBotSecret(pb2.StoreBotSecretRequest(**about, kind=kind, fields=fields), timeout=10)
+        ender = LeaseEnder(stopping.endings, stub, stopping.forgotten.append, SystemClock())
+
+        async def in_force() -> int:
+            probe = pb2.RevokeBotLeasesRequest(bot_id=bot.id, reason="counted")
+            return (await stub.RevokeBotLeases(probe, timeout=10)).revoked_count
+
+        await stub.LeaseBotSecret(pb2.LeaseBotSecretRequest(**about, reason="publish"), timeout=10)
+        await stopping.pause(bot)
+        await ender.end_due()
+        assert await in_force() == 0
+        await stub.LeaseBotSecret(pb2.LeaseBotSecretRequest(**about, reason="asked before"), timeout=10)
+        await stopping.later(AFTERMATH)
+        await ender.end_due()
+        assert await in_force() == 0

@@ -1,17 +1,30 @@
 """What should be replaced, over all bots: complete, in order, page by page, and found by an index."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
+import grpc.aio
 import pytest
 from sqlalchemy.dialects import postgresql
 
 from cli.embedded import EmbeddedMesh
+from mesh.errors import InvalidArgument, PermissionDenied
 from mesh.ids import new_id
+from mesh.status import from_rpc_error
 from services.secure_bot_data.convert import from_due_position, to_due_position
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import Draft, SecretKind, SecretMetadata, SecretRef
+from services.secure_bot_data.servicers.bot_secrets import BotSecretServicer
 from services.secure_bot_data.store.catalogue import PostgresCatalogue, due_query
+from tests.fakes.mesh import serving
 from tests.integration.services.secure_bot_data.conftest import CALLER, MINUTE, Parts, oauth1
+from vivesphere.secure_bot_data.v1 import bot_secret_pb2 as secret_pb2
+from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2 as pb2
+from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import (
+    BotSecretServiceStub,
+    add_BotSecretServiceServicer_to_server,
+)
 
 EPOCH = datetime(1999, 1, 1, tzinfo=UTC)
 """Long before any other test's secrets are due."""
@@ -68,6 +81,43 @@ async def test_a_new_version_is_due_by_its_own_times(parts: Parts, refs: list[Se
     await _put(parts, refs[0], rotate_time=EPOCH)
     await parts.writer.put(refs[0], oauth1("next"), 1, CALLER)
     assert refs[0] not in {one.ref for one in await _due(parts.catalogue, None)}
+
+
+async def test_pages_go_over_the_wire_and_only_to_who_may_read_secrets(
+    parts: Parts, refs: list[SecretRef], tmp_path: Path
+) -> None:
+    """A token that was cut or of another list would skip what is most pressing."""
+    for ref in refs[:3]:
+        await _put(parts, ref, rotate_time=EPOCH - YEARS)
+    servicer = BotSecretServicer(
+        parts.writer, parts.changer, parts.reader, parts.rotator, parts.catalogue, parts.trail, b"s" * 32
+    )
+    name = "vivesphere.secure_bot_data.v1.BotSecretService"
+    roles = {"auditor": frozenset({"secrets.read"}), "viewer": frozenset({"posts.read"})}
+    servicers = [(add_BotSecretServiceServicer_to_server, servicer)]
+    async with (
+        serving(tmp_path, "secure_bot_data", [name], servicers, roles=roles) as server,
+        server.channel("gateway", "secure_bot_data") as channel,
+    ):
+        stub = BotSecretServiceStub(channel)
+
+        async def due(role: str = "auditor", **fields: Any) -> pb2.ListDueBotSecretsResponse:
+            bearer = (("authorization", f"Bearer {server.issuer.token(role)}"),)
+            request = pb2.ListDueBotSecretsRequest(page_size=2, **fields)
+            try:
+                return await stub.ListDueBotSecrets(request, timeout=10, metadata=bearer)
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc_error(error) from None
+
+        first = await due()
+        rest = await due(page_token=first.next_page_token)
+        found = [(one.bot_id, one.name) for one in (*first.secrets, *rest.secrets)]
+        assert found[:3] == sorted((ref.bot_id, ref.name) for ref in refs[:3])
+        kind = secret_pb2.SECRET_KIND_X_OAUTH2
+        with pytest.raises(InvalidArgument, match="page_token"):
+            await due(page_token=first.next_page_token, kind=kind)
+        with pytest.raises(PermissionDenied):
+            await due("viewer")
 
 
 def test_few_due_secrets_among_many_are_found_by_the_index(engines: EmbeddedMesh) -> None:

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import Row
 
 from mesh.clock import SystemClock
-from mesh.database import Database
-from mesh.errors import Aborted, FailedPrecondition, OutcomeUnknown, ResourceExhausted, Unavailable
+from mesh.database import MAX_OVERFLOW, POOL_SIZE, Database
+from mesh.errors import Aborted, FailedPrecondition, NotFound, OutcomeUnknown, ResourceExhausted, Unavailable
+from mesh.ids import new_id
 from mesh.vault import VaultClient
 from services.secure_bot_data.domain.model import Draft, OpenedVersion, SecretKind, SecretMetadata, SecretRef
 from services.secure_bot_data.domain.rotating import Claimed, judge
@@ -203,6 +204,24 @@ async def test_revoking_waits_for_a_lease_that_was_asked_for_before(parts: Parts
     await leasing
     assert await revoking == 1
     assert await parts.reader.revoke(ref.bot_id, "counted") == 0
+
+
+async def test_leases_that_wait_for_a_slow_vault_leave_the_database_to_others(
+    parts: Parts, ref: SecretRef
+) -> None:
+    """Lists and metadata need no value, so they go on."""
+    await parts.writer.put(ref, oauth1(), None, CALLER)
+    vault = SlowVault(parts.client)
+    reader = replace(parts.reader, vault=vault)
+    others = [SecretRef(new_id(), ref.name) for _ in range(2 * (POOL_SIZE + MAX_OVERFLOW))]
+    leasing = [asyncio.create_task(reader.lease(other, 0, MINUTE, "publish", CALLER)) for other in others]
+    await vault.asked.wait()
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(2):
+        assert (await parts.catalogue.get(ref)).version == 1
+    vault.fetch.set()
+    outcomes = await asyncio.gather(*leasing, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {NotFound}
 
 
 async def test_an_expired_secret_is_refused_whatever_the_replica_thinks(

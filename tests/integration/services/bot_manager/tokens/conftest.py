@@ -7,9 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from cli.child import Child
 from cli.embedded import EmbeddedMesh
-from cli.processlog import ProcessLog
 from mesh.clock import SystemClock
 from mesh.ids import new_id
 from mesh.tasks import TaskSet
@@ -22,7 +20,6 @@ from vivesphere.secure_bot_data.v1 import bot_secret_pb2
 from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2 as pb2
 from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import BotSecretServiceStub
 
-NAME = "secure_bot_data"
 SECOND = timedelta(seconds=1)
 SHORT = 5 * SECOND
 """The shortest claim that the contract allows, so that abandoned ones end soon."""
@@ -59,22 +56,8 @@ class Replica:
         return pair.version, {name: value.reveal() for name, value in pair.fields.items()}
 
 
-@pytest.fixture(scope="module")
-async def service(engines: EmbeddedMesh, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[None]:
-    """The running service."""
-    output = ProcessLog(tmp_path_factory.mktemp("process") / "output.log")
-    child = Child(engines.service_spec(NAME), output)
-    await child.spawn()
-    try:
-        await child.wait_ready()
-        yield
-    finally:
-        await child.stop()
-        output.close()
-
-
 @pytest.fixture
-async def replicas(engines: EmbeddedMesh, service: None) -> AsyncIterator[tuple[Replica, Replica]]:
+async def replicas(engines: EmbeddedMesh, secure_bot_data: None) -> AsyncIterator[tuple[Replica, Replica]]:
     """Two processes' worth of parts, each with its own connection."""
     async with AsyncExitStack() as stack:
 
