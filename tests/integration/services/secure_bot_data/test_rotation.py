@@ -190,6 +190,22 @@ async def test_a_claim_waits_for_a_writer_that_is_recording(parts: Parts, ref: S
     assert (await claiming).claim.version == 2
 
 
+async def test_a_late_release_does_not_undo_a_claim_that_is_being_made(parts: Parts, ref: SecretRef) -> None:
+    """The old holder's word must not replace the new one's claim, or a third would be let in."""
+    await parts.writer.put(ref, oauth1(), None, CALLER)
+    late = (await parts.rotator.claim(ref, MINUTE, CALLER)).claim
+    newer = new_id()
+    async with parts.database.transaction(concludes=False) as connection:
+        mine = rotations.update().where(rotations.c.bot_id == ref.bot_id)
+        await connection.execute(mine.values(id=newer))
+        releasing = asyncio.create_task(parts.rotator.release(ref, late.id, settled=True))
+        await asyncio.sleep(0.1)
+        assert not releasing.done()
+    assert not await releasing
+    row = await _row(parts.database, ref)
+    assert (row.id, row.in_force) == (newer, True)
+
+
 async def test_revoking_waits_for_a_lease_that_was_asked_for_before(parts: Parts, ref: SecretRef) -> None:
     """A lease whose values are still being fetched must not come into force after the bot's leases were ended."""
     await parts.writer.put(ref, oauth1(), None, CALLER)

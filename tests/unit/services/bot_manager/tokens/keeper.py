@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from mesh.clock import Clock
+from mesh.context import Call, current_call
 from mesh.errors import Aborted, FailedPrecondition, MeshError
 from mesh.ids import new_id
 from mesh.secret import Secret
@@ -14,13 +15,17 @@ TTL = timedelta(minutes=1)
 
 
 class MemoryPairKeeper:
-    """Implements PairKeeper for one bot. `settled`: how the last claim ended; None while it is open."""
+    """Implements PairKeeper for one bot. `settled`: how the last claim ended; None while it is open.
+
+    `served`: the call that each step was made for.
+    """
 
     def __init__(self, clock: Clock, fields: Mapping[str, str]) -> None:
         self._clock = clock
         self.versions = [self._secrets(fields)]
         self.settled: bool | None = True
         self.calls: Counter[str] = Counter()
+        self.served: list[Call | None] = []
         self._claim: RotationClaim | None = None
         self._failures: dict[str, list[tuple[MeshError, bool]]] = {}
 
@@ -91,6 +96,7 @@ class MemoryPairKeeper:
 
     def _begin(self, method: str) -> MeshError | None:
         self.calls[method] += 1
+        self.served.append(current_call())
         error, done = self._failures[method].pop(0) if self._failures.get(method) else (None, False)
         if error is not None and not done:
             raise error

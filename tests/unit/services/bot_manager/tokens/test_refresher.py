@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from loguru import logger
 
+from mesh.context import background_call
 from mesh.errors import (
     Aborted,
     DeadlineExceeded,
@@ -262,6 +263,20 @@ async def test_a_caller_that_goes_away_stops_nothing(refreshing: Refreshing) -> 
     refreshing.endpoint.go_on()
     assert await refreshing.refresher.refresh(BOT, 1) == 2
     assert refreshing.endpoint.asked == {refreshing.token: 1}
+
+
+async def test_a_flight_has_neither_the_deadline_nor_the_credential_of_its_first_caller(
+    refreshing: Refreshing,
+) -> None:
+    """A store that is tried for minutes would be refused for want of time, and be made in the name of whoever came first."""
+    with background_call("bot_manager/of a person") as call:
+        call.deadline, call.authorization = 1.0, "Bearer of a person"
+        await refreshing.refresher.refresh(BOT, 1)
+    assert refreshing.keeper.served
+    assert all(
+        served is not None and served.deadline is None and not served.authorization
+        for served in refreshing.keeper.served
+    )
 
 
 async def test_a_process_that_stops_tries_once_more_to_store(refreshing: Refreshing) -> None:
