@@ -47,6 +47,10 @@ class StoredPair:
         """The one that may be exchanged once."""
         return self.fields[REFRESH_TOKEN]
 
+    def has(self, name: str, value: Secret) -> bool:
+        """Whether a field has this value; it takes the same time wherever the two differ."""
+        return self.fields.get(name) == value
+
 
 class PairKeeper(Protocol):
     """Where pairs are kept. Every method raises what secure_bot_data or the way to it raises."""

@@ -15,8 +15,7 @@ A version that only encrypted the claimed one anew is replaced just the same; on
 """
 
 import asyncio
-import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -72,7 +71,7 @@ class _Successor:
 
 
 class TokenRefresher:
-    """See the module. `chance` gives a number in [0, 1)."""
+    """See the module."""
 
     def __init__(
         self,
@@ -82,14 +81,12 @@ class TokenRefresher:
         clock: Clock,
         *,
         exchange_timeout: timedelta = EXCHANGE_TIMEOUT,
-        chance: Callable[[], float] = random.random,
     ) -> None:
         self._keeper = keeper
         self._endpoint = endpoint
         self._tasks = tasks
         self._clock = clock
         self._exchange_timeout = exchange_timeout
-        self._chance = chance
         self._flights: dict[tuple[str, int], asyncio.Task[int | MeshError]] = {}
 
     async def refresh(self, bot_id: str, stale_version: int) -> int:
@@ -157,7 +154,7 @@ class TokenRefresher:
                 if claimed.reason != "ROTATION_CLAIMED" or self._clock.monotonic() > give_up:
                     raise
                 refusals += 1
-                pause = POLL.pause(refusals, self._chance())
+                pause = POLL.pause(refusals)
                 await self._clock.sleep(max(SHORTEST, min(pause, claimed.retry_after or pause)))
 
     def _check_time(self, claim: RotationClaim) -> None:
@@ -189,7 +186,7 @@ class TokenRefresher:
         """Whoever held the claim before us may have stored a new pair while X refused the old one to us."""
         with suppress(MeshError):
             current = await self._keeper.pair(bot_id)
-            if current.refresh_token != pair.refresh_token:
+            if not current.has(REFRESH_TOKEN, pair.refresh_token):
                 return current.version
         raise refused
 
@@ -216,7 +213,7 @@ class TokenRefresher:
             else:
                 logger.bind(version=version, failures=failures).info("token refreshed")
                 return version
-            await self._clock.sleep(STORE_AGAIN.pause(failures, self._chance()))
+            await self._clock.sleep(STORE_AGAIN.pause(failures))
 
     async def _last_try(self, successor: _Successor) -> None:
         """The process stops, and the pair would be gone with it."""
@@ -239,9 +236,9 @@ class TokenRefresher:
                 )
             except Aborted:
                 current = await self._keeper.pair(successor.bot_id)
-            if current.fields.get(ACCESS_TOKEN) == successor.fields[ACCESS_TOKEN]:
+            if current.has(ACCESS_TOKEN, successor.fields[ACCESS_TOKEN]):
                 return current.version
-            if current.fields[REFRESH_TOKEN] != successor.exchanged:
+            if not current.has(REFRESH_TOKEN, successor.exchanged):
                 logger.bind(version=current.version).warning("credentials were replaced, token pair dropped")
                 return current.version
             successor.expected = current.version

@@ -54,7 +54,6 @@ class Refreshing:
             self.tasks,
             self.clock,
             exchange_timeout=self.exchange_timeout,
-            chance=lambda: 0.0,
         )
 
     def begin(self, stale: int = 1) -> "asyncio.Task[int]":
