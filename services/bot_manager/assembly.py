@@ -58,7 +58,7 @@ async def assemble(process: Process) -> None:
     post_cases = Posts(posts, bots, clock, new_id, lambda: timedelta(seconds=value(MAX_LATENESS)))
     fetcher = Fetcher(metrics, x, publisher.leases, clock)
 
-    bot_servicer = BotServicer(bot_cases, credentials, pages, stopped=publisher.forget, wake=publisher.wake)
+    bot_servicer = BotServicer(bot_cases, credentials, pages, stopped=publisher.stop, wake=publisher.wake)
     process.serve(add_BotServiceServicer_to_server, bot_servicer)
     process.serve(add_PostServiceServicer_to_server, PostServicer(post_cases, pages, wake=publisher.wake))
     process.serve(

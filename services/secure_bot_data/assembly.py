@@ -4,12 +4,14 @@ from mesh.ids import new_id
 from mesh.process import Process
 from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.reading import SecretReader
+from services.secure_bot_data.domain.rotating import SecretRotator
 from services.secure_bot_data.domain.settling import Settler
 from services.secure_bot_data.domain.writing import SecretWriter
 from services.secure_bot_data.servicers.bot_secrets import BotSecretServicer
 from services.secure_bot_data.servicers.secret_keys import SecretKeyServicer
 from services.secure_bot_data.settings import LEASES_MAX_PER_BOT
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
+from services.secure_bot_data.store.rotations import PostgresRotations
 from services.secure_bot_data.store.trail import PostgresTrail
 from services.secure_bot_data.store.vault import VaultSecrets
 from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import add_BotSecretServiceServicer_to_server
@@ -22,16 +24,17 @@ async def assemble(process: Process) -> None:
     vault = VaultSecrets(process.vault(), process.settings.vault_kv_prefix)
     process.health.add("vault", vault.check)
     catalogue = PostgresCatalogue(process.database)
-    trail = PostgresTrail(process.database, process.audit.conclude)
+    trail = PostgresTrail(process.database, process.clock, process.audit.conclude)
     settler = Settler(vault, catalogue, process.clock)
     writer = SecretWriter(vault, catalogue, settler, process.clock, new_id)
     changer = VersionChanger(vault, catalogue, settler, process.clock, new_id)
     reader = SecretReader(
         vault, trail, process.clock, new_id, lambda: process.configuration.value(LEASES_MAX_PER_BOT)
     )
+    rotator = SecretRotator(PostgresRotations(process.database), settler, new_id)
     process.tasks.spawn(vault.run(), name="encryption")
     process.tasks.spawn(trail.run(), name="access trail")
     process.tasks.spawn(settler.run(), name="settler")
-    servicer = BotSecretServicer(writer, changer, reader, catalogue, trail, process.page_secret())
+    servicer = BotSecretServicer(writer, changer, reader, rotator, catalogue, trail, process.page_secret())
     process.serve(add_BotSecretServiceServicer_to_server, servicer)
     process.serve(add_SecretKeyServiceServicer_to_server, SecretKeyServicer())

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from mesh.paging import Scalar
 from mesh.secret import Secret
 from services.secure_bot_data.domain.model import (
     Access,
@@ -22,6 +23,7 @@ from services.secure_bot_data.domain.model import (
     State,
     VersionRecord,
 )
+from services.secure_bot_data.domain.rotating import Claimed
 from services.secure_bot_data.store.trail import AccessFilter
 from vivesphere.secure_bot_data.v1 import bot_secret_pb2 as secret_pb2
 from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2 as pb2
@@ -68,6 +70,18 @@ def to_draft(request: pb2.PutBotSecretRequest | pb2.StoreBotSecretRequest) -> Dr
 def to_expected(request: pb2.PutBotSecretRequest | pb2.StoreBotSecretRequest) -> int | None:
     """The version that must be current; None when any may be."""
     return request.expected_version if request.HasField("expected_version") else None
+
+
+def from_due_position(metadata: SecretMetadata) -> tuple[Scalar, ...]:
+    """Where the page of due secrets after this one begins."""
+    due = metadata.due_time
+    return due.isoformat() if due else None, metadata.ref.bot_id, metadata.ref.name
+
+
+def to_due_position(position: tuple[Scalar, ...]) -> tuple[datetime, str, str]:
+    """What `from_due_position` wrote."""
+    due, bot_id, name = map(str, position)
+    return datetime.fromisoformat(due), bot_id, name
 
 
 def to_kind(kind: secret_pb2.SecretKind.ValueType) -> SecretKind | None:
@@ -157,6 +171,18 @@ def from_leased(opened: OpenedVersion, lease: Lease) -> pb2.LeaseBotSecretRespon
         lease_id=lease.id,
         expire_time=_timestamp(lease.expire_time),
         ttl=_duration(lease.expire_time - lease.create_time),
+    )
+
+
+def from_claimed(claimed: Claimed) -> pb2.ClaimSecretRotationResponse:
+    """A claim for a service."""
+    claim = claimed.claim
+    return pb2.ClaimSecretRotationResponse(
+        rotation_id=claim.id,
+        version=claim.version,
+        interrupted=claimed.interrupted,
+        expire_time=_timestamp(claim.expire_time),
+        ttl=_duration(claim.expire_time - claim.create_time),
     )
 
 

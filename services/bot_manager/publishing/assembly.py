@@ -10,6 +10,7 @@ from mesh.errors import Unavailable
 from mesh.process import Process
 from services.bot_manager.publishing import metrics
 from services.bot_manager.publishing.claimer import Claimer
+from services.bot_manager.publishing.ending import LeaseEnder
 from services.bot_manager.publishing.gate import Gate
 from services.bot_manager.publishing.leases import LeasedCredentials, Leases
 from services.bot_manager.publishing.ledger import WorkerLedger
@@ -17,6 +18,7 @@ from services.bot_manager.publishing.reaper import Reaper
 from services.bot_manager.publishing.sender import Sender
 from services.bot_manager.publishing.settings import DEFINITIONS, Publish, PublishSettings
 from services.bot_manager.publishing.worker import Worker
+from services.bot_manager.store.lease_endings import PostgresLeaseEndings
 from services.bot_manager.store.ports import BotStore, PostLedger
 from services.bot_manager.store.publishing import PostgresPublishingQueries
 from services.bot_manager.x.port import XPort
@@ -34,15 +36,21 @@ class Publisher:
     claimer: Claimer
     leases: Leases
     gate: Gate
+    ender: LeaseEnder
 
     def wake(self) -> None:
         """A post may be due: call after the commit that made it so."""
         self.claimer.wake()
 
     def forget(self, bot_id: str) -> None:
-        """The bot's credentials were replaced, or the bot was stopped."""
+        """The bot's credentials were replaced."""
         self.leases.forget(bot_id)
         self.gate.reopen(bot_id)
+
+    def stop(self, bot_id: str) -> None:
+        """The bot was stopped: call after the commit that did it."""
+        self.forget(bot_id)
+        self.ender.wake()
 
     async def lease(self, bot_id: str, reason: str) -> LeasedCredentials:
         """The bot's credentials for a call that reads. Raises as `Leases.get`."""
@@ -103,8 +111,10 @@ def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, 
         await configuration.heard(FIRST_WORD)  # this many in flight for as long as the process runs
         await Worker(process.messaging, sender, configuration.view(Publish).max_in_flight).run()
 
+    ender = LeaseEnder(PostgresLeaseEndings(process.database), secrets, leases.forget, clock)
     process.health.add("publishing", OverdueCheck(ledger, settings, clock))
     process.tasks.spawn_loop(claimer.run, name="claimer")
     process.tasks.spawn_loop(Reaper(ledger, sweep, clock).run, name="reaper")
     process.tasks.spawn_loop(work, name="publisher")
-    return Publisher(claimer, leases, gate)
+    process.tasks.spawn_loop(ender.run, name="lease ender")
+    return Publisher(claimer, leases, gate, ender)

@@ -50,12 +50,17 @@ class Leases:
         Raises FailedPrecondition (CREDENTIALS_MISSING) if there are none to be had, else what the lender or the way to it raises.
         """
         held = self._held.get(bot_id)
-        if held is not None and held.end - self._clock.monotonic() > need.total_seconds():
+        if held is not None and self.holds(bot_id, need):
             return held
         answer = await asyncio.shield(self._ask(bot_id, reason, need))
         if isinstance(answer, MeshError):
             raise answer
         return answer
+
+    def holds(self, bot_id: str, need: timedelta) -> bool:
+        """Whether what is held lasts, so that nobody has to be asked."""
+        held = self._held.get(bot_id)
+        return held is not None and held.end - self._clock.monotonic() > need.total_seconds()
 
     def forget(self, bot_id: str) -> None:
         """Drop what is held, and do not keep what is being asked for."""

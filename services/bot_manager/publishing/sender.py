@@ -1,7 +1,7 @@
 """One post's way from a claim to X, and back into the record.
 
     take → for each part that is not on X yet:
-        gate → secret → intent committed → enough of the lease left? → X → outcome committed
+        gate → is the bot still active? → secret → intent committed → enough of the lease left? → X → outcome committed
 
 The order is the guarantee. Up to the intent nothing has happened: whatever fails gives the post back. After the intent only what X says
 decides, and what it said is written until it is written: as long as this process lives, an answer is never dropped because the database
@@ -22,7 +22,7 @@ from mesh.clock import Clock
 from mesh.errors import MeshError, NotFound
 from mesh.tasks import Backoff
 from services.bot_manager.domain.lifecycle import BotEvent
-from services.bot_manager.domain.model import Attempt, AttemptOutcome, Bot, Part, Post, PostState
+from services.bot_manager.domain.model import Attempt, AttemptOutcome, Bot, BotState, Part, Post, PostState
 from services.bot_manager.domain.outcomes import Outcome, OutcomeKind, not_sent
 from services.bot_manager.domain.retry import Decision, answer_of, decide, put_off
 from services.bot_manager.publishing import metrics
@@ -91,10 +91,12 @@ class Sender:
         if hold is not None:
             await self._release(post, hold.until, hold.reason, hold.message)
             return None
+        need = settings.request_timeout + SLACK
+        if not self.leases.holds(bot.id, need) and await self._is_stopped(bot):
+            await self._refused(post, Refusal.BOT_NOT_ACTIVE)
+            return None
         try:
-            leased = await self.leases.get(
-                bot.id, f"publish post {post.id}", settings.request_timeout + SLACK
-            )
+            leased = await self.leases.get(bot.id, f"publish post {post.id}", need)
         except MeshError as error:
             await self._without_secret(post, bot, error)
             return None
@@ -107,6 +109,10 @@ class Sender:
             return None
         outcome = await self._call(draft, leased, certain_until, settings.request_timeout)
         return await self._settle(_Call(post, bot, part, begun, leased, outcome))
+
+    async def _is_stopped(self, bot: Bot) -> bool:
+        """Whether the bot may not publish by now: then its secret is not even asked for. The intent decides all the same."""
+        return (await self.bots.get(bot.id)).state is not BotState.ACTIVE
 
     async def _call(
         self, draft: XPostDraft, leased: LeasedCredentials, lease: "_Deadline", limit: timedelta

@@ -16,6 +16,7 @@ from services.bot_manager.domain.lifecycle import BOT_TABLE, UNSETTLED, BotEvent
 from services.bot_manager.domain.listing import Condition, Operator, Page, Position, Query
 from services.bot_manager.domain.model import ACTOR, Bot, CredentialsStatus, Post, PostState, StateDetail
 from services.bot_manager.domain.rules import cancel
+from services.bot_manager.store.lease_endings import demand
 from services.bot_manager.store.listing import compare, page_of
 from services.bot_manager.store.ports import RequestKey
 from services.bot_manager.store.requests import first_result
@@ -91,6 +92,7 @@ class PostgresBots:
                 for post in waiting.values()
             ]
             await write(connection, steps, now, self._instance)
+            await demand(connection, bot, edited)
             return await _put(connection, replace(edited, version=bot.version + 1, update_time=now))
 
     async def apply(self, bot_id: str, event: BotEvent, now: datetime, reason: str, message: str) -> Bot:

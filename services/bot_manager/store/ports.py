@@ -240,6 +240,7 @@ class BotStore(Protocol):
     ) -> Bot:
         """Replace the bot by `edit(bot)` under its lock; unchanged if that returns the same object, else version + 1.
 
+        A change that pauses or archives it puts it on the list of `LeaseEndings` in the same transaction.
         `settled`: refuse (FailedPrecondition INVALID_STATE) while a post of it is CLAIMED, PUBLISHING or UNKNOWN, and cancel those that
         wait. Raises NotFound (BOT_NOT_FOUND), AlreadyExists (HANDLE_TAKEN), and what `edit` raises.
         """
@@ -254,6 +255,29 @@ class BotStore(Protocol):
 
     async def note_credentials(self, bot_id: str, status: CredentialsStatus, now: datetime) -> None:
         """Replace what is known of the credentials."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseEnding:
+    """The wish to end a bot's leases because it was stopped. `again`: they were ended once. `stopped`: the bot still is."""
+
+    id: str
+    bot_id: str
+    reason: str
+    again: bool
+    stopped: bool
+
+
+class LeaseEndings(Protocol):
+    """Stopped bots whose leases are to be ended: at once, and once more when none from before the stop can come any more."""
+
+    async def due(self, limit: int) -> Sequence[LeaseEnding]:
+        """Those whose turn it is, oldest first."""
+        ...
+
+    async def done(self, ending: LeaseEnding) -> None:
+        """The leases are ended. Nothing happens if the bot was stopped anew meanwhile: that ending is still to come."""
         ...
 
 

@@ -220,3 +220,14 @@ idempotency = Table(
     Column("create_time", TIME, nullable=False, server_default=func.now()),
     Index("idempotency_age", "create_time"),
 )
+
+lease_endings = Table(
+    "lease_endings",
+    metadata,
+    Column("bot_id", ID, primary_key=True),
+    Column("id", ID, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("create_time", TIME, nullable=False, server_default=func.now()),
+    Column("end_time", TIME),
+)
+"""Bots that were stopped and whose leases are to be ended; `end_time` is when they were for the first time."""

@@ -139,6 +139,11 @@ class SecretMetadata:
     field_names: tuple[str, ...]
     updated_by: str
 
+    @property
+    def due_time(self) -> datetime | None:
+        """When it should be replaced or ends, whichever comes first."""
+        return min((time for time in (self.rotate_time, self.expire_time) if time is not None), default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Access:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from mesh.errors import MeshError
 from mesh.secret import Secret
+from services.secure_bot_data.domain.leasing import Grant
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import (
     Access,
@@ -98,11 +100,18 @@ class Catalogue(Protocol):
         ...
 
     async def record(
-        self, ref: SecretRef, version: int, description: Description, marker_id: str
+        self,
+        ref: SecretRef,
+        version: int,
+        description: Description,
+        marker_id: str,
+        *,
+        rotation_id: str | None = None,
     ) -> SecretMetadata:
         """Enters a version that the vault has taken and forgets the announcement. Concludes the call.
 
-        Returns the secret as this writing left it, even when a later one is current by now.
+        `rotation_id`: the claim that the writer followed; whichever claim of an earlier version there is ends settled. Returns the
+        secret as this writing left it, even when a later one is current by now.
         """
         ...
 
@@ -120,14 +129,18 @@ class Trail(Protocol):
         """Writes that values are given out, together with the call's audit record."""
         ...
 
-    async def lease(self, access: Access, lease: Lease, max_open: int) -> None:
-        """As `allow`, with the lease. ResourceExhausted LEASE_LIMIT_REACHED when the bot has `max_open` in force; nothing is written then."""
+    async def lease(self, grant: Grant, asked: float, max_open: int) -> Lease | MeshError:
+        """As `allow`, with the lease that the grant makes of the trail's own time; or the refusal, with nothing written.
+
+        Refused are FailedPrecondition SECRET_EXPIRED, ResourceExhausted LEASE_LIMIT_REACHED when the bot has `max_open` in force, and
+        Aborted LEASES_REVOKED when they were ended since `asked`, in monotonic seconds. What is raised is the trail's own failure.
+        """
         ...
 
     async def deny(self, access: Access) -> None:
         """Writes that values were asked for and refused."""
         ...
 
-    async def revoke(self, bot_id: str, reason: str, now: datetime) -> int:
+    async def revoke(self, bot_id: str, reason: str) -> int:
         """Ends the bot's leases and returns how many were in force."""
         ...

@@ -13,7 +13,8 @@ from typing import Final
 from loguru import logger
 
 from mesh.clock import Clock
-from mesh.errors import MeshError, NotFound, ResourceExhausted, Unavailable
+from mesh.errors import MeshError, NotFound, Unavailable
+from services.secure_bot_data.domain.leasing import Grant
 from services.secure_bot_data.domain.lifecycle import check_readable, refusal
 from services.secure_bot_data.domain.model import (
     Access,
@@ -57,25 +58,30 @@ class SecretReader:
     async def lease(
         self, ref: SecretRef, version: int, ttl: timedelta, reason: str, caller: Caller
     ) -> tuple[OpenedVersion, Lease]:
-        """Values for a service, to be forgotten when the lease ends. As `reveal`; also ResourceExhausted LEASE_LIMIT_REACHED."""
-        access = self._access(ref, AccessKind.LEASE, reason, caller)
-        opened = await self._open(access, version)
-        now = self.clock.now()
-        end = min(now + ttl, opened.description.expire_time or now + ttl)
-        lease = Lease(self.new_id(), ref, opened.version, now, end)
-        granted = replace(access, version=opened.version, lease_id=lease.id, lease_end_time=end)
+        """Values for a service, to be forgotten when the lease ends.
+
+        Raises as `reveal`; also ResourceExhausted LEASE_LIMIT_REACHED, and Aborted LEASES_REVOKED when the bot's leases were ended
+        since it was asked for.
+        """
+        access, asked = self._access(ref, AccessKind.LEASE, reason, caller), self.clock.monotonic()
         try:
-            await self.trail.lease(granted, lease, self.max_open())
-        except ResourceExhausted as full:
-            await self._deny(access, full.reason)
+            opened = await self._readable(ref, version)
+        except MeshError as error:
+            await self._deny(access, error.reason)
             raise
+        grant = Grant(self.new_id(), replace(access, version=opened.version), opened.description, ttl)
+        try:
+            made = await self.trail.lease(grant, asked, self.max_open())
         except MeshError as error:
             raise _no_trail(error) from None
-        return opened, lease
+        if isinstance(made, MeshError):
+            await self._deny(access, made.reason)
+            raise made
+        return opened, made
 
     async def revoke(self, bot_id: str, reason: str) -> int:
         """Ends the bot's leases; how many were in force."""
-        return await self.trail.revoke(bot_id, reason, self.clock.now())
+        return await self.trail.revoke(bot_id, reason)
 
     def _access(self, ref: SecretRef, kind: AccessKind, reason: str, caller: Caller) -> Access:
         return Access(self.new_id(), ref, kind, self.clock.now(), caller, reason)

@@ -38,8 +38,19 @@ class SecretWriter:
     clock: Clock
     new_id: Callable[[], str]
 
-    async def put(self, ref: SecretRef, draft: Draft, expected: int | None, caller: Caller) -> SecretMetadata:
+    async def put(
+        self,
+        ref: SecretRef,
+        draft: Draft,
+        expected: int | None,
+        caller: Caller,
+        *,
+        rotation_id: str | None = None,
+    ) -> SecretMetadata:
         """Writes a new version; `expected` is the version it must replace, 0 for none, None for whichever is current.
+
+        `rotation_id`: the claim (`rotating`) that led to it. It is ended, and decides nothing: the only successor that there is must be
+        stored even when the claim has passed to somebody else.
 
         Raises InvalidArgument for fields that do not fit the kind, FailedPrecondition SECRET_KIND_MISMATCH, Aborted VERSION_MISMATCH,
         OutOfRange MESSAGE_TOO_LARGE, OutcomeUnknown when the vault may have taken it, and what the vault and the catalogue raise.
@@ -47,7 +58,7 @@ class SecretWriter:
         check_fields(draft.kind, draft.fields)
         for _ in range(MAX_ROUNDS):
             current = await self._base(ref, draft.kind, expected)
-            written = await self._write(ref, current + 1, draft, caller)
+            written = await self._write(ref, current + 1, draft, caller, rotation_id)
             if written is not None:
                 return written
             await self.settler.settle(ref)
@@ -67,7 +78,7 @@ class SecretWriter:
         return _version(known)
 
     async def _write(
-        self, ref: SecretRef, version: int, draft: Draft, caller: Caller
+        self, ref: SecretRef, version: int, draft: Draft, caller: Caller, rotation_id: str | None
     ) -> SecretMetadata | None:
         """Writes `version`; None when somebody else was faster."""
         description = self._describe(draft, caller)
@@ -78,7 +89,7 @@ class SecretWriter:
             await self.catalogue.withdraw(marker.id)
             return None
         try:
-            return await self.catalogue.record(ref, version, description, marker.id)
+            return await self.catalogue.record(ref, version, description, marker.id, rotation_id=rotation_id)
         except Unavailable:
             pass
         raise OutcomeUnknown(

@@ -5,12 +5,15 @@ from datetime import timedelta
 from mesh.paging import PageTokens, page_size
 from services.secure_bot_data.convert import (
     from_access,
+    from_claimed,
+    from_due_position,
     from_leased,
     from_metadata,
     from_revealed,
     from_version,
     to_access_filter,
     to_draft,
+    to_due_position,
     to_expected,
     to_kind,
     to_time,
@@ -18,6 +21,8 @@ from services.secure_bot_data.convert import (
 from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.reading import DEFAULT_TTL, SecretReader
+from services.secure_bot_data.domain.rotating import DEFAULT_TTL as CLAIM_TTL
+from services.secure_bot_data.domain.rotating import SecretRotator
 from services.secure_bot_data.domain.writing import SecretWriter
 from services.secure_bot_data.servicers.caller import Context, about, caller
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
@@ -36,6 +41,7 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         writer: SecretWriter,
         changer: VersionChanger,
         reader: SecretReader,
+        rotator: SecretRotator,
         catalogue: PostgresCatalogue,
         trail: PostgresTrail,
         page_secret: bytes,
@@ -43,9 +49,11 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         self._writer = writer
         self._changer = changer
         self._reader = reader
+        self._rotator = rotator
         self._catalogue = catalogue
         self._trail = trail
         self._secret_pages = PageTokens(page_secret, "secure_bot_data.secrets")
+        self._due_pages = PageTokens(page_secret, "secure_bot_data.due")
         self._version_pages = PageTokens(page_secret, "secure_bot_data.versions")
         self._access_pages = PageTokens(page_secret, "secure_bot_data.accesses")
 
@@ -62,7 +70,13 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
     ) -> pb2.StoreBotSecretResponse:
         """Writes a version for bot_manager."""
         ref = about(request.bot_id, request.name)
-        metadata = await self._writer.put(ref, to_draft(request), to_expected(request), caller(context))
+        metadata = await self._writer.put(
+            ref,
+            to_draft(request),
+            to_expected(request),
+            caller(context),
+            rotation_id=request.rotation_id.lower() or None,
+        )
         return pb2.StoreBotSecretResponse(metadata=from_metadata(metadata))
 
     async def ListBotSecrets(
@@ -116,6 +130,42 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         return pb2.ListBotSecretVersionsResponse(
             versions=[from_version(record) for record in page], next_page_token=token
         )
+
+    async def ListDueBotSecrets(
+        self, request: pb2.ListDueBotSecretsRequest, context: Context
+    ) -> pb2.ListDueBotSecretsResponse:
+        """A page of what has to be replaced, the most pressing first."""
+        before = to_time(request.due_before) if request.HasField("due_before") else None
+        filters = {"before": str(before), "kind": request.kind}
+        position = self._due_pages.decode(request.page_token, filters)
+        size = page_size(request.page_size)
+        found = await self._catalogue.list_due(
+            before,
+            kind=to_kind(request.kind),
+            after=to_due_position(position) if position else None,
+            limit=size + 1,
+        )
+        page = found[:size]
+        token = self._due_pages.encode(from_due_position(page[-1]), filters) if len(found) > size else ""
+        return pb2.ListDueBotSecretsResponse(
+            secrets=[from_metadata(metadata) for metadata in page], next_page_token=token
+        )
+
+    async def ClaimSecretRotation(
+        self, request: pb2.ClaimSecretRotationRequest, context: Context
+    ) -> pb2.ClaimSecretRotationResponse:
+        """Claims a secret for bot_manager to replace."""
+        ref = about(request.bot_id, request.name)
+        ttl: timedelta = request.ttl.ToTimedelta() if request.HasField("ttl") else CLAIM_TTL
+        return from_claimed(await self._rotator.claim(ref, ttl, caller(context)))
+
+    async def ReleaseSecretRotation(
+        self, request: pb2.ReleaseSecretRotationRequest, context: Context
+    ) -> pb2.ReleaseSecretRotationResponse:
+        """Ends a claim without a successor."""
+        ref = about(request.bot_id, request.name)
+        released = await self._rotator.release(ref, request.rotation_id.lower(), settled=request.settled)
+        return pb2.ReleaseSecretRotationResponse(released=released)
 
     async def RevealBotSecret(
         self, request: pb2.RevealBotSecretRequest, context: Context

@@ -9,7 +9,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, Table, delete, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Row,
+    Select,
+    Table,
+    delete,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,9 +38,12 @@ from services.secure_bot_data.domain.model import (
     VersionRecord,
 )
 from services.secure_bot_data.domain.ports import Look, Marker, Picture
+from services.secure_bot_data.store.rotations import conclude
 from services.secure_bot_data.store.tables import announcements, secret_versions, secrets
 
 SWEEP_BATCH: Final = 100
+due_time: Final = func.least(secrets.c.rotate_time, secrets.c.expire_time, type_=DateTime(timezone=True))
+"""When a secret should be replaced or ends, whichever comes first; NULL, and so never due, without either."""
 
 
 class PostgresCatalogue:
@@ -71,6 +86,22 @@ class PostgresCatalogue:
             rows = await connection.execute(query.order_by(secrets.c.name).limit(limit))
             return [_to_metadata(row) for row in rows]
 
+    async def list_due(
+        self,
+        before: datetime | None,
+        *,
+        kind: SecretKind | None,
+        after: tuple[datetime, str, str] | None,
+        limit: int,
+    ) -> list[SecretMetadata]:
+        """Secrets of all bots that are due before a time, by the database's clock before now, the most pressing first.
+
+        Those behind `after`: when due, bot and name of the last one known.
+        """
+        query = due_query(before, kind=kind, after=after).limit(limit)
+        async with self._database.read() as connection:
+            return [_to_metadata(row) for row in await connection.execute(query)]
+
     async def list_versions(self, ref: SecretRef, *, before: int | None, limit: int) -> list[VersionRecord]:
         """Versions of a secret, newest first, those below `before`. NotFound SECRET_NOT_FOUND."""
         await self.get(ref)
@@ -100,7 +131,13 @@ class PostgresCatalogue:
             return [Marker(row.id, SecretRef(row.bot_id, row.name), row.create_time) for row in rows]
 
     async def record(
-        self, ref: SecretRef, version: int, description: Description, marker_id: str
+        self,
+        ref: SecretRef,
+        version: int,
+        description: Description,
+        marker_id: str,
+        *,
+        rotation_id: str | None = None,
     ) -> SecretMetadata:
         """See `Catalogue.record`."""
         async with self._database.transaction() as connection:
@@ -113,6 +150,8 @@ class PostgresCatalogue:
                 )
             )
             await _forget(connection, marker_id)
+            if rotation_id is not None:
+                await conclude(connection, ref, version, rotation_id)
             metadata = await _find(connection, ref)
         if metadata is None:
             raise NotFound("SECRET_NOT_FOUND", "no such secret")
@@ -130,6 +169,20 @@ class PostgresCatalogue:
             if marker_id is not None:
                 await _forget(connection, marker_id)
             return await _find(connection, ref)
+
+
+def due_query(
+    before: datetime | None, *, kind: SecretKind | None, after: tuple[datetime, str, str] | None
+) -> Select[Any]:
+    """See `PostgresCatalogue.list_due`; the index `secrets_due` has its order."""
+    query = _metadata().where(secret_versions.c.state == State.ACTIVE.value)
+    query = query.where(due_time < (func.now() if before is None else before))
+    if kind is not None:
+        query = query.where(secrets.c.kind == kind.value)
+    order = (due_time, secrets.c.bot_id, secrets.c.name)
+    if after is not None:
+        query = query.where(tuple_(*order) > tuple_(*map(_typed, order, after)))
+    return query.order_by(*order)
 
 
 async def _paint(connection: AsyncConnection, ref: SecretRef, picture: Picture) -> None:
@@ -247,6 +300,10 @@ def _metadata() -> Select[Any]:
         & (secret_versions.c.version == secrets.c.version)
     )
     return select(secrets, secret_versions.c.state, kept.label("versions")).join(secret_versions, current)
+
+
+def _typed(column: ColumnElement[Any], value: object) -> ColumnElement[Any]:
+    return literal(value, column.type)
 
 
 def _key(ref: SecretRef) -> dict[str, str]:

@@ -108,6 +108,14 @@ leases: Final = Table(
 )
 """Leases, those that ended included: the trail shows when."""
 
+lease_revocations: Final = Table(
+    "lease_revocations",
+    metadata,
+    Column("bot_id", Uuid(as_uuid=False), primary_key=True),
+    Column("time", DateTime(timezone=True), nullable=False),
+)
+"""When all leases of a bot were last ended: one that was asked for before is not made afterwards."""
+
 rotations: Final = Table(
     "rotations",
     metadata,

@@ -3,9 +3,9 @@
 What many calls want on the trail at the same moment is committed at once. A value still leaves only after the commit with its own row.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement, Row, func, select, text, update
@@ -13,11 +13,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.batching import Batcher
+from mesh.clock import Clock
 from mesh.context import Call, current_call
 from mesh.database import Database
-from mesh.errors import ResourceExhausted
+from mesh.errors import Aborted, MeshError, ResourceExhausted
+from services.secure_bot_data.domain.leasing import Grant
 from services.secure_bot_data.domain.model import Access, AccessKind, Caller, Lease, SecretRef
-from services.secure_bot_data.store.tables import accesses, leases
+from services.secure_bot_data.store.moment import database_time
+from services.secure_bot_data.store.tables import accesses, lease_revocations, leases
 
 Conclude: TypeAlias = Callable[[AsyncConnection, Sequence[Call | None]], Awaitable[Callable[[], None] | None]]
 
@@ -35,13 +38,50 @@ class AccessFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class _Standing:
+    """A bot's leases at the moment `now` of the database's clock: when they were last ended, how many are in force, when the next ends."""
+
+    now: datetime
+    revoked: datetime | None
+    count: int
+    next_end: datetime | None
+
+    def check(self, asked: datetime, max_open: int) -> None:
+        """Raises the refusal of a lease that was asked for at `asked`."""
+        if self.revoked is not None and self.revoked >= asked:
+            raise Aborted("LEASES_REVOKED", "the bot's leases were ended while this one was being made")
+        if self.count >= max_open:
+            raise ResourceExhausted(
+                "LEASE_LIMIT_REACHED",
+                "the bot has as many leases in force as allowed",
+                retry_after=self.next_end - self.now if self.next_end else None,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A lease that somebody asked for at `asked`, in monotonic seconds, when the bot may have `max_open`."""
+
+    grant: Grant
+    asked: float
+    max_open: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Entry:
     """What one call wants on the trail. `call` is put on the audit trail with it; None: the call may still fail."""
 
-    access: Access
+    what: Access | _Wanted
     call: Call | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What becomes of an entry: what is written, or why nothing is."""
+
+    access: Access | None = None
     lease: Lease | None = None
-    max_open: int = 0
+    refusal: MeshError | None = None
 
 
 async def _not_audited(connection: AsyncConnection, calls: Sequence[Call | None]) -> None:
@@ -54,10 +94,11 @@ class PostgresTrail:
     `conclude` writes the audit records of calls into the transaction; see `AuditTrail.conclude`.
     """
 
-    def __init__(self, database: Database, conclude: Conclude = _not_audited) -> None:
+    def __init__(self, database: Database, clock: Clock, conclude: Conclude = _not_audited) -> None:
         self._database = database
+        self._clock = clock
         self._conclude = conclude
-        self._entries = Batcher[_Entry, ResourceExhausted | None](self._write, _alone)
+        self._entries = Batcher[_Entry, _Settled](self._write, _alone)
 
     async def run(self) -> None:
         """Write entries until cancelled."""
@@ -67,38 +108,63 @@ class PostgresTrail:
         """See `Trail.allow`."""
         await self._entries.submit(_Entry(access, current_call()))
 
-    async def lease(self, access: Access, lease: Lease, max_open: int) -> None:
-        """See `Trail.lease`. Leases of one bot are counted one after another, so that a race cannot pass the limit."""
-        full = await self._entries.submit(_Entry(access, current_call(), lease, max_open))
-        if full is not None:
-            raise full
+    async def lease(self, grant: Grant, asked: float, max_open: int) -> Lease | MeshError:
+        """See `Trail.lease`. Leases of one bot are made one after another, so that a race cannot pass the limit."""
+        settled = await self._entries.submit(_Entry(_Wanted(grant, asked, max_open), current_call()))
+        outcome = settled.lease or settled.refusal
+        if outcome is None:
+            raise RuntimeError("this is a bug: a lease was neither made nor refused")
+        return outcome
 
     async def deny(self, access: Access) -> None:
         """See `Trail.deny`."""
         await self._entries.submit(_Entry(access, None))
 
-    async def _write(self, entries: Sequence[_Entry]) -> list[ResourceExhausted | None]:
-        """For each entry why it was not written; None: it was."""
-        async with self._database.transaction(concludes=False) as connection:
-            full = await _full(connection, [entry for entry in entries if entry.lease is not None])
-            written = [entry for entry in entries if entry.access.id not in full]
-            granted = [_lease_row(entry.lease) for entry in written if entry.lease is not None]
-            if granted:
-                await connection.execute(_INSERT_LEASE, granted)
-            if written:
-                await connection.execute(_INSERT_ACCESS, [_access_row(entry.access) for entry in written])
-            concluded = await self._conclude(connection, [entry.call for entry in written])
-        if concluded is not None:
-            concluded()
-        return [full.get(entry.access.id) for entry in entries]
-
-    async def revoke(self, bot_id: str, reason: str, now: datetime) -> int:
-        """See `Trail.revoke`."""
-        statement = update(leases).where(*_in_force(bot_id, now))
+    async def revoke(self, bot_id: str, reason: str) -> int:
+        """See `Trail.revoke`. Whatever was asked for before it, and is not yet made, is refused when it comes."""
         async with self._database.transaction() as connection:
             await connection.execute(_LOCK, {"bots": [bot_id]})
-            ended = await connection.execute(statement.values(revoke_time=now, revoke_reason=reason))
+            now = await database_time(connection)
+            revoked = insert(lease_revocations).values(bot_id=bot_id, time=now)
+            await connection.execute(
+                revoked.on_conflict_do_update(index_elements=["bot_id"], set_={"time": now})
+            )
+            ended = await connection.execute(
+                update(leases).where(*_in_force(bot_id, now)).values(revoke_time=now, revoke_reason=reason)
+            )
             return ended.rowcount
+
+    async def _write(self, entries: Sequence[_Entry]) -> list[_Settled]:
+        """Commits what can be written of the entries."""
+        async with self._database.transaction(concludes=False) as connection:
+            standings = await _standings(connection, entries)
+            settled = [self._settle(entry.what, standings) for entry in entries]
+            made = [_lease_row(one.lease) for one in settled if one.lease is not None]
+            if made:
+                await connection.execute(_INSERT_LEASE, made)
+            written = [_access_row(one.access) for one in settled if one.access is not None]
+            if written:
+                await connection.execute(_INSERT_ACCESS, written)
+            calls = [
+                entry.call for entry, one in zip(entries, settled, strict=True) if one.access is not None
+            ]
+            concluded = await self._conclude(connection, calls)
+        if concluded is not None:
+            concluded()
+        return settled
+
+    def _settle(self, what: Access | _Wanted, standings: Mapping[str, _Standing]) -> _Settled:
+        if isinstance(what, Access):
+            return _Settled(what)
+        standing = standings[what.grant.access.ref.bot_id]
+        # On the database's clock, whatever ours shows.
+        asked = standing.now - timedelta(seconds=self._clock.monotonic() - what.asked)
+        try:
+            standing.check(asked, what.max_open)
+            access, lease = what.grant.at(standing.now)
+        except MeshError as refusal:
+            return _Settled(refusal=refusal)
+        return _Settled(access, lease)
 
     async def list_accesses(self, wanted: AccessFilter, *, before: str | None, limit: int) -> list[Access]:
         """Accesses, newest first, those older than the one with id `before`."""
@@ -120,35 +186,28 @@ _LOCK: Final = text(
     "SELECT pg_advisory_xact_lock(number) FROM ("
     "SELECT hashtextextended('leases/' || bot, 0) AS number FROM unnest(CAST(:bots AS text[])) AS bot ORDER BY 1) AS locks"
 )
-_OPEN: Final = text(
-    "SELECT bot_id, count(*), min(expire_time) FROM leases"
-    " WHERE bot_id = ANY(CAST(:bots AS uuid[])) AND revoke_time IS NULL AND expire_time > :now GROUP BY bot_id"
+_STANDINGS: Final = text(
+    "SELECT CAST(bot AS text), clock_timestamp(), revocation.time, count(lease.id), min(lease.expire_time)"
+    " FROM unnest(CAST(:bots AS uuid[])) AS bot"
+    " LEFT JOIN lease_revocations AS revocation ON revocation.bot_id = bot"
+    " LEFT JOIN leases AS lease ON lease.bot_id = bot AND lease.revoke_time IS NULL AND lease.expire_time > now()"
+    " GROUP BY bot, revocation.time"
 )
 
 
 def _alone(entry: _Entry) -> str:
     """Entries with the same key are written one after another: the leases of a bot."""
-    return entry.access.id if entry.lease is None else entry.lease.ref.bot_id
+    return entry.what.id if isinstance(entry.what, Access) else entry.what.grant.access.ref.bot_id
 
 
-async def _full(connection: AsyncConnection, entries: Sequence[_Entry]) -> dict[str, ResourceExhausted]:
-    """By access, the refusal of each lease that would be one too many. Locks the bots' leases until the transaction ends."""
-    if not entries:
+async def _standings(connection: AsyncConnection, entries: Sequence[_Entry]) -> dict[str, _Standing]:
+    """How things stand with each bot of which a lease is wanted. Locks the bots' leases until the transaction ends."""
+    wanted = [entry.what for entry in entries if isinstance(entry.what, _Wanted)]
+    bots = [one.grant.access.ref.bot_id for one in wanted]
+    if not bots:
         return {}
-    bots = [entry.access.ref.bot_id for entry in entries]
     await connection.execute(_LOCK, {"bots": bots})
-    now = max(entry.access.time for entry in entries)
-    counted = {str(row[0]): row for row in await connection.execute(_OPEN, {"bots": bots, "now": now})}
-    full = {}
-    for entry in entries:
-        _, count, next_end = counted.get(entry.access.ref.bot_id, ("", 0, None))
-        if count >= entry.max_open:
-            full[entry.access.id] = ResourceExhausted(
-                "LEASE_LIMIT_REACHED",
-                "the bot has as many leases in force as allowed",
-                retry_after=next_end - now if next_end else None,
-            )
-    return full
+    return {row[0]: _Standing(*row[1:]) for row in await connection.execute(_STANDINGS, {"bots": bots})}
 
 
 def _access_row(access: Access) -> dict[str, Any]:

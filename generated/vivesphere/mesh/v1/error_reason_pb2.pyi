@@ -206,6 +206,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. A job that rewraps secrets is running; metadata names it."""
     ERROR_REASON_KEY_VERSION_IN_USE: _ErrorReason.ValueType  # 139
     """FAILED_PRECONDITION. Versions of secrets still need an older version of the key."""
+    ERROR_REASON_LEASES_REVOKED: _ErrorReason.ValueType  # 143
+    """ABORTED. The bot's leases were ended while this one was being made; ask anew if the bot is to go on."""
     ERROR_REASON_REWRAP_JOB_NOT_FOUND: _ErrorReason.ValueType  # 142
     """NOT_FOUND. No such job."""
     ERROR_REASON_PUBLISHING_OVERDUE: _ErrorReason.ValueType  # 136
@@ -422,6 +424,8 @@ ERROR_REASON_REWRAP_RUNNING: ErrorReason.ValueType  # 138
 """FAILED_PRECONDITION. A job that rewraps secrets is running; metadata names it."""
 ERROR_REASON_KEY_VERSION_IN_USE: ErrorReason.ValueType  # 139
 """FAILED_PRECONDITION. Versions of secrets still need an older version of the key."""
+ERROR_REASON_LEASES_REVOKED: ErrorReason.ValueType  # 143
+"""ABORTED. The bot's leases were ended while this one was being made; ask anew if the bot is to go on."""
 ERROR_REASON_REWRAP_JOB_NOT_FOUND: ErrorReason.ValueType  # 142
 """NOT_FOUND. No such job."""
 ERROR_REASON_PUBLISHING_OVERDUE: ErrorReason.ValueType  # 136

@@ -237,8 +237,8 @@ class BotSecretServiceServicer:
 
         Written to the access trail before the values are given out. The caller keeps them in memory only and forgets them at `expire_time`.
         Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (SECRET_DELETED, SECRET_DESTROYED, SECRET_EXPIRED),
-        RESOURCE_EXHAUSTED (LEASE_LIMIT_REACHED, with RetryInfo) if the bot has too many leases, UNAVAILABLE (ACCESS_TRAIL_UNAVAILABLE) if the trail cannot
-        be written.
+        RESOURCE_EXHAUSTED (LEASE_LIMIT_REACHED, with RetryInfo) if the bot has too many leases, ABORTED (LEASES_REVOKED) if they were ended
+        while this one was being made, UNAVAILABLE (ACCESS_TRAIL_UNAVAILABLE) if the trail cannot be written.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -82,8 +82,8 @@ class BotSecretServiceStub:
 
     Written to the access trail before the values are given out. The caller keeps them in memory only and forgets them at `expire_time`.
     Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (SECRET_DELETED, SECRET_DESTROYED, SECRET_EXPIRED),
-    RESOURCE_EXHAUSTED (LEASE_LIMIT_REACHED, with RetryInfo) if the bot has too many leases, UNAVAILABLE (ACCESS_TRAIL_UNAVAILABLE) if the trail cannot
-    be written.
+    RESOURCE_EXHAUSTED (LEASE_LIMIT_REACHED, with RetryInfo) if the bot has too many leases, ABORTED (LEASES_REVOKED) if they were ended
+    while this one was being made, UNAVAILABLE (ACCESS_TRAIL_UNAVAILABLE) if the trail cannot be written.
     """
     RevokeBotLeases: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.RevokeBotLeasesRequest, _bot_secret_service_pb2.RevokeBotLeasesResponse]
     """Ends all leases of a bot, when it is paused or archived.
@@ -249,8 +249,8 @@ class BotSecretServiceServicer:
 
         Written to the access trail before the values are given out. The caller keeps them in memory only and forgets them at `expire_time`.
         Errors: NOT_FOUND (SECRET_NOT_FOUND), FAILED_PRECONDITION (SECRET_DELETED, SECRET_DESTROYED, SECRET_EXPIRED),
-        RESOURCE_EXHAUSTED (LEASE_LIMIT_REACHED, with RetryInfo) if the bot has too many leases, UNAVAILABLE (ACCESS_TRAIL_UNAVAILABLE) if the trail cannot
-        be written.
+        RESOURCE_EXHAUSTED (LEASE_LIMIT_REACHED, with RetryInfo) if the bot has too many leases, ABORTED (LEASES_REVOKED) if they were ended
+        while this one was being made, UNAVAILABLE (ACCESS_TRAIL_UNAVAILABLE) if the trail cannot be written.
         """
 
     def RevokeBotLeases(

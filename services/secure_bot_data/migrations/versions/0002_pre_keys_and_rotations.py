@@ -1,4 +1,4 @@
-"""Versions of the encryption key, rewrap jobs, claims to replace a secret, the list of what is due."""
+"""Versions of the encryption key, rewrap jobs, ends of leases, claims to replace a secret, the list of what is due."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,6 +16,11 @@ def upgrade() -> None:
             "secret_versions", sa.Column(name, sa.Integer, nullable=False, server_default=sa.text("0"))
         )
     op.create_index("secrets_due", "secrets", [sa.text("least(rotate_time, expire_time)"), "bot_id", "name"])
+    op.create_table(
+        "lease_revocations",
+        sa.Column("bot_id", sa.Uuid(as_uuid=False), primary_key=True),
+        sa.Column("time", sa.DateTime(timezone=True), nullable=False),
+    )
     _create_rotations()
     _create_jobs()
 

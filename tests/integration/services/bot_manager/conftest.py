@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
+from cli.child import Child
 from cli.embedded import EmbeddedMesh
+from cli.processlog import ProcessLog
 from mesh.database import Database, open_database
 from mesh.ids import new_id
 from mesh.outbox import metadata as mesh_metadata
@@ -46,12 +48,28 @@ def schema(engines: EmbeddedMesh) -> str:
     return SCHEMA
 
 
+@pytest.fixture(scope="module")
+async def secure_bot_data(
+    engines: EmbeddedMesh, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[None]:
+    """That service, running as a process."""
+    output = ProcessLog(tmp_path_factory.mktemp("process") / "output.log")
+    child = Child(engines.service_spec("secure_bot_data"), output)
+    await child.spawn()
+    try:
+        await child.wait_ready()
+        yield
+    finally:
+        await child.stop()
+        output.close()
+
+
 @pytest.fixture
 async def database(engines: EmbeddedMesh, schema: str) -> AsyncIterator[Database]:
     """The service's role on empty tables."""
     database = open_database(settings_of(engines, "bot_manager"), schema)
     async with database.transaction() as connection:
-        for table in ("bots", "idempotency", "outbox", "inbox"):
+        for table in ("bots", "lease_endings", "idempotency", "outbox", "inbox"):
             await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - names from the line above
     yield database
     await database.close()

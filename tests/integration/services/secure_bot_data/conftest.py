@@ -13,7 +13,7 @@ import pytest
 from cli.embedded import EmbeddedMesh
 from cli.layout import DataDir
 from cli.setup import vault as vault_setup
-from mesh.clock import SystemClock
+from mesh.clock import Clock, SystemClock
 from mesh.database import Database, open_database
 from mesh.ids import new_id
 from mesh.secret import Secret
@@ -22,9 +22,11 @@ from mesh.vault_names import VaultNames
 from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.model import Caller, Draft, SecretKind, SecretRef
 from services.secure_bot_data.domain.reading import SecretReader
+from services.secure_bot_data.domain.rotating import SecretRotator
 from services.secure_bot_data.domain.settling import Settler
 from services.secure_bot_data.domain.writing import SecretWriter
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
+from services.secure_bot_data.store.rotations import PostgresRotations
 from services.secure_bot_data.store.trail import PostgresTrail
 from services.secure_bot_data.store.vault import VaultSecrets
 from tests.fakes.engines import settings_of
@@ -43,6 +45,7 @@ class Parts:
     client: VaultClient
     database: Database
     prefix: str = VaultNames.kv_prefix
+    clock: Clock = field(default_factory=SystemClock)
     max_leases: int = 100
     vault: VaultSecrets = field(init=False)
     catalogue: PostgresCatalogue = field(init=False)
@@ -51,16 +54,18 @@ class Parts:
     writer: SecretWriter = field(init=False)
     changer: VersionChanger = field(init=False)
     reader: SecretReader = field(init=False)
+    rotator: SecretRotator = field(init=False)
 
     def __post_init__(self) -> None:
-        clock = SystemClock()
+        clock = self.clock
         self.vault = VaultSecrets(self.client, self.prefix)
         self.catalogue = PostgresCatalogue(self.database)
-        self.trail = PostgresTrail(self.database)
+        self.trail = PostgresTrail(self.database, clock)
         self.settler = Settler(self.vault, self.catalogue, clock)
         self.writer = SecretWriter(self.vault, self.catalogue, self.settler, clock, new_id)
         self.changer = VersionChanger(self.vault, self.catalogue, self.settler, clock, new_id)
         self.reader = SecretReader(self.vault, self.trail, clock, new_id, lambda: self.max_leases)
+        self.rotator = SecretRotator(PostgresRotations(self.database), self.settler, new_id)
 
 
 @pytest.fixture(scope="session")
@@ -88,16 +93,17 @@ def the_vault(root: Root) -> None:
 
 
 @pytest.fixture
-async def open_parts(engines: EmbeddedMesh) -> AsyncIterator[Callable[[], Parts]]:
-    """Makes a replica's parts; a test may have several."""
+async def open_parts(engines: EmbeddedMesh) -> AsyncIterator[Callable[..., Parts]]:
+    """Makes a replica's parts, if need be with a clock of its own; a test may have several."""
     made: list[Parts] = []
     running: list[asyncio.Task[None]] = []
 
-    def make() -> Parts:
+    def make(clock: Clock | None = None) -> Parts:
         settings = settings_of(engines, NAME)
         authority = settings.vault_ca_file or engines.data.tls_files(NAME).ca_file
         client = open_vault(settings.model_copy(update={"vault_ca_file": authority}), SystemClock())
-        parts = Parts(client, open_database(settings, NAME), settings.vault_kv_prefix)
+        database = open_database(settings, NAME)
+        parts = Parts(client, database, settings.vault_kv_prefix, clock or SystemClock())
         running.extend(asyncio.create_task(part.run()) for part in (parts.vault, parts.trail))
         made.append(parts)
         return parts

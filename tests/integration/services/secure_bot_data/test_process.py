@@ -100,6 +100,40 @@ async def test_bot_manager_stores_leases_and_revokes(engines: EmbeddedMesh, log:
         assert (await stub.RevokeBotLeases(revoke, timeout=10)).revoked_count == 1
 
 
+async def test_bot_manager_claims_a_secret_stores_its_successor_and_others_may_not(
+    engines: EmbeddedMesh, log: Path
+) -> None:
+    """The way of a token that can be exchanged once, over the wire."""
+    bot_id = new_id()
+    about = {"bot_id": bot_id, "name": "x_oauth1"}
+    claim = pb2.ClaimSecretRotationRequest(**about, reason="expires soon")
+    async with channel_as(engines, "bot_manager") as channel:
+        stub = BotSecretServiceStub(channel)
+        with refused("SECRET_NOT_FOUND"):
+            await stub.ClaimSecretRotation(claim, timeout=10)
+        await stub.StoreBotSecret(store(bot_id), timeout=10)
+        claimed = await stub.ClaimSecretRotation(claim, timeout=10)
+        assert (claimed.version, claimed.interrupted) == (1, False)
+        assert claimed.ttl.ToTimedelta() == timedelta(minutes=1)
+        with pytest.raises(grpc.aio.AioRpcError) as second:
+            await stub.ClaimSecretRotation(claim, timeout=10)
+        told = from_rpc_error(second.value)
+        assert (told.code, told.reason) == ("ABORTED", "ROTATION_CLAIMED")
+        assert told.retry_after is not None
+        assert timedelta() < told.retry_after <= timedelta(minutes=1)
+        with refused("INVALID_FIELD"):
+            await stub.StoreBotSecret(store(bot_id, rotation_id=claimed.rotation_id), timeout=10)
+        await stub.StoreBotSecret(
+            store(bot_id, expected_version=1, rotation_id=claimed.rotation_id), timeout=10
+        )
+        release = pb2.ReleaseSecretRotationRequest(**about, rotation_id=claimed.rotation_id)
+        assert not (await stub.ReleaseSecretRotation(release, timeout=10)).released
+        assert (await stub.ClaimSecretRotation(claim, timeout=10)).version == 2
+    async with channel_as(engines, "gateway") as channel:
+        with refused("SERVICE_NOT_ALLOWED"):
+            await BotSecretServiceStub(channel).ClaimSecretRotation(claim, timeout=10)
+
+
 async def test_bad_input_names_the_field_and_writes_nothing(engines: EmbeddedMesh, log: Path) -> None:
     """Whoever connects an account needs to know what is missing, and nobody else what was given."""
     bot_id = new_id()

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from mesh.clock import Clock
 from mesh.errors import Aborted, MeshError, NotFound, ResourceExhausted
 from mesh.secret import Secret
+from services.secure_bot_data.domain.leasing import Grant
 from services.secure_bot_data.domain.lifecycle import TRANSITIONS, Event
 from services.secure_bot_data.domain.model import (
     Access,
@@ -20,6 +21,7 @@ from services.secure_bot_data.domain.model import (
     VersionFact,
 )
 from services.secure_bot_data.domain.ports import Look, Marker
+from services.secure_bot_data.domain.rotating import Claim, Claimed, Decide, Standing, released
 
 
 class Failing:
@@ -111,6 +113,7 @@ class MemoryCatalogue(Failing):
         super().__init__()
         self.rows: dict[SecretRef, Rows] = {}
         self.markers: dict[str, Marker] = {}
+        self.claims: dict[SecretRef, Claim] = {}
 
     async def find(self, ref: SecretRef) -> SecretMetadata | None:
         self.begin("find")
@@ -130,13 +133,22 @@ class MemoryCatalogue(Failing):
         return [marker for marker in self.markers.values() if marker.create_time < before]
 
     async def record(
-        self, ref: SecretRef, version: int, description: Description, marker_id: str
+        self,
+        ref: SecretRef,
+        version: int,
+        description: Description,
+        marker_id: str,
+        *,
+        rotation_id: str | None = None,
     ) -> SecretMetadata:
         self.begin("record")
         rows = self.rows.setdefault(ref, Rows())
         rows.descriptions[version] = description
         rows.states.setdefault(version, State.ACTIVE)
         self.markers.pop(marker_id, None)
+        last = self.claims.get(ref)
+        if rotation_id is not None and last is not None and last.version < version:
+            self.claims[ref] = released(last, settled=True)
         return self._metadata(ref, rows, version)
 
     async def copy(
@@ -171,11 +183,42 @@ class MemoryCatalogue(Failing):
         )
 
 
+class MemoryRotations(Failing):
+    """Implements `Rotations` beside a catalogue. `rewrapped`: versions that only encrypted another anew."""
+
+    def __init__(self, catalogue: MemoryCatalogue, clock: Clock) -> None:
+        super().__init__()
+        self._catalogue = catalogue
+        self._clock = clock
+        self.rewrapped: dict[int, int] = {}
+
+    async def claim(self, ref: SecretRef, decide: Decide) -> Claimed:
+        self.begin("claim")
+        found = await self._catalogue.find(ref)
+        if found is None:
+            raise NotFound("SECRET_NOT_FOUND", "no such secret")
+        last = self._catalogue.claims.get(ref)
+        claimed = decide(
+            Standing(self._clock.now(), found.version, found.state, found.expire_time, self.rewrapped, last)
+        )
+        self._catalogue.claims[ref] = claimed.claim
+        return claimed
+
+    async def release(self, ref: SecretRef, rotation_id: str, *, settled: bool) -> bool:
+        self.begin("release")
+        claim = self._catalogue.claims.get(ref)
+        if claim is None or claim.id != rotation_id or not claim.in_force:
+            return False
+        self._catalogue.claims[ref] = released(claim, settled=settled)
+        return claim.holds(self._clock.now())
+
+
 class MemoryTrail(Failing):
     """Implements `Trail`."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         super().__init__()
+        self._clock = clock
         self.accesses: list[Access] = []
         self.leases: list[Lease] = []
 
@@ -183,21 +226,26 @@ class MemoryTrail(Failing):
         self.begin("allow")
         self.accesses.append(access)
 
-    async def lease(self, access: Access, lease: Lease, max_open: int) -> None:
+    async def lease(self, grant: Grant, asked: float, max_open: int) -> Lease | MeshError:
         self.begin("lease")
+        try:
+            access, lease = grant.at(self._clock.now())
+        except MeshError as refusal:
+            return refusal
         if len(self.leases) >= max_open:
             wait = min(held.expire_time for held in self.leases) - lease.create_time
-            raise ResourceExhausted(
-                "LEASE_LIMIT_REACHED", "too many leases", retry_after=max(wait, timedelta())
+            return ResourceExhausted(
+                "LEASE_LIMIT_REACHED", "the bot has as many leases in force as allowed", retry_after=wait
             )
         self.leases.append(lease)
         self.accesses.append(access)
+        return lease
 
     async def deny(self, access: Access) -> None:
         self.begin("deny")
         self.accesses.append(access)
 
-    async def revoke(self, bot_id: str, reason: str, now: datetime) -> int:
+    async def revoke(self, bot_id: str, reason: str) -> int:
         self.begin("revoke")
         count, self.leases = len(self.leases), []
         return count

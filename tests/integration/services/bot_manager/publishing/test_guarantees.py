@@ -62,6 +62,9 @@ class StalledLeases(Leases):
         await self.go_on.wait()
         return await self._leases.get(bot_id, reason, need)
 
+    def holds(self, bot_id: str, need: timedelta) -> bool:
+        return self._leases.holds(bot_id, need)
+
 
 class JumpingClock(SystemClock):
     """A clock that a test sets forward, as a paused process sees it."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mesh.errors import Unavailable
+from mesh.tasks import TaskSet
 from services.bot_manager.domain.model import BotState, EntryKind, PartState, PostState
 from services.bot_manager.x.port import OAUTH1_FIELDS
 from tests.integration.services.bot_manager.publishing.rig import SECOND, Rig, now
@@ -251,6 +252,38 @@ async def test_posts_of_a_stopped_bot_wait(rig: Rig) -> None:
         other = await rig.bot("other")
         await rig.until(await rig.post(other), S.PUBLISHED)
     assert (await rig.posts.get(post.id)).state is S.SCHEDULED
+
+
+@pytest.mark.parametrize("state", [BotState.PAUSED, BotState.ARCHIVED])
+async def test_a_bot_that_is_stopped_after_the_claim_is_not_even_lent_its_secret(
+    rig: Rig, state: BotState
+) -> None:
+    """What is not in memory cannot be used: the check before the secret keeps the intent's from being the only one."""
+    bot = await rig.bot()
+    post = await rig.post(bot)
+    (claim,) = await rig.ledger.claim_due("claimer", now(), 60 * SECOND, 10)
+    await rig.bots.change(bot.id, lambda old: replace(old, state=state), now())
+    async with TaskSet() as tasks:
+        sender = rig.sender(tasks, rig.port())
+        sender.ledger.start(tasks)
+        await sender.publish(claim)
+    assert (rig.secrets.asked, await rig.shown()) == ([], [])
+    assert (await rig.posts.get(post.id)).state is S.SCHEDULED
+
+
+async def test_a_secret_held_from_before_the_stop_opens_nothing(rig: Rig) -> None:
+    """Another replica holds it for up to five minutes; the intent is refused there."""
+    bot = await rig.bot()
+    async with TaskSet() as tasks:
+        sender = rig.sender(tasks, rig.port())
+        sender.ledger.start(tasks)
+        await sender.leases.get(bot.id, "publish another", SECOND)
+        post = await rig.post(bot)
+        (claim,) = await rig.ledger.claim_due("claimer", now(), 60 * SECOND, 10)
+        await rig.bots.change(bot.id, lambda old: replace(old, state=BotState.PAUSED), now())
+        await sender.publish(claim)
+    assert (await rig.posts.get(post.id)).state is S.SCHEDULED
+    assert (await rig.outcomes(post), await rig.shown()) == ([], [])
 
 
 async def test_a_post_whose_latest_time_has_passed_is_missed(rig: Rig) -> None:

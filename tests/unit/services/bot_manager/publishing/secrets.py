@@ -1,4 +1,4 @@
-"""A lender of secrets: the one method of secure_bot_data that publishing calls, with failures on demand."""
+"""A lender of secrets: the two methods of secure_bot_data that publishing calls, with failures on demand."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,13 +13,14 @@ from vivesphere.secure_bot_data.v1 import bot_secret_pb2, bot_secret_service_pb2
 
 
 class FakeSecrets:
-    """`fields` by bot id; `fail_next` makes the next leases fail."""
+    """`fields` by bot id; `fail_next` makes the next calls fail."""
 
     def __init__(self) -> None:
         self.fields: dict[str, Mapping[str, str]] = {}
         self.versions: Counter[str] = Counter()
         self.kind = bot_secret_pb2.SECRET_KIND_X_OAUTH1
         self.asked: list[str] = []
+        self.revoked: list[tuple[str, str]] = []
         self._failures: list[MeshError] = []
 
     def put(self, bot_id: str, fields: Mapping[str, str]) -> None:
@@ -28,7 +29,7 @@ class FakeSecrets:
         self.versions[bot_id] += 1
 
     def fail_next(self, error: MeshError, times: int = 1) -> None:
-        """Refuse the next leases."""
+        """Refuse the next calls."""
         self._failures += [error] * times
 
     async def LeaseBotSecret(
@@ -47,6 +48,15 @@ class FakeSecrets:
             lease_id=new_id(),
             ttl=_duration(request.ttl.ToTimedelta()),
         )
+
+    async def RevokeBotLeases(
+        self, request: bot_secret_service_pb2.RevokeBotLeasesRequest, *, timeout: float, metadata: Any
+    ) -> bot_secret_service_pb2.RevokeBotLeasesResponse:
+        """See the contract."""
+        if self._failures:
+            raise self._failures.pop(0)
+        self.revoked.append((request.bot_id, request.reason))
+        return bot_secret_service_pb2.RevokeBotLeasesResponse(revoked_count=1)
 
 
 def _duration(value: timedelta) -> Duration:
