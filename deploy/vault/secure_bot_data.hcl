@@ -36,3 +36,14 @@ path "vivesphere-transit/rewrap/bot-secrets" {
 path "vivesphere-transit/keys/bot-secrets" {
   capabilities = ["read"]
 }
+
+path "vivesphere-transit/keys/bot-secrets/rotate" {
+  capabilities = ["update"]
+}
+
+path "vivesphere-transit/keys/bot-secrets/config" {
+  capabilities = ["update"]
+  allowed_parameters = {
+    "min_decryption_version" = []
+  }
+}

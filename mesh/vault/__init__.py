@@ -12,7 +12,7 @@ what an answer means, `paths` is the only place where a path is made.
 from mesh.vault.client import VaultClient
 from mesh.vault.kv import KvStore, SecretMetadata, SecretVersion, VersionInfo
 from mesh.vault.link import VaultState
-from mesh.vault.transit import SealedItem, Transit, TransitItem
+from mesh.vault.transit import SealedItem, Transit, TransitItem, TransitKey, key_version
 
 __all__ = [
     "KvStore",
@@ -21,7 +21,9 @@ __all__ = [
     "SecretVersion",
     "Transit",
     "TransitItem",
+    "TransitKey",
     "VaultClient",
     "VaultState",
     "VersionInfo",
+    "key_version",
 ]

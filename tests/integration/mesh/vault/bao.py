@@ -31,6 +31,13 @@ path "vivesphere-kv/destroy/bots/*" { capabilities = ["update"] }
 path "vivesphere-transit/encrypt/bot-secrets" { capabilities = ["update"] }
 path "vivesphere-transit/decrypt/bot-secrets" { capabilities = ["update"] }
 path "vivesphere-transit/decrypt/absent" { capabilities = ["update"] }
+path "vivesphere-transit/keys/+" { capabilities = ["read"] }
+path "vivesphere-transit/+/rotating" { capabilities = ["update"] }
+path "vivesphere-transit/keys/rotating/rotate" { capabilities = ["update"] }
+path "vivesphere-transit/keys/rotating/config" {
+  capabilities = ["update"]
+  allowed_parameters = { "min_decryption_version" = [] }
+}
 """
 CONFIG = """
 storage "raft" {{ path = "{data}"  node_id = "test"  performance_multiplier = 1 }}
