@@ -14,17 +14,27 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from mesh.errors import Internal, InvalidArgument, NotFound, Unavailable
+from mesh.errors import FailedPrecondition, Internal, InvalidArgument, NotFound, Unavailable
 from mesh.secret import Secret
-from mesh.vault import KvStore, SecretVersion, Transit, VaultClient, VaultState, VersionInfo
+from mesh.vault import (
+    KvStore,
+    SecretVersion,
+    Transit,
+    VaultClient,
+    VaultState,
+    VersionInfo,
+    key_version,
+)
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import (
     Description,
     OpenedVersion,
     SealedVersion,
+    SecretKey,
     SecretKind,
     SecretRef,
     State,
@@ -58,7 +68,7 @@ class VaultSecrets:
                 context=_context(ref),
                 associated_data=_associated(ref, version, _about(description)),
             )
-        return SealedVersion(version, description, ciphertext)
+        return SealedVersion(version, replace(description, key_version=key_version(ciphertext)), ciphertext)
 
     async def put(self, ref: SecretRef, sealed: SealedVersion) -> None:
         """See `SecretVault.put`."""
@@ -75,11 +85,11 @@ class VaultSecrets:
         async with self._precisely():
             plain = await self._decrypt(ref, stored, about)
         # Only now that it has been authenticated is the description worth reading.
-        return OpenedVersion(stored.version, _description(about), _fields(plain))
+        return OpenedVersion(stored.version, _description(stored), _fields(plain))
 
     async def describe(self, ref: SecretRef, version: int) -> Description:
         """See `SecretVault.describe`."""
-        return _description(_field(await self._get(ref, version), "about"))
+        return _description(await self._get(ref, version))
 
     async def facts(self, ref: SecretRef) -> Sequence[VersionFact]:
         """See `SecretVault.facts`."""
@@ -96,6 +106,22 @@ class VaultSecrets:
         }[event]
         async with self._precisely():
             await act(_path(ref), versions)
+
+    async def key(self) -> SecretKey:
+        """See `KeyVault.key`."""
+        async with self._precisely():
+            key = await self._transit.key(TRANSIT_KEY)
+        return SecretKey(key.latest, key.min_decryption_version, key.create_times)
+
+    async def rotate_key(self) -> None:
+        """See `KeyVault.rotate_key`."""
+        async with self._precisely():
+            await self._transit.rotate(TRANSIT_KEY)
+
+    async def retire_key(self, least: int) -> None:
+        """See `KeyVault.retire_key`."""
+        async with self._precisely():
+            await self._transit.set_min_decryption(TRANSIT_KEY, least)
 
     async def check(self) -> None:
         """Raises Unavailable unless the vault answers and lets us at our secrets. For health: a seal shows without traffic."""
@@ -119,6 +145,11 @@ class VaultSecrets:
             )
         except InvalidArgument:
             pass
+        except FailedPrecondition as retired:
+            raise FailedPrecondition(
+                retired.reason,
+                f"version {stored.version} of the secret is gone for good: the version of the key that it needs was retired",
+            ) from None
         raise Internal("INTERNAL", "a secret in the vault does not open: it was moved or changed there")
 
     @asynccontextmanager
@@ -176,13 +207,15 @@ def _about(description: Description) -> str:
         "rotate_time": _iso(description.rotate_time),
         "owner": description.owner,
         "rolled_back_from": description.rolled_back_from,
+        "rewrapped_from": description.rewrapped_from,
     }
     return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
-def _description(about: str) -> Description:
+def _description(stored: SecretVersion) -> Description:
+    needed = key_version(_field(stored, "ciphertext"))
     try:
-        return _parsed(json.loads(about))
+        return replace(_parsed(json.loads(_field(stored, "about"))), key_version=needed)
     except (ValueError, KeyError, TypeError):
         pass
     raise Internal("INTERNAL", "a secret in the vault has a description that nobody here wrote")
@@ -199,6 +232,8 @@ def _parsed(content: Any) -> Description:
         rotate_time=_time(content["rotate_time"]),
         owner=content["owner"],
         rolled_back_from=content["rolled_back_from"],
+        # What was written before there was rewrapping does not say.
+        rewrapped_from=content.get("rewrapped_from", 0),
     )
 
 
