@@ -12,9 +12,10 @@ what an answer means, `paths` is the only place where a path is made.
 from mesh.vault.client import VaultClient
 from mesh.vault.kv import KvStore, SecretMetadata, SecretVersion, VersionInfo
 from mesh.vault.link import VaultState
-from mesh.vault.transit import SealedItem, Transit, TransitItem, TransitKey, key_version
+from mesh.vault.transit import KeyVersionRetired, SealedItem, Transit, TransitItem, TransitKey, key_version
 
 __all__ = [
+    "KeyVersionRetired",
     "KvStore",
     "SealedItem",
     "SecretMetadata",

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from hvac.api.secrets_engines import Transit as HvacTransit
 
-from mesh.errors import FailedPrecondition, FieldViolation, Internal, InvalidArgument, OutOfRange
+from mesh.errors import FieldViolation, Internal, InvalidArgument, OutOfRange
 from mesh.vault.paths import segment
 from mesh.vault.verdicts import unavailable
 from mesh.vault.wire import Answer, Call, Json
@@ -56,6 +56,13 @@ class TransitKey:
     create_times: Mapping[int, datetime]
 
 
+class KeyVersionRetired(InvalidArgument):
+    """A ciphertext does not open because its version of the key was retired: nothing is wrong with it, but nobody gets at it any more."""
+
+    def __init__(self) -> None:
+        super().__init__("INVALID_FIELD", "ciphertext needs a version of the key that was retired")
+
+
 def key_version(ciphertext: str) -> int:
     """The version of the key that a ciphertext says it needs; 0 when it says none. Trust it once the ciphertext has been opened."""
     found = _CIPHERTEXT.match(ciphertext)
@@ -85,8 +92,7 @@ class Transit:
     ) -> bytes:
         """The plaintext. InvalidArgument when ciphertext, context and associated data do not belong together.
 
-        FailedPrecondition SECRET_DESTROYED when the version of the key was retired: nobody gets at the plaintext any more, as if it had
-        been destroyed.
+        KeyVersionRetired when it needs a version of the key that does not decrypt any more.
         """
         return (await self.decrypt_batch(key, [SealedItem(ciphertext, context, associated_data)]))[0]
 
@@ -100,7 +106,7 @@ class Transit:
     async def decrypt_batch(self, key: str, items: Sequence[SealedItem]) -> list[bytes]:
         """Plaintexts in the order of the items. All or nothing: InvalidArgument names each item that does not open.
 
-        FailedPrecondition SECRET_DESTROYED when one needs a retired version of the key.
+        KeyVersionRetired when one of them needs a version of the key that does not decrypt any more.
         """
         _check(items, [len(item.ciphertext) for item in items])
         batch = [_entry("ciphertext", item.ciphertext, item) for item in items]
@@ -163,7 +169,7 @@ def _results(answer: Answer, count: int) -> list[Json]:
         if any(_lacks_key(str(results[index])) for index in failed):
             raise unavailable(None)
         if any(_is_too_old(str(results[index])) for index in failed):
-            raise _retired()
+            raise KeyVersionRetired
         raise _mismatch(failed if count > 1 else [])
     return results
 
@@ -172,7 +178,7 @@ def _refusal(answer: Answer) -> Exception:
     if answer.status == HTTPStatus.NOT_FOUND or any(_lacks_key(text) for text in answer.errors):
         return unavailable(None)
     if any(_is_too_old(text) for text in answer.errors):
-        return _retired()
+        return KeyVersionRetired()
     if answer.status == HTTPStatus.BAD_REQUEST:
         return _mismatch([])
     return Internal("INTERNAL", f"the secret store refused a well-formed request with status {answer.status}")
@@ -184,12 +190,6 @@ def _lacks_key(text: str) -> bool:
 
 def _is_too_old(text: str) -> bool:
     return "disallowed by policy (too old)" in text
-
-
-def _retired() -> FailedPrecondition:
-    return FailedPrecondition(
-        "SECRET_DESTROYED", "the version of the key that the ciphertext needs has been retired"
-    )
 
 
 def _done(answer: Answer) -> Answer:

@@ -4,7 +4,7 @@ The vault cannot rewrap a ciphertext that has associated data, and a version in 
 next version, by the same steps as any other write (`writing`), with the same values and everything else it says of itself. Earlier versions
 stay, or are destroyed once the new one has been seen to open.
 
-A job goes through all secrets by bot and name, a batch at a time. One replica works on it; the end of a batch is committed together with its
+A job goes through all secrets by bot and name, a batch at a time, which is short. One replica works on it; the end of a batch is committed together with its
 counts, so whoever takes over, because that replica died, begins behind the last whole batch. What the dead one had done beyond that is
 recognised by `rewrapped_from` and counted as if it had just been done. While the vault or the database is away, or somebody is exchanging a
 secret with the other side (a claim), the job waits and tries again. A secret that does not open is counted as failed and left alone.
@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 
 IN_FLIGHT: Final = 8
 """As many as the vault's client has threads: more would only wait there, before those who read."""
-BATCH: Final = 32
+BATCH: Final = 64
+SLICE: Final = timedelta(seconds=0.5)
+"""A batch begins with no further secret after this long, so that a job can be cancelled soon however slow the vault is."""
 ROUNDS: Final = 8
 """A writer that is faster uses the newest key, so two would do; more than these and something else is wrong."""
 INTERVAL: Final = timedelta(seconds=1)
@@ -67,7 +69,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`reason` says why, for FAILED and WAITS."""
+    """`reason` says why, for FAILED and WAITS; without one it was not even begun with."""
 
     outcome: Outcome
     reason: str = ""
@@ -217,29 +219,30 @@ class Rewrapper:
         """Whether there is reason to go on at once."""
         if await self.jobs.running() is None:
             return False
-        whole = False
+        waits = True
 
         async def work(job: RewrapJob, refs: Sequence[SecretRef]) -> Progress:
-            nonlocal whole
-            progress = await self._batch(job, refs)
-            whole = progress.done == len(refs)
+            nonlocal waits
+            progress, waits = await self._batch(job, refs)
             return progress
 
         job = await self.jobs.advance(work, BATCH, self.clock.now)
         if job is not None and job.state in {JobState.SUCCEEDED, JobState.FAILED}:
             _logged(job).info("rewrap job ended")
-        return whole
+        return not waits
 
-    async def _batch(self, job: RewrapJob, refs: Sequence[SecretRef]) -> Progress:
+    async def _batch(self, job: RewrapJob, refs: Sequence[SecretRef]) -> tuple[Progress, bool]:
+        """What became of the secrets, and whether one has to wait."""
         if not refs:
             end = JobState.FAILED if job.failed_count else JobState.SUCCEEDED
-            return Progress(0, 0, 0, 0, end=end)
+            return Progress(0, 0, 0, 0, end=end), False
         slots = asyncio.Semaphore(IN_FLIGHT)
         waiting = asyncio.Event()
+        end_of_slice = self.clock.monotonic() + SLICE.total_seconds()
 
         async def one(ref: SecretRef) -> Result:
             async with slots:
-                if waiting.is_set():
+                if waiting.is_set() or self.clock.monotonic() > end_of_slice:
                     return Result(Outcome.WAITS)
                 result = await self.secret.rewrap(job, ref)
             if result.outcome is Outcome.WAITS:
@@ -250,7 +253,7 @@ class Rewrapper:
             return result
 
         results = await asyncio.gather(*(one(ref) for ref in refs), return_exceptions=True)
-        return _progress([_result(result) for result in results])
+        return _progress([_result(result) for result in results]), waiting.is_set()
 
 
 def _result(result: Result | BaseException) -> Result:

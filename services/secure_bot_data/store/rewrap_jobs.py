@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, case, func, select, tuple_, update
+from sqlalchemy import Row, case, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -112,7 +112,9 @@ async def _behind(connection: AsyncConnection, job: Row[Any], limit: int) -> lis
     place = tuple_(secrets.c.bot_id, secrets.c.name)
     query = select(secrets.c.bot_id, secrets.c.name)
     if job.after_bot_id is not None:
-        query = query.where(place > tuple_(job.after_bot_id, job.after_name))
+        # A tuple does not lend its columns' types to what it is compared with.
+        after = tuple_(literal(job.after_bot_id, secrets.c.bot_id.type), job.after_name)
+        query = query.where(place > after)
     rows = await connection.execute(query.order_by(secrets.c.bot_id, secrets.c.name).limit(limit))
     return [SecretRef(row.bot_id, row.name) for row in rows]
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 from mesh.errors import FailedPrecondition, Internal, InvalidArgument, NotFound, Unavailable
 from mesh.secret import Secret
 from mesh.vault import (
+    KeyVersionRetired,
     KvStore,
     SecretVersion,
     Transit,
@@ -143,13 +144,16 @@ class VaultSecrets:
                 context=_context(ref),
                 associated_data=_associated(ref, stored.version, about),
             )
+        except KeyVersionRetired:
+            retired = True
         except InvalidArgument:
-            pass
-        except FailedPrecondition as retired:
+            retired = False
+        if retired:
+            # To whoever reads it is as good as destroyed: it was once in order and nobody gets at it any more.
             raise FailedPrecondition(
-                retired.reason,
-                f"version {stored.version} of the secret is gone for good: the version of the key that it needs was retired",
-            ) from None
+                "SECRET_DESTROYED",
+                f"version {stored.version} of the secret is gone for good: its version of the key was retired",
+            )
         raise Internal("INTERNAL", "a secret in the vault does not open: it was moved or changed there")
 
     @asynccontextmanager
