@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import func, select
 
 from cli.embedded import EmbeddedMesh
 from mesh.errors import FailedPrecondition, MeshError
 from mesh.ids import new_id
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import JobState, SecretRef, State
+from services.secure_bot_data.domain.rewrapping import INTERVAL
+from services.secure_bot_data.store.rewrap_jobs import LOCK
 from tests.integration.services.secure_bot_data.conftest import CALLER, MINUTE, Parts, oauth1
 from tests.integration.services.secure_bot_data.rewrapping.conftest import ACTOR, Replica
 from tests.integration.services.secure_bot_data.root import Root
@@ -46,7 +49,7 @@ class Readers:
 
 async def test_all_secrets_are_rewrapped_while_they_are_read(replica: Replica, other: Replica) -> None:
     """Nobody who posts meanwhile may notice."""
-    refs = await replica.write(300)
+    refs = await replica.write(200)
     job = await replica.start()
     readers = Readers(other.parts, refs)
     reading = [asyncio.create_task(readers.read(first)) for first in range(3)]
@@ -54,7 +57,7 @@ async def test_all_secrets_are_rewrapped_while_they_are_read(replica: Replica, o
     for task in reading:
         task.cancel()
     await asyncio.wait(reading)
-    assert (ended.state, ended.total_count, ended.rewrapped_count) == (JobState.SUCCEEDED, 300, 300)
+    assert (ended.state, ended.total_count, ended.rewrapped_count) == (JobState.SUCCEEDED, 200, 200)
     assert (ended.skipped_count, ended.failed_count, ended.last_failure) == (0, 0, "")
     assert readers.wrong == []
     assert readers.reads > 3
@@ -65,7 +68,7 @@ async def test_all_secrets_are_rewrapped_while_they_are_read(replica: Replica, o
     [before, after] = [
         (use.key_version, use.current_count, use.earlier_count) for use in await other.keys.uses()
     ]
-    assert (before, after) == ((job.target - 1, 0, 300), (job.target, 300, 0))
+    assert (before, after) == ((job.target - 1, 0, 200), (job.target, 200, 0))
 
 
 async def test_the_catalogue_tells_keys_and_where_a_version_comes_from(
@@ -119,11 +122,11 @@ async def test_writers_are_neither_lost_nor_refused(replica: Replica, other: Rep
 
 async def test_two_replicas_work_on_one_job_one_after_another(replica: Replica, other: Replica) -> None:
     """Side by side they would only race each other for every secret."""
-    refs = await replica.write(100)
+    refs = await replica.write(60)
     job = await replica.start()
     async with replica.working(), other.working():
         ended = await replica.ends(job)
-    assert (ended.state, ended.rewrapped_count, ended.skipped_count) == (JobState.SUCCEEDED, 100, 0)
+    assert (ended.state, ended.rewrapped_count, ended.skipped_count) == (JobState.SUCCEEDED, 60, 0)
     assert {(await replica.parts.catalogue.get(ref)).version for ref in refs} == {2}
 
 
@@ -142,27 +145,26 @@ async def test_one_job_runs_in_the_whole_fleet(replica: Replica, other: Replica)
 
 async def test_a_cancelled_job_stops_soon(replica: Replica, other: Replica) -> None:
     """What was done stays done, and another job does the rest."""
-    await replica.write(200)
+    await replica.write(100)
     job = await replica.start()
     async with replica.working():
         await other.becomes(job, lambda found: found.rewrapped_count > 0)
         cancelled = await other.rewrapper.cancel(job.id)
-        # What is under way comes to its end.
-        await asyncio.sleep(1.5)
+        await _batch_is_over(other)
         at_rest = await other.jobs.get(job.id)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(INTERVAL.total_seconds() * 1.5)
         assert await other.jobs.get(job.id) == at_rest
         assert (at_rest.state, at_rest.end_time) == (JobState.CANCELLED, cancelled.end_time)
-        assert 0 < at_rest.rewrapped_count < 200
+        assert 0 < at_rest.rewrapped_count < 100
         assert await _current(other, job.target) == at_rest.rewrapped_count
         ended = await other.ends(await other.rewrapper.start(ACTOR, destroy_earlier=False))
     assert (ended.state, ended.skipped_count) == (JobState.SUCCEEDED, at_rest.rewrapped_count)
-    assert await _current(other, job.target) == 200
+    assert await _current(other, job.target) == 100
 
 
 async def test_a_seal_in_the_middle_delays_only(replica: Replica, other: Replica, root: Root) -> None:
     """The job goes on by itself as soon as the vault is back."""
-    await replica.write(200)
+    await replica.write(100)
     job = await replica.start()
     async with replica.working():
         try:
@@ -175,8 +177,8 @@ async def test_a_seal_in_the_middle_delays_only(replica: Replica, other: Replica
             await root.restart()
         ended = await other.ends(job)
     assert (sealed.state, sealed.failed_count) == (JobState.RUNNING, 0)
-    assert 0 < sealed.rewrapped_count < 200
-    assert (ended.state, ended.rewrapped_count, ended.skipped_count) == (JobState.SUCCEEDED, 200, 0)
+    assert 0 < sealed.rewrapped_count < 100
+    assert (ended.state, ended.rewrapped_count, ended.skipped_count) == (JobState.SUCCEEDED, 100, 0)
 
 
 async def test_a_secret_that_was_tampered_with_fails_alone(replica: Replica, root: Root) -> None:
@@ -322,6 +324,13 @@ async def test_rotations_with_the_same_expectation_make_one_version(replica: Rep
     refused = [outcome.reason for outcome in outcomes if isinstance(outcome, MeshError)]
     assert refused == ["VERSION_MISMATCH"] * 3
     assert (await replica.parts.vault.key()).latest == latest + 1
+
+
+async def _batch_is_over(replica: Replica) -> None:
+    """Returns once nobody is at work, which holds the lock meanwhile."""
+    async with replica.parts.database.transaction(concludes=False) as connection:
+        lock = func.pg_advisory_xact_lock(func.hashtextextended(LOCK, 0))
+        await connection.execute(select(lock))
 
 
 async def _refused(replica: Replica, ref: SecretRef, version: int) -> str:
