@@ -98,8 +98,9 @@ class SecretRewrapper:
             return await self._rewrap(job, ref)
         except WAITS as error:
             return Result(Outcome.WAITS, error.reason)
-        except Aborted as claimed:
-            return Result(Outcome.WAITS if claimed.retry_after else Outcome.FAILED, claimed.reason)
+        except Aborted as lost:
+            left_behind = lost.reason == "ROTATION_CLAIMED" and lost.retry_after is None
+            return Result(Outcome.FAILED if left_behind else Outcome.WAITS, lost.reason)
         except MeshError as error:
             return Result(Outcome.FAILED, error.reason)
 

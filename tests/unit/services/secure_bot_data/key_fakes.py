@@ -8,8 +8,11 @@ from datetime import datetime
 
 from mesh.clock import Clock
 from mesh.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound
+from mesh.ids import new_id
 from mesh.secret import Secret
+from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.key_ports import Work
+from services.secure_bot_data.domain.keys import KeyKeeper
 from services.secure_bot_data.domain.model import (
     Description,
     JobState,
@@ -22,6 +25,9 @@ from services.secure_bot_data.domain.model import (
     State,
     VersionRecord,
 )
+from services.secure_bot_data.domain.settling import Settler
+from services.secure_bot_data.domain.writing import SecretWriter
+from tests.fakes.clock import ManualClock
 from tests.unit.services.secure_bot_data.fakes import Failing, MemoryCatalogue, MemoryVault
 
 
@@ -195,3 +201,16 @@ class MemoryJobs(Failing):
         if progress.end is not None and job.state is JobState.RUNNING:
             self.jobs[job.id] = replace(self.jobs[job.id], state=progress.end, end_time=now())
         return self.jobs[job.id]
+
+
+class Keys:
+    """What a test needs to write secrets and to change the key."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.vault = KeyedVault(self.clock)
+        self.catalogue = KeyedCatalogue()
+        settler = Settler(self.vault, self.catalogue, self.clock)
+        self.writer = SecretWriter(self.vault, self.catalogue, settler, self.clock, new_id)
+        self.changer = VersionChanger(self.vault, self.catalogue, settler, self.clock, new_id)
+        self.keeper = KeyKeeper(self.vault, self.catalogue)

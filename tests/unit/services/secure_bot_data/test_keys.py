@@ -5,39 +5,13 @@ from datetime import timedelta
 import pytest
 
 from mesh.errors import Aborted, FailedPrecondition, InvalidArgument, OutcomeUnknown
-from mesh.ids import new_id
-from services.secure_bot_data.domain.changing import VersionChanger
-from services.secure_bot_data.domain.keys import KeyKeeper
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.ports import Marker
-from services.secure_bot_data.domain.settling import SETTLED, Settler
-from services.secure_bot_data.domain.writing import SecretWriter
-from tests.fakes.clock import ManualClock
+from services.secure_bot_data.domain.settling import SETTLED
 from tests.unit.services.secure_bot_data.conftest import CALLER, REF, draft
-from tests.unit.services.secure_bot_data.key_fakes import KeyedCatalogue, KeyedVault
+from tests.unit.services.secure_bot_data.key_fakes import Keys
 
 LOST = OutcomeUnknown("VAULT_UNAVAILABLE", "the secret store did not confirm the write")
-
-
-class Keys:
-    """What a test needs to write secrets and to change the key."""
-
-    def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.vault = KeyedVault(self.clock)
-        self.catalogue = KeyedCatalogue()
-        settler = Settler(self.vault, self.catalogue, self.clock)
-        self.writer = SecretWriter(self.vault, self.catalogue, settler, self.clock, new_id)
-        self.changer = VersionChanger(self.vault, self.catalogue, settler, self.clock, new_id)
-        self.keeper = KeyKeeper(self.vault, self.catalogue)
-
-    async def refused(self, least: int) -> str:
-        """The reason for which retiring is refused; nothing must have changed."""
-        before = self.vault.least
-        with pytest.raises((FailedPrecondition, InvalidArgument)) as caught:
-            await self.keeper.retire(least)
-        assert self.vault.least == before
-        return caught.value.reason
 
 
 @pytest.fixture
@@ -75,10 +49,10 @@ async def test_a_version_of_the_key_that_is_needed_is_not_retired(keys: Keys) ->
     """Current or earlier, active or deleted: all of these can still be asked for."""
     await keys.writer.put(REF, draft(), None, CALLER)
     await keys.keeper.rotate(None)
-    assert await keys.refused(2) == "KEY_VERSION_IN_USE"
+    assert await _refused(keys, 2) == "KEY_VERSION_IN_USE"
     await keys.writer.put(REF, draft(), None, CALLER)
     await keys.changer.change(REF, Event.DELETE, [1])
-    assert await keys.refused(2) == "KEY_VERSION_IN_USE"
+    assert await _refused(keys, 2) == "KEY_VERSION_IN_USE"
     await keys.changer.change(REF, Event.DESTROY, [1])
     assert (await keys.keeper.retire(2)).min_decryption == 2
     assert (await keys.vault.open(REF, 0)).version == 2
@@ -89,14 +63,14 @@ async def test_a_version_that_may_need_an_old_key_counts_as_needing_it(keys: Key
     await keys.keeper.rotate(None)
     await keys.writer.put(REF, draft(), None, CALLER)
     await keys.catalogue.forget_keys(REF)
-    assert await keys.refused(2) == "KEY_VERSION_IN_USE"
+    assert await _refused(keys, 2) == "KEY_VERSION_IN_USE"
 
 
 async def test_a_writer_from_before_the_rotation_counts_until_it_has_ended(keys: Keys) -> None:
     """It may have encrypted with the old version and not have said so yet."""
     await keys.keeper.rotate(None)
     await keys.catalogue.announce(Marker("writing", REF, keys.clock.now()))
-    assert await keys.refused(2) == "KEY_VERSION_IN_USE"
+    assert await _refused(keys, 2) == "KEY_VERSION_IN_USE"
     await keys.catalogue.withdraw("writing")
     await keys.clock.advance(SETTLED + timedelta(seconds=1))
     # Whoever begins that late has used the new version.
@@ -109,4 +83,13 @@ async def test_retiring_again_changes_nothing_and_beyond_the_newest_is_refused(k
     await keys.keeper.rotate(None)
     await keys.keeper.retire(2)
     assert (await keys.keeper.retire(1)).min_decryption == 2
-    assert await keys.refused(3) == "INVALID_FIELD"
+    assert await _refused(keys, 3) == "INVALID_FIELD"
+
+
+async def _refused(keys: Keys, least: int) -> str:
+    """The reason for which retiring is refused; nothing must have changed."""
+    before = keys.vault.least
+    with pytest.raises((FailedPrecondition, InvalidArgument)) as caught:
+        await keys.keeper.retire(least)
+    assert keys.vault.least == before
+    return caught.value.reason

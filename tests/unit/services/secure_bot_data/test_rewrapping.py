@@ -6,14 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from mesh.errors import FailedPrecondition, Internal, OutcomeUnknown, Unavailable
+from mesh.errors import Aborted, FailedPrecondition, Internal, OutcomeUnknown, Unavailable
 from mesh.ids import new_id
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import JobState, RewrapJob, SecretRef, State
 from services.secure_bot_data.domain.rewrapping import BATCH, INTERVAL, Outcome, Rewrapper, SecretRewrapper
 from tests.unit.services.secure_bot_data.conftest import CALLER, REF, draft
-from tests.unit.services.secure_bot_data.key_fakes import MemoryClaims, MemoryJobs
-from tests.unit.services.secure_bot_data.test_keys import Keys
+from tests.unit.services.secure_bot_data.key_fakes import Keys, MemoryClaims, MemoryJobs
 
 AWAY = Unavailable("VAULT_SEALED", "the secret store is sealed")
 LOST = OutcomeUnknown("VAULT_UNAVAILABLE", "the secret store did not confirm the write")
@@ -290,6 +289,15 @@ async def test_a_lagging_catalogue_is_settled_on_the_way(all_of: Rewrapping) -> 
     assert await all_of.told() == (JobState.SUCCEEDED, 1, 0, 0, "")
     opened = await all_of.vault.open(REF, 0)
     assert (opened.version, opened.fields) == (3, draft("two").fields)
+
+
+async def test_a_lost_race_in_the_database_delays_only(all_of: Rewrapping) -> None:
+    """Two transactions that were in each other's way say nothing about the secret."""
+    await all_of.write(3)
+    await all_of.start()
+    all_of.claims.fail_next("take", Aborted("VERSION_MISMATCH", "another writer was faster"))
+    await all_of.run()
+    assert await all_of.told() == (JobState.SUCCEEDED, 3, 0, 0, "")
 
 
 async def test_a_failing_database_delays_only(all_of: Rewrapping) -> None:
