@@ -16,12 +16,13 @@ from mesh.vault.credentials import AppRole, Credentials, Kubernetes, WrappedAppR
 from mesh.vault.kv import KvStore, SecretMetadata, SecretVersion, VersionInfo
 from mesh.vault.link import VaultState
 from mesh.vault.opening import open_vault
-from mesh.vault.transit import SealedItem, Transit, TransitItem
+from mesh.vault.transit import KeyVersionRetired, SealedItem, Transit, TransitItem, TransitKey, key_version
 
 __all__ = [
     "AppRole",
     "CoalescedKey",
     "Credentials",
+    "KeyVersionRetired",
     "Kubernetes",
     "KvStore",
     "SealedItem",
@@ -29,9 +30,11 @@ __all__ = [
     "SecretVersion",
     "Transit",
     "TransitItem",
+    "TransitKey",
     "VaultClient",
     "VaultState",
     "VersionInfo",
     "WrappedAppRole",
+    "key_version",
     "open_vault",
 ]

@@ -2,13 +2,16 @@
 
 `context` derives the key of one owner from a derived key (a bot's id), so that one bot's ciphertext does not open as
 another's; `associated_data` binds a ciphertext to its record. Both have to be given again to decrypt. Ciphertexts are text,
-`vault:v<key version>:…`; rotating the key leaves old ones readable. In a batch all items have a context or none has.
+`vault:v<key version>:…`; rotating the key leaves old ones readable until their version of the key is retired, which is told apart from a
+ciphertext that does not open. In a batch all items have a context or none has.
 """
 
 import base64
 import binascii
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -23,6 +26,7 @@ MiB: Final = 1024 * 1024
 MAX_BATCH_ITEMS: Final = 1000
 # Base64 makes a third more of it; the vault takes requests up to 32 MiB, our wire answers up to 16.
 MAX_BATCH_BYTES: Final = 4 * MiB
+_CIPHERTEXT: Final = re.compile(r"vault:v([1-9][0-9]{0,8}):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,28 @@ class SealedItem:
     ciphertext: str
     context: bytes | None = None
     associated_data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TransitKey:
+    """A key without its material. `create_times` by version, ascending: those that still decrypt, the newest last."""
+
+    latest: int
+    min_decryption_version: int
+    create_times: Mapping[int, datetime]
+
+
+class KeyVersionRetired(InvalidArgument):
+    """A ciphertext does not open because its version of the key was retired: nothing is wrong with it, but nobody gets at it any more."""
+
+    def __init__(self) -> None:
+        super().__init__("INVALID_FIELD", "ciphertext needs a version of the key that was retired")
+
+
+def key_version(ciphertext: str) -> int:
+    """The version of the key that a ciphertext says it needs; 0 when it says none. Trust it once the ciphertext has been opened."""
+    found = _CIPHERTEXT.match(ciphertext)
+    return int(found.group(1)) if found else 0
 
 
 class Transit:
@@ -64,7 +90,10 @@ class Transit:
     async def decrypt(
         self, key: str, ciphertext: str, *, context: bytes | None = None, associated_data: bytes | None = None
     ) -> bytes:
-        """The plaintext. InvalidArgument when ciphertext, context and associated data do not belong together."""
+        """The plaintext. InvalidArgument when ciphertext, context and associated data do not belong together.
+
+        KeyVersionRetired when it needs a version of the key that does not decrypt any more.
+        """
         return (await self.decrypt_batch(key, [SealedItem(ciphertext, context, associated_data)]))[0]
 
     async def encrypt_batch(self, key: str, items: Sequence[TransitItem]) -> list[str]:
@@ -75,11 +104,46 @@ class Transit:
         return [_text(result.get("ciphertext")) for result in results]
 
     async def decrypt_batch(self, key: str, items: Sequence[SealedItem]) -> list[bytes]:
-        """Plaintexts in the order of the items. All or nothing: InvalidArgument names each item that does not open."""
+        """Plaintexts in the order of the items. All or nothing: InvalidArgument names each item that does not open.
+
+        KeyVersionRetired when one of them needs a version of the key that does not decrypt any more.
+        """
         _check(items, [len(item.ciphertext) for item in items])
         batch = [_entry("ciphertext", item.ciphertext, item) for item in items]
         results = await self._batch("decrypt_data", key, batch)
         return [_bytes(result.get("plaintext")) for result in results]
+
+    async def key(self, key: str) -> TransitKey:
+        """What is known of a key."""
+        segment(key, "key")
+        answer = await self._call(
+            lambda wire: HvacTransit(wire).read_key(key, mount_point=self._mount), repeatable=True
+        )
+        return _key(_done(answer))
+
+    async def rotate(self, key: str) -> None:
+        """Makes a new version, which encrypts from now on. OutcomeUnknown when the confirmation was lost: `key` then tells."""
+        segment(key, "key")
+        answer = await self._call(
+            lambda wire: HvacTransit(wire).rotate_key(key, mount_point=self._mount), repeatable=False
+        )
+        _done(answer)
+
+    async def set_min_decryption(self, key: str, version: int) -> None:
+        """Refuses to decrypt with versions below `version` from now on; a smaller number allows them again.
+
+        InvalidArgument when there is no such version. May be repeated.
+        """
+        segment(key, "key")
+        answer = await self._call(
+            lambda wire: HvacTransit(wire).update_key_configuration(
+                key, min_decryption_version=version, mount_point=self._mount
+            ),
+            repeatable=True,
+        )
+        if answer.status == HTTPStatus.BAD_REQUEST:
+            raise InvalidArgument("INVALID_FIELD", "the key has no such version", field="version")
+        _done(answer)
 
     async def _batch(self, method: str, key: str, batch: list[dict[str, str]]) -> list[Json]:
         segment(key, "key")
@@ -104,6 +168,8 @@ def _results(answer: Answer, count: int) -> list[Json]:
     if failed:
         if any(_lacks_key(str(results[index])) for index in failed):
             raise unavailable(None)
+        if any(_is_too_old(str(results[index])) for index in failed):
+            raise KeyVersionRetired
         raise _mismatch(failed if count > 1 else [])
     return results
 
@@ -111,6 +177,8 @@ def _results(answer: Answer, count: int) -> list[Json]:
 def _refusal(answer: Answer) -> Exception:
     if answer.status == HTTPStatus.NOT_FOUND or any(_lacks_key(text) for text in answer.errors):
         return unavailable(None)
+    if any(_is_too_old(text) for text in answer.errors):
+        return KeyVersionRetired()
     if answer.status == HTTPStatus.BAD_REQUEST:
         return _mismatch([])
     return Internal("INTERNAL", f"the secret store refused a well-formed request with status {answer.status}")
@@ -118,6 +186,34 @@ def _refusal(answer: Answer) -> Exception:
 
 def _lacks_key(text: str) -> bool:
     return "key not found" in text
+
+
+def _is_too_old(text: str) -> bool:
+    return "disallowed by policy (too old)" in text
+
+
+def _done(answer: Answer) -> Answer:
+    """The answer when it is a success; the error that its status means for a key otherwise."""
+    if answer.status == HTTPStatus.NOT_FOUND:
+        raise unavailable(None)
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        raise Internal(
+            "INTERNAL", f"the secret store refused a well-formed request with status {answer.status}"
+        )
+    return answer
+
+
+def _key(answer: Answer) -> TransitKey:
+    data = answer.data
+    times, latest, least = (data.get(name) for name in ("keys", "latest_version", "min_decryption_version"))
+    if isinstance(times, dict) and isinstance(latest, int) and isinstance(least, int):
+        seconds = {int(version): times[version] for version in sorted(times, key=int)}
+        if latest in seconds and all(isinstance(second, int) for second in seconds.values()):
+            create_times = {
+                version: datetime.fromtimestamp(second, UTC) for version, second in seconds.items()
+            }
+            return TransitKey(latest, least, create_times)
+    raise Internal("INTERNAL", "the secret store gave an answer of another shape than Transit")
 
 
 def _mismatch(failed: list[int]) -> InvalidArgument:

@@ -3,7 +3,9 @@
 from mesh.ids import new_id
 from mesh.process import Process
 from services.secure_bot_data.domain.changing import VersionChanger
+from services.secure_bot_data.domain.keys import KeyKeeper
 from services.secure_bot_data.domain.reading import SecretReader
+from services.secure_bot_data.domain.rewrapping import Rewrapper, SecretRewrapper
 from services.secure_bot_data.domain.rotating import SecretRotator
 from services.secure_bot_data.domain.settling import Settler
 from services.secure_bot_data.domain.writing import SecretWriter
@@ -11,6 +13,8 @@ from services.secure_bot_data.servicers.bot_secrets import BotSecretServicer
 from services.secure_bot_data.servicers.secret_keys import SecretKeyServicer
 from services.secure_bot_data.settings import LEASES_MAX_PER_BOT
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
+from services.secure_bot_data.store.keys import PostgresKeyCatalogue
+from services.secure_bot_data.store.rewrap_jobs import PostgresRewrapJobs
 from services.secure_bot_data.store.rotations import PostgresRotations
 from services.secure_bot_data.store.trail import PostgresTrail
 from services.secure_bot_data.store.vault import VaultSecrets
@@ -37,4 +41,12 @@ async def assemble(process: Process) -> None:
     process.tasks.spawn(settler.run(), name="settler")
     servicer = BotSecretServicer(writer, changer, reader, rotator, catalogue, trail, process.page_secret())
     process.serve(add_BotSecretServiceServicer_to_server, servicer)
-    process.serve(add_SecretKeyServiceServicer_to_server, SecretKeyServicer())
+    keys = PostgresKeyCatalogue(process.database)
+    jobs = PostgresRewrapJobs(process.database)
+    secret = SecretRewrapper(vault, keys, writer, changer, settler)
+    rewrapper = Rewrapper(vault, jobs, secret, process.clock, new_id)
+    process.tasks.spawn_loop(rewrapper.run, name="rewrapper")
+    process.serve(
+        add_SecretKeyServiceServicer_to_server,
+        SecretKeyServicer(vault, keys, KeyKeeper(vault, keys), rewrapper, jobs, process.page_secret()),
+    )

@@ -3,7 +3,7 @@
 Values become `Secret` on the first line they are seen in and text again on the last one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -15,8 +15,12 @@ from services.secure_bot_data.domain.model import (
     Access,
     AccessKind,
     Draft,
+    JobState,
+    KeyUse,
     Lease,
     OpenedVersion,
+    RewrapJob,
+    SecretKey,
     SecretKind,
     SecretMetadata,
     SecretRef,
@@ -28,6 +32,7 @@ from services.secure_bot_data.store.trail import AccessFilter
 from vivesphere.secure_bot_data.v1 import bot_secret_pb2 as secret_pb2
 from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2 as pb2
 from vivesphere.secure_bot_data.v1 import secret_access_pb2 as access_pb2
+from vivesphere.secure_bot_data.v1 import secret_key_pb2 as key_pb2
 
 _KINDS: Mapping[int, SecretKind] = {
     secret_pb2.SECRET_KIND_X_OAUTH1: SecretKind.X_OAUTH1,
@@ -53,6 +58,12 @@ _ACCESS_KINDS: Mapping[int, AccessKind] = {
 _ACCESS_KIND_VALUES: Mapping[AccessKind, access_pb2.SecretAccessKind.ValueType] = {
     AccessKind.REVEAL: access_pb2.SECRET_ACCESS_KIND_REVEAL,
     AccessKind.LEASE: access_pb2.SECRET_ACCESS_KIND_LEASE,
+}
+_JOB_STATE_VALUES: Mapping[JobState, key_pb2.RewrapJobState.ValueType] = {
+    JobState.RUNNING: key_pb2.REWRAP_JOB_STATE_RUNNING,
+    JobState.SUCCEEDED: key_pb2.REWRAP_JOB_STATE_SUCCEEDED,
+    JobState.FAILED: key_pb2.REWRAP_JOB_STATE_FAILED,
+    JobState.CANCELLED: key_pb2.REWRAP_JOB_STATE_CANCELLED,
 }
 
 
@@ -122,6 +133,7 @@ def from_metadata(metadata: SecretMetadata) -> secret_pb2.SecretMetadata:
         owner=metadata.owner,
         field_names=metadata.field_names,
         updated_by=metadata.updated_by,
+        key_version=metadata.key_version,
     )
 
 
@@ -134,6 +146,8 @@ def from_version(record: VersionRecord) -> secret_pb2.SecretVersion:
         delete_time=_timestamp(record.delete_time),
         created_by=record.created_by,
         rolled_back_from=record.rolled_back_from,
+        rewrapped_from=record.rewrapped_from,
+        key_version=record.key_version,
     )
 
 
@@ -183,6 +197,42 @@ def from_claimed(claimed: Claimed) -> pb2.ClaimSecretRotationResponse:
         interrupted=claimed.interrupted,
         expire_time=_timestamp(claim.expire_time),
         ttl=_duration(claim.expire_time - claim.create_time),
+    )
+
+
+def from_key(key: SecretKey, uses: Sequence[KeyUse]) -> key_pb2.SecretKey:
+    """The message about the key."""
+    return key_pb2.SecretKey(
+        latest_version=key.latest,
+        min_decryption_version=key.min_decryption,
+        latest_create_time=_timestamp(key.create_times[key.latest]),
+        uses=[
+            key_pb2.SecretKeyUse(
+                key_version=use.key_version,
+                current_count=use.current_count,
+                earlier_count=use.earlier_count,
+            )
+            for use in uses
+        ],
+    )
+
+
+def from_job(job: RewrapJob) -> key_pb2.RewrapJob:
+    """The message about a job."""
+    return key_pb2.RewrapJob(
+        id=job.id,
+        state=_JOB_STATE_VALUES[job.state],
+        target_key_version=job.target,
+        destroy_earlier=job.destroy_earlier,
+        total_count=job.total_count,
+        rewrapped_count=job.rewrapped_count,
+        skipped_count=job.skipped_count,
+        failed_count=job.failed_count,
+        last_failure=job.last_failure,
+        create_time=_timestamp(job.create_time),
+        update_time=_timestamp(job.update_time),
+        end_time=_timestamp(job.end_time),
+        created_by=job.created_by,
     )
 
 

@@ -29,6 +29,15 @@ class State(StrEnum):
     DESTROYED = "DESTROYED"
 
 
+class JobState(StrEnum):
+    """State of a rewrap job; only RUNNING changes."""
+
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
 class AccessKind(StrEnum):
     """Ways to read values."""
 
@@ -68,7 +77,8 @@ class Draft:
 class Description:
     """What a version says about itself. Lies beside the ciphertext in the vault and is authenticated together with it.
 
-    `write_id` tells this writing from any other that aimed at the same version number.
+    `write_id` tells this writing from any other that aimed at the same version number. `key_version` is no part of what is authenticated:
+    the ciphertext says which version of the key it needs; 0 until there is one.
     """
 
     kind: SecretKind
@@ -80,6 +90,8 @@ class Description:
     rotate_time: datetime | None = None
     owner: str = ""
     rolled_back_from: int = 0
+    rewrapped_from: int = 0
+    key_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +124,7 @@ class VersionFact:
 
 @dataclass(frozen=True, slots=True)
 class VersionRecord:
-    """One version as the catalogue has it. `delete_time`: when it was deleted or destroyed."""
+    """One version as the catalogue has it. `delete_time`: when it was deleted or destroyed. `key_version` 0: not looked up yet."""
 
     version: int
     state: State
@@ -120,6 +132,8 @@ class VersionRecord:
     delete_time: datetime | None
     created_by: str
     rolled_back_from: int
+    rewrapped_from: int = 0
+    key_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +152,7 @@ class SecretMetadata:
     owner: str
     field_names: tuple[str, ...]
     updated_by: str
+    key_version: int = 0
 
     @property
     def due_time(self) -> datetime | None:
@@ -175,3 +190,40 @@ class Lease:
     version: int
     create_time: datetime
     expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKey:
+    """The key of all secrets, which itself never leaves the vault. `create_times` by version: those that still decrypt."""
+
+    latest: int
+    min_decryption: int
+    create_times: Mapping[int, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """How many versions of secrets that are not destroyed need one version of the key; 0: which one is not known yet."""
+
+    key_version: int
+    current_count: int
+    earlier_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RewrapJob:
+    """One run over all secrets; `rewrapping` tells how. `last_failure` is the reason of the last secret that failed."""
+
+    id: str
+    state: JobState
+    target: int
+    destroy_earlier: bool
+    create_time: datetime
+    update_time: datetime
+    created_by: str
+    end_time: datetime | None = None
+    total_count: int = 0
+    rewrapped_count: int = 0
+    skipped_count: int = 0
+    failed_count: int = 0
+    last_failure: str = ""

@@ -43,7 +43,10 @@ class SecretVault(Protocol):
         ...
 
     async def open(self, ref: SecretRef, version: int) -> OpenedVersion:
-        """A version with its values, 0: the current one. NotFound when absent, deleted or destroyed."""
+        """A version with its values, 0: the current one.
+
+        NotFound when absent, deleted or destroyed, FailedPrecondition SECRET_DESTROYED when its version of the key was retired.
+        """
         ...
 
     async def describe(self, ref: SecretRef, version: int) -> Description:

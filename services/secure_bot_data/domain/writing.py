@@ -5,17 +5,19 @@ the winner's version; with it the loser is told. A write whose confirmation was 
 sent again blindly. The order of steps and what heals them is told in `settling`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mesh.clock import Clock
 from mesh.errors import Aborted, FailedPrecondition, MeshError, OutcomeUnknown, Unavailable
+from mesh.secret import Secret
 from services.secure_bot_data.domain.kinds import check_fields
 from services.secure_bot_data.domain.model import (
     Caller,
     Description,
     Draft,
+    OpenedVersion,
     SealedVersion,
     SecretKind,
     SecretMetadata,
@@ -66,6 +68,21 @@ class SecretWriter:
                 break
         raise _mismatch()
 
+    async def rewrap(self, ref: SecretRef, current: OpenedVersion, actor: str) -> SecretMetadata | None:
+        """Writes the values of the current version anew, so that the newest version of the key protects them.
+
+        Everything it says of itself stays but who wrote it and when. None when it is not current any more. Raises as `put`.
+        """
+        description = replace(
+            current.description,
+            create_time=self.clock.now(),
+            created_by=actor,
+            write_id=self.new_id(),
+            rolled_back_from=0,
+            rewrapped_from=current.version,
+        )
+        return await self._enter(ref, current.version + 1, current.fields, description)
+
     async def _base(self, ref: SecretRef, kind: SecretKind, expected: int | None) -> int:
         """The version to replace. The catalogue may lag behind the vault, so it is settled before anybody is refused."""
         known = await self.catalogue.find(ref)
@@ -81,15 +98,27 @@ class SecretWriter:
         self, ref: SecretRef, version: int, draft: Draft, caller: Caller, rotation_id: str | None
     ) -> SecretMetadata | None:
         """Writes `version`; None when somebody else was faster."""
-        description = self._describe(draft, caller)
-        sealed = await self.vault.seal(ref, version, draft.fields, description)
+        return await self._enter(ref, version, draft.fields, self._describe(draft, caller), rotation_id)
+
+    async def _enter(
+        self,
+        ref: SecretRef,
+        version: int,
+        fields: Mapping[str, Secret],
+        description: Description,
+        rotation_id: str | None = None,
+    ) -> SecretMetadata | None:
+        """Seals, announces, puts and records; None when somebody else was faster."""
+        sealed = await self.vault.seal(ref, version, fields, description)
         marker = Marker(self.new_id(), ref, description.create_time)
         await self.catalogue.announce(marker)
         if not await self._put(ref, sealed):
             await self.catalogue.withdraw(marker.id)
             return None
         try:
-            return await self.catalogue.record(ref, version, description, marker.id, rotation_id=rotation_id)
+            return await self.catalogue.record(
+                ref, version, sealed.description, marker.id, rotation_id=rotation_id
+            )
         except Unavailable:
             pass
         raise OutcomeUnknown(

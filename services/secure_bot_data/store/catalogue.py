@@ -110,7 +110,7 @@ class PostgresCatalogue:
             query = query.where(secret_versions.c.version < before)
         async with self._database.read() as connection:
             rows = await connection.execute(query.order_by(secret_versions.c.version.desc()).limit(limit))
-            return [_to_version(row) for row in rows]
+            return [to_version(row) for row in rows]
 
     async def announce(self, marker: Marker) -> None:
         """See `Catalogue.announce`."""
@@ -211,6 +211,8 @@ async def _enter_version(
         "create_time": description.create_time if description else create_time,
         "created_by": description.created_by if description else "",
         "rolled_back_from": description.rolled_back_from if description else 0,
+        "rewrapped_from": description.rewrapped_from if description else 0,
+        "key_version": description.key_version if description else 0,
     }
     statement = insert(secret_versions).values(**_key(ref), version=version, state=State.ACTIVE.value, **made)
     keys = ["bot_id", "name", "version"]
@@ -299,7 +301,8 @@ def _metadata() -> Select[Any]:
         & (secret_versions.c.name == secrets.c.name)
         & (secret_versions.c.version == secrets.c.version)
     )
-    return select(secrets, secret_versions.c.state, kept.label("versions")).join(secret_versions, current)
+    columns = (secret_versions.c.state, secret_versions.c.key_version)
+    return select(secrets, *columns, kept.label("versions")).join(secret_versions, current)
 
 
 def _typed(column: ColumnElement[Any], value: object) -> ColumnElement[Any]:
@@ -328,6 +331,7 @@ def _to_metadata(row: Row[Any]) -> SecretMetadata:
         owner=row.owner,
         field_names=tuple(row.field_names),
         updated_by=row.updated_by,
+        key_version=row.key_version,
     )
 
 
@@ -343,10 +347,12 @@ def _as_written(metadata: SecretMetadata, version: int, description: Description
         owner=description.owner,
         field_names=description.field_names,
         updated_by=description.created_by,
+        key_version=description.key_version,
     )
 
 
-def _to_version(row: Row[Any]) -> VersionRecord:
+def to_version(row: Row[Any]) -> VersionRecord:
+    """A row of `secret_versions`."""
     return VersionRecord(
         version=row.version,
         state=State(row.state),
@@ -354,4 +360,6 @@ def _to_version(row: Row[Any]) -> VersionRecord:
         delete_time=row.delete_time,
         created_by=row.created_by,
         rolled_back_from=row.rolled_back_from,
+        rewrapped_from=row.rewrapped_from,
+        key_version=row.key_version,
     )

@@ -14,25 +14,29 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from mesh.errors import Internal, InvalidArgument, NotFound
+from mesh.errors import FailedPrecondition, Internal, InvalidArgument, NotFound
 from mesh.secret import Secret
 from mesh.vault import (
     CoalescedKey,
+    KeyVersionRetired,
     KvStore,
     SealedItem,
     SecretVersion,
     TransitItem,
     VaultClient,
     VersionInfo,
+    key_version,
 )
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import (
     Description,
     OpenedVersion,
     SealedVersion,
+    SecretKey,
     SecretKind,
     SecretRef,
     State,
@@ -52,7 +56,8 @@ class VaultSecrets:
         """`prefix`: the first segment of the path of every secret."""
         self._client = client
         self._kv: KvStore = client.kv(prefix)
-        self._key = CoalescedKey(client.transit(), TRANSIT_KEY)
+        self._transit = client.transit()
+        self._key = CoalescedKey(self._transit, TRANSIT_KEY)
 
     async def run(self) -> None:
         """Encrypt and decrypt until cancelled."""
@@ -66,7 +71,7 @@ class VaultSecrets:
         ciphertext = await self._key.encrypt(
             TransitItem(plain.encode(), _context(ref), _associated(ref, version, _about(description)))
         )
-        return SealedVersion(version, description, ciphertext)
+        return SealedVersion(version, replace(description, key_version=key_version(ciphertext)), ciphertext)
 
     async def put(self, ref: SecretRef, sealed: SealedVersion) -> None:
         """See `SecretVault.put`."""
@@ -81,11 +86,11 @@ class VaultSecrets:
         about = _field(stored, "about")
         plain = await self._decrypt(ref, stored, about)
         # Only now that it has been authenticated is the description worth reading.
-        return OpenedVersion(stored.version, _description(about), _fields(plain))
+        return OpenedVersion(stored.version, _description(stored), _fields(plain))
 
     async def describe(self, ref: SecretRef, version: int) -> Description:
         """See `SecretVault.describe`."""
-        return _description(_field(await self._get(ref, version), "about"))
+        return _description(await self._get(ref, version))
 
     async def facts(self, ref: SecretRef) -> Sequence[VersionFact]:
         """See `SecretVault.facts`."""
@@ -100,6 +105,19 @@ class VaultSecrets:
             Event.DESTROY: self._kv.destroy,
         }[event]
         await act(_path(ref), versions)
+
+    async def key(self) -> SecretKey:
+        """See `KeyVault.key`."""
+        key = await self._transit.key(TRANSIT_KEY)
+        return SecretKey(key.latest, key.min_decryption_version, key.create_times)
+
+    async def rotate_key(self) -> None:
+        """See `KeyVault.rotate_key`."""
+        await self._transit.rotate(TRANSIT_KEY)
+
+    async def retire_key(self, least: int) -> None:
+        """See `KeyVault.retire_key`."""
+        await self._transit.set_min_decryption(TRANSIT_KEY, least)
 
     async def check(self) -> None:
         """Raises Unavailable or ResourceExhausted unless the vault lets us read and encrypt. For health: a seal, or a policy that was
@@ -122,8 +140,16 @@ class VaultSecrets:
                     _field(stored, "ciphertext"), _context(ref), _associated(ref, stored.version, about)
                 )
             )
+        except KeyVersionRetired:
+            retired = True
         except InvalidArgument:
-            pass
+            retired = False
+        if retired:
+            # To whoever reads it is as good as destroyed: it was once in order and nobody gets at it any more.
+            raise FailedPrecondition(
+                "SECRET_DESTROYED",
+                f"version {stored.version} of the secret is gone for good: its version of the key was retired",
+            )
         raise Internal("INTERNAL", "a secret in the vault does not open: it was moved or changed there")
 
 
@@ -164,13 +190,15 @@ def _about(description: Description) -> str:
         "rotate_time": _iso(description.rotate_time),
         "owner": description.owner,
         "rolled_back_from": description.rolled_back_from,
+        "rewrapped_from": description.rewrapped_from,
     }
     return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
-def _description(about: str) -> Description:
+def _description(stored: SecretVersion) -> Description:
+    needed = key_version(_field(stored, "ciphertext"))
     try:
-        return _parsed(json.loads(about))
+        return replace(_parsed(json.loads(_field(stored, "about"))), key_version=needed)
     except (ValueError, KeyError, TypeError):
         pass
     raise Internal("INTERNAL", "a secret in the vault has a description that nobody here wrote")
@@ -187,6 +215,8 @@ def _parsed(content: Any) -> Description:
         rotate_time=_time(content["rotate_time"]),
         owner=content["owner"],
         rolled_back_from=content["rolled_back_from"],
+        # What was written before there was rewrapping does not say.
+        rewrapped_from=content.get("rewrapped_from", 0),
     )
 
 

@@ -35,6 +35,13 @@ path "{kv}/destroy/bots/*" {{ capabilities = ["update"] }}
 path "{transit}/encrypt/bot-secrets" {{ capabilities = ["update"] }}
 path "{transit}/decrypt/bot-secrets" {{ capabilities = ["update"] }}
 path "{transit}/decrypt/absent" {{ capabilities = ["update"] }}
+path "{transit}/keys/+" {{ capabilities = ["read"] }}
+path "{transit}/+/rotating" {{ capabilities = ["update"] }}
+path "{transit}/keys/rotating/rotate" {{ capabilities = ["update"] }}
+path "{transit}/keys/rotating/config" {{
+  capabilities = ["update"]
+  allowed_parameters = {{ "min_decryption_version" = [] }}
+}}
 """
 CONFIG = """
 storage "raft" {{ path = "{data}"  node_id = "test"  performance_multiplier = 1 }}

@@ -3,9 +3,11 @@
 import pytest
 
 from mesh.errors import InvalidArgument, Unavailable
-from mesh.vault import SealedItem, Transit, TransitItem, VaultClient
+from mesh.vault import KeyVersionRetired, SealedItem, Transit, TransitItem, VaultClient, key_version
+from tests.integration.mesh.vault.bao import Bao
 
 KEY = "bot-secrets"
+ROTATING = "rotating"
 
 
 @pytest.fixture
@@ -66,3 +68,59 @@ async def test_a_missing_key_is_the_vaults_fault(transit: Transit) -> None:
     ciphertext = await transit.encrypt(KEY, b"token", context=b"bot")
     with pytest.raises(Unavailable):
         await transit.decrypt("absent", ciphertext, context=b"bot")
+
+
+@pytest.fixture
+def rotating(bao: Bao, transit: Transit) -> Transit:
+    """A mount with a key that only the tests about versions of keys use."""
+    bao.admin("POST", f"vivesphere-transit/keys/{ROTATING}", {"derived": True})
+    return transit
+
+
+async def test_a_new_version_of_the_key_encrypts_and_the_old_one_still_decrypts(rotating: Transit) -> None:
+    """Rotating must not cost anybody a value."""
+    before = await rotating.key(ROTATING)
+    sealed = await rotating.encrypt(ROTATING, b"token", context=b"bot")
+    await rotating.rotate(ROTATING)
+    after = await rotating.key(ROTATING)
+    anew = await rotating.encrypt(ROTATING, b"token", context=b"bot")
+    assert (key_version(sealed), key_version(anew)) == (before.latest, before.latest + 1)
+    assert (after.latest, after.min_decryption_version) == (before.latest + 1, before.min_decryption_version)
+    assert list(after.create_times) == [*before.create_times, after.latest]
+    assert after.create_times[after.latest] >= before.create_times[before.latest]
+    assert await rotating.decrypt(ROTATING, sealed, context=b"bot") == b"token"
+
+
+async def test_a_retired_version_of_the_key_is_told_apart_from_a_bad_ciphertext(rotating: Transit) -> None:
+    """Who reads an old value has to learn that it is gone, and not to look for somebody who tampered with it."""
+    sealed = await rotating.encrypt(ROTATING, b"token", context=b"bot")
+    await rotating.rotate(ROTATING)
+    latest = (await rotating.key(ROTATING)).latest
+    await rotating.set_min_decryption(ROTATING, latest)
+    key = await rotating.key(ROTATING)
+    assert (key.min_decryption_version, list(key.create_times)) == (latest, [latest])
+    anew = await rotating.encrypt(ROTATING, b"token", context=b"bot")
+    for items in ([sealed], [anew, sealed]):
+        with pytest.raises(KeyVersionRetired):
+            await rotating.decrypt_batch(ROTATING, [SealedItem(text, b"bot") for text in items])
+    await rotating.set_min_decryption(ROTATING, latest - 1)
+    assert await rotating.decrypt(ROTATING, sealed, context=b"bot") == b"token"
+
+
+async def test_a_version_that_does_not_exist_cannot_be_the_oldest(rotating: Transit) -> None:
+    """Retiring every version would make every value unreadable."""
+    latest = (await rotating.key(ROTATING)).latest
+    with pytest.raises(InvalidArgument):
+        await rotating.set_min_decryption(ROTATING, latest + 1)
+
+
+async def test_what_is_known_of_a_missing_key_is_the_vaults_fault(transit: Transit) -> None:
+    """As for encrypting."""
+    with pytest.raises(Unavailable):
+        await transit.key("absent")
+
+
+@pytest.mark.parametrize("text", ["", "vault:v0:x", "vault:vx:", "vault:v", "v2:x", " vault:v2:x"])
+def test_text_that_names_no_version_of_a_key(text: str) -> None:
+    """Whoever asks must not take nonsense for a version."""
+    assert key_version(text) == 0
