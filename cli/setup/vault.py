@@ -20,7 +20,7 @@ from cli.registry import PROJECT_ROOT, Service
 KV_MOUNT = "vivesphere-kv"
 TRANSIT_MOUNT = "vivesphere-transit"
 APPROLE_MOUNT = "approle"
-BOT_SECRETS_KEY = "bot-secrets"
+DERIVED_KEYS = ("bot-secrets", "service-values")  # every use brings the context that its own key is made from
 POLICY_FOLDER = PROJECT_ROOT / "deploy" / "vault"
 TIMEOUT_SECONDS = 10
 _MOUNT_SECONDS = 10.0
@@ -111,9 +111,9 @@ def _ensure_keys(client: hvac.Client, users: Sequence[Service]) -> None:
         existing = set()
     for name in sorted({service.dashed for service in users} - existing):
         client.secrets.transit.create_key(name, key_type="aes256-gcm96", mount_point=TRANSIT_MOUNT)
-    if BOT_SECRETS_KEY not in existing:
+    for name in sorted(set(DERIVED_KEYS) - existing):
         client.secrets.transit.create_key(
-            BOT_SECRETS_KEY, key_type="aes256-gcm96", derived=True, mount_point=TRANSIT_MOUNT
+            name, key_type="aes256-gcm96", derived=True, mount_point=TRANSIT_MOUNT
         )
 
 

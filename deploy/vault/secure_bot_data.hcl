@@ -36,3 +36,12 @@ path "vivesphere-transit/rewrap/bot-secrets" {
 path "vivesphere-transit/keys/bot-secrets" {
   capabilities = ["read"]
 }
+
+# The key of values that other services keep themselves: derived, so every call brings the identity of the service it is made for.
+path "vivesphere-transit/encrypt/service-values" {
+  capabilities = ["update"]
+}
+
+path "vivesphere-transit/decrypt/service-values" {
+  capabilities = ["update"]
+}

@@ -4,12 +4,14 @@ from mesh.ids import new_id
 from mesh.process import Process
 from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.reading import SecretReader
+from services.secure_bot_data.domain.rolling_back import SecretRollback
 from services.secure_bot_data.domain.settling import Settler
 from services.secure_bot_data.domain.writing import SecretWriter
 from services.secure_bot_data.servicers.bot_secrets import BotSecretServicer
 from services.secure_bot_data.servicers.secret_keys import SecretKeyServicer
 from services.secure_bot_data.settings import LEASES_MAX_PER_BOT
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
+from services.secure_bot_data.store.service_values import ServiceValues
 from services.secure_bot_data.store.trail import PostgresTrail
 from services.secure_bot_data.store.vault import VaultSecrets
 from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import add_BotSecretServiceServicer_to_server
@@ -19,7 +21,8 @@ from vivesphere.secure_bot_data.v1.secret_key_service_pb2_grpc import add_Secret
 async def assemble(process: Process) -> None:
     """Puts the service together on `process`."""
     process.define_settings(LEASES_MAX_PER_BOT)
-    vault = VaultSecrets(process.vault())
+    client = process.vault()
+    vault = VaultSecrets(client)
     process.health.add("vault", vault.check)
     catalogue = PostgresCatalogue(process.database)
     trail = PostgresTrail(process.database)
@@ -29,7 +32,10 @@ async def assemble(process: Process) -> None:
     reader = SecretReader(
         vault, trail, process.clock, new_id, lambda: process.configuration.value(LEASES_MAX_PER_BOT)
     )
+    rollback = SecretRollback(vault, catalogue, settler, writer, process.clock)
     process.tasks.spawn(settler.run(), name="settler")
-    servicer = BotSecretServicer(writer, changer, reader, catalogue, trail, process.page_secret())
+    servicer = BotSecretServicer(
+        writer, changer, reader, rollback, ServiceValues(client), catalogue, trail, process.page_secret()
+    )
     process.serve(add_BotSecretServiceServicer_to_server, servicer)
     process.serve(add_SecretKeyServiceServicer_to_server, SecretKeyServicer())

@@ -62,6 +62,7 @@ class Draft:
     expire_time: datetime | None = None
     rotate_time: datetime | None = None
     owner: str = ""
+    rolled_back_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class SecretWriter:
             await self.settler.settle(ref)
             if expected is not None:
                 break
-        raise _mismatch()
+        raise mismatch()
 
     async def _base(self, ref: SecretRef, kind: SecretKind, expected: int | None) -> int:
         """The version to replace. The catalogue may lag behind the vault, so it is settled before anybody is refused."""
@@ -61,7 +61,7 @@ class SecretWriter:
         if expected is not None and expected != _version(known):
             known = await self.settler.settle(ref)
             if expected != _version(known):
-                raise _mismatch()
+                raise mismatch()
         if known is not None and known.kind is not kind:
             raise FailedPrecondition("SECRET_KIND_MISMATCH", f"the secret is of kind {known.kind}")
         return _version(known)
@@ -115,6 +115,7 @@ class SecretWriter:
             expire_time=draft.expire_time,
             rotate_time=draft.rotate_time,
             owner=draft.owner,
+            rolled_back_from=draft.rolled_back_from,
         )
 
 
@@ -122,5 +123,6 @@ def _version(known: SecretMetadata | None) -> int:
     return 0 if known is None else known.version
 
 
-def _mismatch() -> Aborted:
+def mismatch() -> Aborted:
+    """Another version is current than the one that should be replaced."""
     return Aborted("VERSION_MISMATCH", "the secret has another version than expected")

@@ -1,4 +1,4 @@
-"""BotSecretService: convert, call, convert. Rollback, Encrypt and Decrypt are left to the generated base class."""
+"""BotSecretService: convert, call, convert."""
 
 from datetime import timedelta
 
@@ -18,9 +18,11 @@ from services.secure_bot_data.convert import (
 from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.reading import DEFAULT_TTL, SecretReader
+from services.secure_bot_data.domain.rolling_back import SecretRollback
 from services.secure_bot_data.domain.writing import SecretWriter
-from services.secure_bot_data.servicers.caller import Context, about, caller
+from services.secure_bot_data.servicers.caller import Context, about, caller, calling_service
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
+from services.secure_bot_data.store.service_values import ServiceValues
 from services.secure_bot_data.store.trail import PostgresTrail
 from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2 as pb2
 from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2_grpc as pb2_grpc
@@ -36,6 +38,8 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         writer: SecretWriter,
         changer: VersionChanger,
         reader: SecretReader,
+        rollback: SecretRollback,
+        values: ServiceValues,
         catalogue: PostgresCatalogue,
         trail: PostgresTrail,
         page_secret: bytes,
@@ -43,6 +47,8 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         self._writer = writer
         self._changer = changer
         self._reader = reader
+        self._rollback = rollback
+        self._values = values
         self._catalogue = catalogue
         self._trail = trail
         self._secret_pages = PageTokens(page_secret, "secure_bot_data.secrets")
@@ -166,6 +172,25 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         ref = about(request.bot_id, request.name)
         metadata = await self._changer.change(ref, Event.DESTROY, request.versions)
         return pb2.DestroyBotSecretResponse(metadata=from_metadata(metadata))
+
+    async def RollbackBotSecret(
+        self, request: pb2.RollbackBotSecretRequest, context: Context
+    ) -> pb2.RollbackBotSecretResponse:
+        """Makes earlier values current again."""
+        ref = about(request.bot_id, request.name)
+        expected = to_expected(request)
+        metadata = await self._rollback.roll_back(ref, request.version, expected, caller(context))
+        return pb2.RollbackBotSecretResponse(metadata=from_metadata(metadata))
+
+    async def Encrypt(self, request: pb2.EncryptRequest, context: Context) -> pb2.EncryptResponse:
+        """A ciphertext for the calling service."""
+        ciphertext = await self._values.encrypt(calling_service(), request.context, request.plaintext)
+        return pb2.EncryptResponse(ciphertext=ciphertext)
+
+    async def Decrypt(self, request: pb2.DecryptRequest, context: Context) -> pb2.DecryptResponse:
+        """What the calling service had encrypted."""
+        plaintext = await self._values.decrypt(calling_service(), request.context, request.ciphertext)
+        return pb2.DecryptResponse(plaintext=plaintext)
 
     async def ListSecretAccess(
         self, request: pb2.ListSecretAccessRequest, context: Context

@@ -4,7 +4,8 @@ from typing import Any
 
 import grpc.aio
 
-from mesh.context import current_call
+from mesh.context import Call, current_call
+from mesh.identity.peer import spiffe_id
 from services.secure_bot_data.convert import to_ref
 from services.secure_bot_data.domain.model import Caller, SecretRef
 
@@ -23,10 +24,23 @@ def about(bot_id: str, name: str = "") -> SecretRef:
 
 def caller(context: Context) -> Caller:
     """Who makes the call that is being served."""
+    call = _served()
+    return Caller(call.actor, call.address or _host(context.peer()), call.request_id)
+
+
+def calling_service() -> str:
+    """SPIFFE ID out of the certificate of the service that calls, whomever it acts for."""
+    call = _served()
+    if not call.peer:
+        raise RuntimeError("this is a bug: a caller without a certificate of the mesh was let in")
+    return spiffe_id(call.peer)
+
+
+def _served() -> Call:
     call = current_call()
     if call is None:
         raise RuntimeError("this is a bug: a method is served outside of the chain")
-    return Caller(call.actor, call.address or _host(context.peer()), call.request_id)
+    return call
 
 
 def _host(peer: str) -> str:

@@ -12,14 +12,14 @@ or given another description, does not open. So neither reading KV nor using Tra
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 from typing import Any, Final
 
-from mesh.errors import Internal, InvalidArgument, NotFound, Unavailable
+from mesh.errors import Internal, InvalidArgument, NotFound
 from mesh.secret import Secret
-from mesh.vault import KvStore, SecretVersion, Transit, VaultClient, VaultState, VersionInfo
+from mesh.vault import KvStore, SecretVersion, Transit, VaultClient, VersionInfo
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import (
     Description,
@@ -30,6 +30,7 @@ from services.secure_bot_data.domain.model import (
     State,
     VersionFact,
 )
+from services.secure_bot_data.store.precisely import precisely
 
 PREFIX: Final = "bots"
 TRANSIT_KEY: Final = "bot-secrets"
@@ -121,23 +122,9 @@ class VaultSecrets:
             pass
         raise Internal("INTERNAL", "a secret in the vault does not open: it was moved or changed there")
 
-    @asynccontextmanager
-    async def _precisely(self) -> AsyncIterator[None]:
-        """Gives the client's refusals the reason that its state tells."""
-        try:
-            yield
-        except Unavailable as error:
-            reason, message = _AWAY.get(self._client.state, (error.reason, error.message))
-            told = Unavailable(reason, message, retry_after=error.retry_after)
-        else:
-            return
-        raise told
+    def _precisely(self) -> AbstractAsyncContextManager[None]:
+        return precisely(self._client)
 
-
-_AWAY: Final = {
-    VaultState.SEALED: ("VAULT_SEALED", "the secret store is sealed"),
-    VaultState.DENIED: ("VAULT_PERMISSION_LOST", "the secret store does not let this service in"),
-}
 
 _STATES: Final = {(False, False): State.ACTIVE, (False, True): State.DELETED}
 

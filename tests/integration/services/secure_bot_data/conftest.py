@@ -17,9 +17,11 @@ from mesh.vault import VaultClient
 from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.model import Caller, Draft, SecretKind, SecretRef
 from services.secure_bot_data.domain.reading import SecretReader
+from services.secure_bot_data.domain.rolling_back import SecretRollback
 from services.secure_bot_data.domain.settling import Settler
 from services.secure_bot_data.domain.writing import SecretWriter
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
+from services.secure_bot_data.store.service_values import ServiceValues
 from services.secure_bot_data.store.trail import PostgresTrail
 from services.secure_bot_data.store.vault import VaultSecrets
 from tests.integration.services.secure_bot_data.root import Root
@@ -43,6 +45,8 @@ class Parts:
     writer: SecretWriter = field(init=False)
     changer: VersionChanger = field(init=False)
     reader: SecretReader = field(init=False)
+    rollback: SecretRollback = field(init=False)
+    values: ServiceValues = field(init=False)
 
     def __post_init__(self) -> None:
         clock = SystemClock()
@@ -53,6 +57,8 @@ class Parts:
         self.writer = SecretWriter(self.vault, self.catalogue, self.settler, clock, new_id)
         self.changer = VersionChanger(self.vault, self.catalogue, self.settler, clock, new_id)
         self.reader = SecretReader(self.vault, self.trail, clock, new_id, lambda: self.max_leases)
+        self.rollback = SecretRollback(self.vault, self.catalogue, self.settler, self.writer, clock)
+        self.values = ServiceValues(self.client)
 
 
 @pytest.fixture
