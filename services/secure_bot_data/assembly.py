@@ -8,6 +8,7 @@ from services.secure_bot_data.domain.rolling_back import SecretRollback
 from services.secure_bot_data.domain.settling import Settler
 from services.secure_bot_data.domain.writing import SecretWriter
 from services.secure_bot_data.servicers.bot_secrets import BotSecretServicer
+from services.secure_bot_data.servicers.refusals import RefusedReadings
 from services.secure_bot_data.servicers.secret_keys import SecretKeyServicer
 from services.secure_bot_data.settings import LEASES_MAX_PER_BOT
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
@@ -33,6 +34,7 @@ async def assemble(process: Process) -> None:
         vault, trail, process.clock, new_id, lambda: process.configuration.value(LEASES_MAX_PER_BOT)
     )
     rollback = SecretRollback(vault, catalogue, settler, writer, process.clock)
+    RefusedReadings(trail, process.clock, new_id).follow(process.audit)
     process.tasks.spawn(settler.run(), name="settler")
     servicer = BotSecretServicer(
         writer, changer, reader, rollback, ServiceValues(client), catalogue, trail, process.page_secret()

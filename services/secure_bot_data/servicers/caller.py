@@ -25,7 +25,7 @@ def about(bot_id: str, name: str = "") -> SecretRef:
 def caller(context: Context) -> Caller:
     """Who makes the call that is being served."""
     call = _served()
-    return Caller(call.actor, call.address or _host(context.peer()), call.request_id)
+    return Caller(call.actor, call.address or call.host, call.request_id)
 
 
 def calling_service() -> str:
@@ -41,9 +41,3 @@ def _served() -> Call:
     if call is None:
         raise RuntimeError("this is a bug: a method is served outside of the chain")
     return call
-
-
-def _host(peer: str) -> str:
-    """`127.0.0.1` out of gRPC's `ipv4:127.0.0.1:50332`, `::1` out of `ipv6:%5B::1%5D:50332`."""
-    _, _, address = peer.partition(":")
-    return address.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")

@@ -67,6 +67,10 @@ class PostgresTrail:
         async with self._database.transaction(concludes=False) as connection:
             await _write(connection, access)
 
+    async def join(self, connection: AsyncConnection, access: Access) -> None:
+        """Writes an access in the caller's transaction."""
+        await _write(connection, access)
+
     async def revoke(self, bot_id: str, reason: str, now: datetime) -> int:
         """See `Trail.revoke`."""
         statement = update(leases).where(*_in_force(bot_id, now))
