@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh.clock import Clock
-from mesh.errors import Aborted, FailedPrecondition, MeshError, OutcomeUnknown, Unavailable
+from mesh.errors import Aborted, FailedPrecondition, InvalidArgument, MeshError, OutcomeUnknown, Unavailable
 from services.secure_bot_data.domain.kinds import check_fields
 from services.secure_bot_data.domain.model import (
     Caller,
@@ -44,6 +44,8 @@ class SecretWriter:
         Raises InvalidArgument for fields that do not fit the kind, FailedPrecondition SECRET_KIND_MISMATCH, Aborted VERSION_MISMATCH,
         OutOfRange MESSAGE_TOO_LARGE, OutcomeUnknown when the vault may have taken it, and what the vault and the catalogue raise.
         """
+        if not ref.name:
+            raise InvalidArgument("INVALID_FIELD", "name must not be empty", field="name")
         check_fields(draft.kind, draft.fields)
         for _ in range(MAX_ROUNDS):
             current = await self._base(ref, draft.kind, expected)

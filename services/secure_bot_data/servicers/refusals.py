@@ -5,7 +5,7 @@ is just whom an auditor looks for. What the two methods refuse themselves is wri
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,10 +14,8 @@ from mesh.clock import Clock
 from mesh.context import Call
 from mesh.errors import InvalidArgument
 from mesh.identity.peer import GATEWAY
-from mesh.ids import is_uuid
-from mesh.vault.paths import segment
 from services.secure_bot_data.convert import to_ref
-from services.secure_bot_data.domain.model import Access, AccessKind, Caller
+from services.secure_bot_data.domain.model import Access, AccessKind, Caller, SecretRef
 from services.secure_bot_data.store.trail import PostgresTrail
 
 READINGS: Final[Mapping[str, AccessKind]] = {
@@ -43,12 +41,12 @@ class RefusedReadings:
 
     async def _note(self, connection: AsyncConnection, call: Call) -> None:
         request = call.request
-        # Without a bot nobody could list it, and what is no name must not get into a table of names.
-        if request is None or not is_uuid(request.bot_id.lower()) or not _is_name(request.name):
+        ref = _about(request)
+        if ref is None:
             return
         access = Access(
             id=self._new_id(),
-            ref=to_ref(request.bot_id, request.name),
+            ref=ref,
             kind=READINGS[call.path],
             time=self._clock.now(),
             caller=Caller(_actor(call), call.address or call.host, call.request_id),
@@ -58,12 +56,13 @@ class RefusedReadings:
         await self._trail.join(connection, access)
 
 
-def _is_name(text: str) -> bool:
+def _about(request: Any) -> SecretRef | None:
+    """The secret that was asked for; None if there can be none of that name, or no bot that could list the row."""
     try:
-        segment(text)
+        ref = to_ref(request.bot_id, request.name)
     except InvalidArgument:
-        return False
-    return True
+        return None
+    return ref if ref.name else None
 
 
 def _actor(call: Call) -> str:

@@ -6,9 +6,8 @@ made for and as the record it belongs to. Nothing is stored here.
 
 from typing import Final
 
-from mesh.errors import InvalidArgument
+from mesh.errors import FailedPrecondition, InvalidArgument
 from mesh.vault import Transit, VaultClient
-from services.secure_bot_data.store.precisely import precisely
 
 TRANSIT_KEY: Final = "service-values"
 
@@ -17,24 +16,22 @@ class ServiceValues:
     """Encrypts and decrypts for whoever calls; `identity` is the caller's SPIFFE ID, `context` the name of its record."""
 
     def __init__(self, client: VaultClient) -> None:
-        self._client = client
         self._transit: Transit = client.transit()
 
     async def encrypt(self, identity: str, context: str, plaintext: bytes) -> str:
         """The ciphertext, another one each time. Raises Unavailable or ResourceExhausted."""
-        async with precisely(self._client):
-            return await self._transit.encrypt(
-                TRANSIT_KEY, plaintext, context=identity.encode(), associated_data=context.encode()
-            )
+        return await self._transit.encrypt(
+            TRANSIT_KEY, plaintext, context=identity.encode(), associated_data=context.encode()
+        )
 
     async def decrypt(self, identity: str, context: str, ciphertext: str) -> bytes:
         """The plaintext. As `encrypt`; also InvalidArgument INVALID_FIELD for anything not made for this identity and context."""
         try:
-            async with precisely(self._client):
-                return await self._transit.decrypt(
-                    TRANSIT_KEY, ciphertext, context=identity.encode(), associated_data=context.encode()
-                )
-        except InvalidArgument:
+            return await self._transit.decrypt(
+                TRANSIT_KEY, ciphertext, context=identity.encode(), associated_data=context.encode()
+            )
+        except (InvalidArgument, FailedPrecondition):
+            # Which of them it was is the vault's to know: another key, another record, a version of the key that never was.
             pass
         raise InvalidArgument(
             "INVALID_FIELD", "ciphertext is not one of this caller and context", field="ciphertext"

@@ -4,7 +4,7 @@ A KV version has three fields, all text:
 
     format       "1"
     about        what the version says of itself, JSON; readable without decrypting, so that the catalogue can be made from it
-    ciphertext   the values, JSON, encrypted with a key derived for the bot
+    ciphertext   the values, as `packing` has them, encrypted with a key derived for the bot
 
 The associated data of the ciphertext is `bot_id|name|version|SHA-256 of about`: a ciphertext moved to another bot, secret or version,
 or given another description, does not open. So neither reading KV nor using Transit alone reveals anything.
@@ -12,14 +12,14 @@ or given another description, does not open. So neither reading KV nor using Tra
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, Final
 
-from mesh.errors import Internal, InvalidArgument, NotFound
+from mesh.errors import Internal, InvalidArgument, NotFound, Unavailable
 from mesh.secret import Secret
-from mesh.vault import KvStore, SecretVersion, Transit, VaultClient, VersionInfo
+from mesh.vault import KvStore, SecretVersion, Transit, VaultClient, VaultState, VersionInfo
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import (
     Description,
@@ -30,7 +30,7 @@ from services.secure_bot_data.domain.model import (
     State,
     VersionFact,
 )
-from services.secure_bot_data.store.precisely import precisely
+from services.secure_bot_data.store.packing import pack, unpack
 
 PREFIX: Final = "bots"
 TRANSIT_KEY: Final = "bot-secrets"
@@ -51,11 +51,10 @@ class VaultSecrets:
         self, ref: SecretRef, version: int, fields: Mapping[str, Secret], description: Description
     ) -> SealedVersion:
         """See `SecretVault.seal`."""
-        plain = json.dumps({name: secret.reveal() for name, secret in fields.items()}, ensure_ascii=False)
         async with self._precisely():
             ciphertext = await self._transit.encrypt(
                 TRANSIT_KEY,
-                plain.encode(),
+                pack(fields),
                 context=_context(ref),
                 associated_data=_associated(ref, version, _about(description)),
             )
@@ -76,7 +75,7 @@ class VaultSecrets:
         async with self._precisely():
             plain = await self._decrypt(ref, stored, about)
         # Only now that it has been authenticated is the description worth reading.
-        return OpenedVersion(stored.version, _description(about), _fields(plain))
+        return OpenedVersion(stored.version, _description(about), unpack(plain))
 
     async def describe(self, ref: SecretRef, version: int) -> Description:
         """See `SecretVault.describe`."""
@@ -122,9 +121,23 @@ class VaultSecrets:
             pass
         raise Internal("INTERNAL", "a secret in the vault does not open: it was moved or changed there")
 
-    def _precisely(self) -> AbstractAsyncContextManager[None]:
-        return precisely(self._client)
+    @asynccontextmanager
+    async def _precisely(self) -> AsyncIterator[None]:
+        """Gives the client's refusals the reason that its state tells."""
+        try:
+            yield
+        except Unavailable as error:
+            reason, message = _AWAY.get(self._client.state, (error.reason, error.message))
+            told = Unavailable(reason, message, retry_after=error.retry_after)
+        else:
+            return
+        raise told
 
+
+_AWAY: Final = {
+    VaultState.SEALED: ("VAULT_SEALED", "the secret store is sealed"),
+    VaultState.DENIED: ("VAULT_PERMISSION_LOST", "the secret store does not let this service in"),
+}
 
 _STATES: Final = {(False, False): State.ACTIVE, (False, True): State.DELETED}
 
@@ -187,10 +200,6 @@ def _parsed(content: Any) -> Description:
         owner=content["owner"],
         rolled_back_from=content["rolled_back_from"],
     )
-
-
-def _fields(plain: bytes) -> dict[str, Secret]:
-    return {name: Secret(value) for name, value in json.loads(plain).items()}
 
 
 def _iso(time: datetime | None) -> str | None:

@@ -22,6 +22,7 @@ from vivesphere.secure_bot_data.v1 import secret_access_pb2 as access_pb2
 USER = "0190c6a1-0000-7000-8000-000000000001"
 GENERIC = secret_pb2.SECRET_KIND_GENERIC
 REVEAL, LEASE = access_pb2.SECRET_ACCESS_KIND_REVEAL, access_pb2.SECRET_ACCESS_KIND_LEASE
+MiB = 1024 * 1024
 REQUEST_ID = (("x-request-id", "request-of-the-test"),)
 CLIENT = (("x-forwarded-for", "192.0.2.7"),)
 
@@ -58,6 +59,19 @@ async def test_a_person_brings_earlier_values_back(people: People) -> None:
     shown = await gateway.RevealBotSecret(reveal(bot_id, "proxy"), metadata=admin, timeout=5)
     assert dict(shown.fields) == {"password": "first"}
     assert _audited(people.engines, bot_id, "RollbackBotSecret") == ["OK", "ABORTED"]
+
+
+async def test_the_largest_secret_passes_every_limit_on_its_way(people: People) -> None:
+    """Messages, audit, encryption and storage each have a bound of their own; the contract's has to be the least."""
+    bot_id, gateway, admin = new_id(), people.as_peer("gateway"), people.token("admin")
+    fields = {"one": "\x01" * MiB, "two": '"' * MiB}
+    put = pb2.PutBotSecretRequest(bot_id=bot_id, name="large", kind=GENERIC, fields=fields)
+    await gateway.PutBotSecret(put, metadata=admin, timeout=10)
+    shown = await gateway.RevealBotSecret(reveal(bot_id, "large"), metadata=admin, timeout=10)
+    assert dict(shown.fields) == fields
+    put.fields["two"] += "x"
+    error = await refusal(gateway.PutBotSecret(put, metadata=admin, timeout=10))
+    assert (error.reason, error.violations[0].field) == ("INVALID_FIELD", "fields['two']")
 
 
 async def test_services_encrypt_each_for_itself_and_nobody_for_the_gateway(people: People) -> None:
