@@ -12,6 +12,7 @@ from typing import Final
 from mesh.clock import Clock
 from mesh.errors import Aborted, FailedPrecondition, InvalidArgument, MeshError, OutcomeUnknown, Unavailable
 from services.secure_bot_data.domain.kinds import check_fields
+from services.secure_bot_data.domain.labels import labels_of
 from services.secure_bot_data.domain.model import (
     Caller,
     Description,
@@ -48,8 +49,8 @@ class SecretWriter:
             raise InvalidArgument("INVALID_FIELD", "name must not be empty", field="name")
         check_fields(draft.kind, draft.fields)
         for _ in range(MAX_ROUNDS):
-            current = await self._base(ref, draft.kind, expected)
-            written = await self._write(ref, current + 1, draft, caller)
+            known = await self._base(ref, draft.kind, expected)
+            written = await self._write(ref, known, draft, caller)
             if written is not None:
                 return written
             await self.settler.settle(ref)
@@ -57,8 +58,8 @@ class SecretWriter:
                 break
         raise mismatch()
 
-    async def _base(self, ref: SecretRef, kind: SecretKind, expected: int | None) -> int:
-        """The version to replace. The catalogue may lag behind the vault, so it is settled before anybody is refused."""
+    async def _base(self, ref: SecretRef, kind: SecretKind, expected: int | None) -> SecretMetadata | None:
+        """The secret whose current version is to be replaced; None when there is none yet. The catalogue may lag behind the vault, so it is settled before anybody is refused."""
         known = await self.catalogue.find(ref)
         if expected is not None and expected != _version(known):
             known = await self.settler.settle(ref)
@@ -66,12 +67,13 @@ class SecretWriter:
                 raise mismatch()
         if known is not None and known.kind is not kind:
             raise FailedPrecondition("SECRET_KIND_MISMATCH", f"the secret is of kind {known.kind}")
-        return _version(known)
+        return known
 
     async def _write(
-        self, ref: SecretRef, version: int, draft: Draft, caller: Caller
+        self, ref: SecretRef, known: SecretMetadata | None, draft: Draft, caller: Caller
     ) -> SecretMetadata | None:
-        """Writes `version`; None when somebody else was faster."""
+        """Writes the version after the one that is known; None when somebody else was faster."""
+        version = _version(known) + 1
         description = self._describe(draft, caller)
         sealed = await self.vault.seal(ref, version, draft.fields, description)
         marker = Marker(self.new_id(), ref, description.create_time)
@@ -79,10 +81,15 @@ class SecretWriter:
         if not await self._put(ref, sealed):
             await self.catalogue.withdraw(marker.id)
             return None
+        relabels = known is None or labels_of(known) != labels_of(draft)
         try:
-            return await self.catalogue.record(ref, version, description, marker.id)
+            written = await self.catalogue.record(ref, version, description, None if relabels else marker.id)
         except Unavailable:
             pass
+        else:
+            if relabels:
+                await self.settler.label(ref, marker_id=marker.id)
+            return written
         raise OutcomeUnknown(
             "DATABASE_UNAVAILABLE", "the secret was stored, but what is known of it not yet; read it again"
         )

@@ -25,7 +25,7 @@ from services.secure_bot_data.domain.model import (
     VersionFact,
     VersionRecord,
 )
-from services.secure_bot_data.domain.ports import Look, Marker, Picture
+from services.secure_bot_data.domain.ports import Label, Look, Marker, Picture
 from services.secure_bot_data.store.tables import announcements, secret_versions, secrets
 
 SWEEP_BATCH: Final = 100
@@ -100,7 +100,7 @@ class PostgresCatalogue:
             return [Marker(row.id, SecretRef(row.bot_id, row.name), row.create_time) for row in rows]
 
     async def record(
-        self, ref: SecretRef, version: int, description: Description, marker_id: str
+        self, ref: SecretRef, version: int, description: Description, marker_id: str | None
     ) -> SecretMetadata:
         """See `Catalogue.record`."""
         async with self._database.transaction() as connection:
@@ -112,7 +112,8 @@ class PostgresCatalogue:
                     *_is(secret_versions, ref), secret_versions.c.version <= version - VERSIONS_KEPT
                 )
             )
-            await _forget(connection, marker_id)
+            if marker_id is not None:
+                await _forget(connection, marker_id)
             metadata = await _find(connection, ref)
         if metadata is None:
             raise NotFound("SECRET_NOT_FOUND", "no such secret")
@@ -130,6 +131,16 @@ class PostgresCatalogue:
             if marker_id is not None:
                 await _forget(connection, marker_id)
             return await _find(connection, ref)
+
+    async def label(self, ref: SecretRef, write: Label, *, marker_id: str | None) -> None:
+        """See `Catalogue.label`. As for `copy`, the lock is held while the vault is written to."""
+        async with self._database.transaction(concludes=False) as connection:
+            await _lock(connection, ref)
+            metadata = await _find(connection, ref)
+            if metadata is not None:
+                await write(metadata)
+            if marker_id is not None:
+                await _forget(connection, marker_id)
 
 
 async def _paint(connection: AsyncConnection, ref: SecretRef, picture: Picture) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Final
 from mesh.errors import Internal, InvalidArgument, NotFound, Unavailable
 from mesh.secret import Secret
 from mesh.vault import KvStore, SecretVersion, Transit, VaultClient, VaultState, VersionInfo
+from mesh.vault.kv import MAX_LABEL_VALUE_BYTES
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import (
     Description,
@@ -96,6 +97,12 @@ class VaultSecrets:
         }[event]
         async with self._precisely():
             await act(_path(ref), versions)
+
+    async def label(self, ref: SecretRef, labels: Mapping[str, str]) -> None:
+        """See `SecretVault.label`."""
+        shown = {name: _shown(text) for name, text in labels.items()}
+        async with self._precisely():
+            await self._kv.label(_path(ref), {name: text for name, text in shown.items() if text})
 
     async def check(self) -> None:
         """Raises Unavailable unless the vault answers and lets us at our secrets. For health: a seal shows without traffic."""
@@ -200,6 +207,12 @@ def _parsed(content: Any) -> Description:
         owner=content["owner"],
         rolled_back_from=content["rolled_back_from"],
     )
+
+
+def _shown(text: str) -> str:
+    """As much of a text as KV takes for a label: what can be printed, at most 512 bytes of it, and never nothing but space."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable.encode()[:MAX_LABEL_VALUE_BYTES].decode(errors="ignore").strip()
 
 
 def _iso(time: datetime | None) -> str | None:

@@ -19,7 +19,7 @@ from services.secure_bot_data.domain.model import (
     State,
     VersionFact,
 )
-from services.secure_bot_data.domain.ports import Look, Marker
+from services.secure_bot_data.domain.ports import Label, Look, Marker
 
 
 class Failing:
@@ -49,6 +49,7 @@ class MemoryVault(Failing):
         self._values: dict[tuple[SecretRef, int], OpenedVersion] = {}
         self._sealing: dict[str, Mapping[str, Secret]] = {}
         self._facts: dict[SecretRef, dict[int, VersionFact]] = {}
+        self.labels: dict[SecretRef, Mapping[str, str]] = {}
 
     async def seal(
         self, ref: SecretRef, version: int, fields: Mapping[str, Secret], description: Description
@@ -95,6 +96,10 @@ class MemoryVault(Failing):
             time = None if after is State.ACTIVE else self._clock.now()
             self._facts[ref][version] = replace(fact, state=after, delete_time=time)
 
+    async def label(self, ref: SecretRef, labels: Mapping[str, str]) -> None:
+        self.begin("label")
+        self.labels[ref] = labels
+
 
 @dataclass
 class Rows:
@@ -130,13 +135,14 @@ class MemoryCatalogue(Failing):
         return [marker for marker in self.markers.values() if marker.create_time < before]
 
     async def record(
-        self, ref: SecretRef, version: int, description: Description, marker_id: str
+        self, ref: SecretRef, version: int, description: Description, marker_id: str | None
     ) -> SecretMetadata:
         self.begin("record")
         rows = self.rows.setdefault(ref, Rows())
         rows.descriptions[version] = description
         rows.states.setdefault(version, State.ACTIVE)
-        self.markers.pop(marker_id, None)
+        if marker_id is not None:
+            self.markers.pop(marker_id, None)
         return self._metadata(ref, rows, version)
 
     async def copy(
@@ -151,6 +157,14 @@ class MemoryCatalogue(Failing):
         if marker_id is not None:
             self.markers.pop(marker_id, None)
         return await self.find(ref)
+
+    async def label(self, ref: SecretRef, write: Label, *, marker_id: str | None) -> None:
+        self.begin("label")
+        metadata = await self.find(ref)
+        if metadata is not None:
+            await write(metadata)
+        if marker_id is not None:
+            self.markers.pop(marker_id, None)
 
     @staticmethod
     def _metadata(ref: SecretRef, rows: Rows, version: int) -> SecretMetadata:
