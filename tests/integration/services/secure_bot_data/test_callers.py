@@ -74,6 +74,46 @@ async def test_the_largest_secret_passes_every_limit_on_its_way(people: People) 
     assert (error.reason, error.violations[0].field) == ("INVALID_FIELD", "fields['two']")
 
 
+HOSTILE = (
+    "",
+    ".",
+    "..",
+    "../x",
+    "../../sys/mounts",
+    "..%2f",
+    "a/b",
+    "a?b",
+    "a#b",
+    "a b",
+    "A",
+    "ä",
+    "٣",
+    "a\0",
+    "a\n",
+    "-a",
+    "a" * 64,
+)
+
+
+@pytest.mark.parametrize(
+    "method", ["PutBotSecret", "GetBotSecretMetadata", "RevealBotSecret", "RollbackBotSecret"]
+)
+async def test_hostile_names_are_refused_and_named(people: People, method: str) -> None:
+    """A name becomes part of a path in the vault, with our token."""
+    values = {
+        "PutBotSecret": {"kind": GENERIC, "fields": {"a": "1"}},
+        "RevealBotSecret": {"reason": "curious"},
+        "RollbackBotSecret": {"version": 1},
+    }.get(method, {})
+    call, make = getattr(people.as_peer("gateway"), method), getattr(pb2, f"{method}Request")
+    asked = [("name", new_id(), name) for name in HOSTILE]
+    asked += [("bot_id", bot_id, "x") for bot_id in (*HOSTILE, new_id()[:-1], new_id() + "0")]
+    for field, bot_id, name in asked:
+        request = make(bot_id=bot_id, name=name, **values)
+        error = await refusal(call(request, metadata=people.token("admin"), timeout=5))
+        assert (error.reason, error.violations[0].field) == ("INVALID_FIELD", field)
+
+
 async def test_services_encrypt_each_for_itself_and_nobody_for_the_gateway(people: People) -> None:
     """The identity comes from the certificate: no request can name another one, and no browser gets here."""
     own, other = people.as_peer("authentication"), people.as_peer("logging")
