@@ -26,8 +26,9 @@ NAME = "secure_bot_data"
 class People:
     """Callers of the running service."""
 
-    def __init__(self, engines: EmbeddedMesh, issuer: Issuer, feed: Feed) -> None:
+    def __init__(self, engines: EmbeddedMesh, service: Service, issuer: Issuer, feed: Feed) -> None:
         self.engines = engines
+        self.service = service
         self.feed = feed
         self._issuer = issuer
         self._channels: dict[str, grpc.aio.Channel] = {}
@@ -66,7 +67,7 @@ async def people_of(engines: EmbeddedMesh) -> AsyncIterator[People]:
     issuer, feed = Issuer(), Feed()
     address = f"{LOOPBACK}:{engines.ports['authentication']}"
     services = Service(engines), Service(engines, NAME)
-    people = People(engines, issuer, feed)
+    people = People(engines, services[1], issuer, feed)
     async with empty_history(engines), fake_authentication(engines.data, address, issuer, feed):
         try:
             for service in services:
