@@ -102,7 +102,7 @@ class SealedVersion:
 
     version: int
     description: Description
-    ciphertext: str
+    ciphertext: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

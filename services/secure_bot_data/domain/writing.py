@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mesh.clock import Clock
-from mesh.errors import Aborted, FailedPrecondition, InvalidArgument, MeshError, OutcomeUnknown, Unavailable
+from mesh.errors import Aborted, FailedPrecondition, InvalidArgument, MeshError, OutcomeUnknown
 from services.secure_bot_data.domain.kinds import check_fields
 from services.secure_bot_data.domain.labels import labels_of
 from services.secure_bot_data.domain.model import (
@@ -84,7 +84,8 @@ class SecretWriter:
         relabels = known is None or labels_of(known) != labels_of(draft)
         try:
             written = await self.catalogue.record(ref, version, description, None if relabels else marker.id)
-        except Unavailable:
+        except MeshError:
+            # Whatever it was, the vault has the version: the caller must not take it for refused.
             pass
         else:
             if relabels:
