@@ -25,7 +25,7 @@ from services.secure_bot_data.domain.model import (
 from services.secure_bot_data.store.trail import AccessFilter
 from tests.integration.services.secure_bot_data.conftest import CALLER, Parts, oauth1
 
-COUNT = int(os.environ.get("VIVESPHERE_TEST_SECRETS", "2000"))
+COUNT = int(os.environ.get("VIVESPHERE_TEST_SECRETS", "1000"))
 AT_ONCE = 12
 PAGE = 200
 DAY = timedelta(days=1)
