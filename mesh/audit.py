@@ -4,13 +4,15 @@
 outbox there. A call that ends without a transaction of its own, or fails, or is refused, gets its record when it leaves the chain.
 If a call succeeded but its record cannot be written, the call fails: what is not on the trail was not done.
 
+A call that the chain refuses never reaches its handler, so a service that keeps a trail of its own learns of it by `on_refusal` only.
+
 What a service finds out or does by itself (a stolen token, a key rotated on schedule) is put on the trail by `note`, in the
 transaction of what is done about it.
 
 The record travels on `audit.<service>`; logging chains and keeps it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -29,6 +31,8 @@ from mesh.redaction import redact_details, redact_message
 from vivesphere.logging.v1 import log_record_pb2
 
 MAX_PEER_CHARS = 64
+
+RefusalHook = Callable[[AsyncConnection, Call], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,17 @@ class AuditTrail:
         self._database = database
         self._outbox = outbox
         self._clock = clock
+        self._on_refusal: dict[str, RefusalHook] = {}
         database.before_commit(self.join)
+
+    def on_refusal(self, path: str, hook: RefusalHook) -> None:
+        """Run `hook` in the transaction that records a refused call of the audited method at `path`.
+
+        Refused: by a stage behind this one (access, deadline, validation), with `call.reason` saying why; the handler was not
+        reached. The request, if any, is what the stranger sent: nothing of it has been checked. What the handler refuses itself is
+        not told here, nor what overload turns away, which nobody has looked at.
+        """
+        self._on_refusal[path] = hook
 
     async def join(self, connection: AsyncConnection) -> Callable[[], None] | None:
         """Write the record of the call being served into its transaction, once."""
@@ -94,6 +108,7 @@ class AuditTrail:
         try:
             async with self._database.transaction(concludes=False) as connection:
                 await self._write(connection, call, call.outcome)
+                await self._tell_refusal(connection, call)
         except MeshError as error:
             logger.bind(rpc_method=call.path, rpc_code=call.outcome, reason=error.reason).error(
                 "audit record not written"
@@ -114,6 +129,12 @@ class AuditTrail:
         if event.details:
             record.audit.request.update(redact_details(event.details))
         await self._add(connection, [record])
+
+    async def _tell_refusal(self, connection: AsyncConnection, call: Call) -> None:
+        hook = self._on_refusal.get(call.path)
+        # A caller who hung up before anybody had decided was not refused and has no reason.
+        if hook is not None and call.reason and not call.admitted:
+            await hook(connection, call)
 
     async def _write(self, connection: AsyncConnection, call: Call, outcome: str) -> None:
         await self._add(connection, [self._record(call, outcome)])

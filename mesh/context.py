@@ -50,6 +50,10 @@ class Origin(Protocol):
         """Client address as the gateway saw it; empty where unknown."""
 
     @property
+    def host(self) -> str:
+        """Network address of the peer itself; empty where there is none."""
+
+    @property
     def user_agent(self) -> str:
         """What the client calls itself; empty where unknown."""
 
@@ -63,6 +67,7 @@ class Nowhere:
 
     peer: str = ""
     address: str = ""
+    host: str = ""
     user_agent: str = ""
 
     def detach(self) -> None:
@@ -103,6 +108,8 @@ class Call:
     """The request message, kept for the audit trail of methods that are audited; None for streams."""
     entered: int = 0
     """How many stages of the chain the call has passed on its way in."""
+    admitted: bool = False
+    """True once every stage has let the call in; until then its handler knows nothing of it."""
     audited: bool = False
     """True once a record of this call is committed."""
 
@@ -125,6 +132,11 @@ class Call:
     def address(self) -> str:
         """Client address as the gateway saw it; empty where unknown."""
         return self.origin.address
+
+    @property
+    def host(self) -> str:
+        """Network address of the peer itself; empty where there is none."""
+        return self.origin.host
 
     @property
     def user_agent(self) -> str:

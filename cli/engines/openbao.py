@@ -18,6 +18,9 @@ from cli.layout import DataDir, make_private_directory, write_private
 from cli.ports import LOOPBACK
 from cli.setup.vault_init import NOT_INITIALISED, health
 
+MAX_ENTRY_BYTES = 8 * 1024 * 1024
+"""Raft's own default is 1 MiB, less than the largest secret the contract allows (2 MiB, encrypted and in base64)."""
+
 
 def address(port: int) -> str:
     """The Vault address of the embedded server."""
@@ -45,6 +48,7 @@ storage "raft" {{
   path = {quoted["store"]}
   node_id = "embedded"
   performance_multiplier = 1
+  max_entry_size = {MAX_ENTRY_BYTES}
 }}
 
 listener "tcp" {{

@@ -13,6 +13,8 @@ storage "raft" {
   node_id = "vault"
 
   performance_multiplier = 1 # elect the only node in a second rather than in five; also the advice for production
+
+  max_entry_size = 8388608 # a secret of 2 MiB, encrypted and in base64, is more than raft's default of 1 MiB
 }
 
 listener "tcp" {

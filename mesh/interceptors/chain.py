@@ -52,6 +52,7 @@ class Chain:
         for stage in self._stages:
             call.entered += 1
             await stage.enter(call, request, context)
+        call.admitted = True
 
     async def leave(self, call: Call) -> None:
         """Tell the outcome to every stage that was entered, once. Only `audit` may raise: then the call fails."""

@@ -49,6 +49,14 @@ class RpcOrigin:
         return self._metadata.get("x-forwarded-for", "") if self.peer == GATEWAY else ""
 
     @property
+    def host(self) -> str:
+        """See Origin. gRPC writes `ipv4:127.0.0.1:50332` and `ipv6:%5B::1%5D:50332`."""
+        if self._context is None:
+            return ""
+        _, _, address = self._context.peer().partition(":")
+        return address.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
+
+    @property
     def user_agent(self) -> str:
         """See Origin. gRPC overwrites `user-agent` on the way, so the gateway sends the client's under another name."""
         name = "x-user-agent" if self.peer == GATEWAY else "user-agent"

@@ -28,9 +28,7 @@ class CoalescedKey:
 
     async def run(self) -> None:
         """Send requests until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._encrypting.run())
-            tasks.create_task(self._decrypting.run())
+        await asyncio.gather(self._encrypting.run(), self._decrypting.run())
 
     async def encrypt(self, item: TransitItem) -> str:
         """The ciphertext of one plaintext."""

@@ -18,11 +18,12 @@ from hvac.api.secrets_engines import KvV2
 from mesh.errors import Aborted, Internal, InvalidArgument, NotFound, OutOfRange
 from mesh.secret import Secret
 from mesh.vault.paths import folder_path, secret_path, segment
+from mesh.vault.verdicts import too_large
 from mesh.vault.wire import Answer, Call, Json
 
-KiB: Final = 1024
-# The raft storage of Vault and OpenBao refuses entries above 1 MiB, JSON escapes and envelope included.
-MAX_SECRET_BYTES: Final = 512 * KiB
+MiB: Final = 1024 * 1024
+# Of the JSON that is sent, escapes included. The storage may take less: raft's `max_entry_size` is 1 MiB unless it was set.
+MAX_SECRET_BYTES: Final = 4 * MiB
 # Limits of KV version 2 for custom metadata.
 MAX_LABELS: Final = 64
 MAX_LABEL_KEY_BYTES: Final = 128
@@ -78,8 +79,8 @@ class KvStore:
     async def put(self, path: Path, fields: Mapping[str, Secret], cas: int) -> int:
         """Writes a new version over version `cas` and returns its number.
 
-        Raises Aborted VERSION_MISMATCH when `cas` is not the current version, OutOfRange above 512 KiB, OutcomeUnknown when the
-        confirmation was lost: `metadata` then tells whether `cas + 1` exists.
+        Raises Aborted VERSION_MISMATCH when `cas` is not the current version, OutOfRange above 4 MiB or what the storage takes,
+        OutcomeUnknown when the confirmation was lost: `metadata` then tells whether `cas + 1` exists.
         """
         where = self._secret(path)
         _check(cas, 0, "cas")
@@ -172,7 +173,7 @@ def _expect(answer: Answer) -> Answer:
     """The answer when it is a success; the error that its status means for a secret otherwise."""
     if answer.status == HTTPStatus.NOT_FOUND:
         raise NotFound("SECRET_NOT_FOUND", "no such secret or version of it")
-    if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+    if too_large(answer):
         raise OutOfRange(
             "MESSAGE_TOO_LARGE", "the secret store takes no request of this size", field="fields"
         )

@@ -2,6 +2,7 @@
 
     2xx                              answered
     400, 403, 404, 405, 413          answered: the operation decides
+    500 "value being too large"      answered: the storage takes no entry of this size and has written nothing
     404 with an error text           misrouted: no engine at that path (yet); seen for a moment after unsealing. An absent secret has none
     503 "sealed", 501                sealed, or not initialised
     429                              throttled by a quota of the vault
@@ -47,6 +48,8 @@ def judge(answer: Answer) -> Verdict:
         return Verdict.MISROUTED
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES or status in DECIDED_BY_OPERATION:
         return Verdict.ANSWERED
+    if too_large(answer):
+        return Verdict.ANSWERED
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Verdict.THROTTLED
     if status == HTTPStatus.NOT_IMPLEMENTED or (
@@ -58,6 +61,13 @@ def judge(answer: Answer) -> Verdict:
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         return Verdict.AWAY
     return Verdict.BROKEN
+
+
+def too_large(answer: Answer) -> bool:
+    """Whether the request, or the entry it would make, is larger than the vault allows; nothing was written then."""
+    return answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (
+        answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and answer.complains("value being too large")
+    )
 
 
 def unavailable(retry_after: timedelta | None = RETRY_AFTER) -> Unavailable:

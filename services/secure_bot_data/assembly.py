@@ -6,16 +6,19 @@ from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.keys import KeyKeeper
 from services.secure_bot_data.domain.reading import SecretReader
 from services.secure_bot_data.domain.rewrapping import Rewrapper, SecretRewrapper
+from services.secure_bot_data.domain.rolling_back import SecretRollback
 from services.secure_bot_data.domain.rotating import SecretRotator
 from services.secure_bot_data.domain.settling import Settler
 from services.secure_bot_data.domain.writing import SecretWriter
 from services.secure_bot_data.servicers.bot_secrets import BotSecretServicer
+from services.secure_bot_data.servicers.refusals import RefusedReadings
 from services.secure_bot_data.servicers.secret_keys import SecretKeyServicer
 from services.secure_bot_data.settings import LEASES_MAX_PER_BOT
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
 from services.secure_bot_data.store.keys import PostgresKeyCatalogue
 from services.secure_bot_data.store.rewrap_jobs import PostgresRewrapJobs
 from services.secure_bot_data.store.rotations import PostgresRotations
+from services.secure_bot_data.store.service_values import ServiceValues
 from services.secure_bot_data.store.trail import PostgresTrail
 from services.secure_bot_data.store.vault import VaultSecrets
 from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import add_BotSecretServiceServicer_to_server
@@ -25,7 +28,8 @@ from vivesphere.secure_bot_data.v1.secret_key_service_pb2_grpc import add_Secret
 async def assemble(process: Process) -> None:
     """Puts the service together on `process`."""
     process.define_settings(LEASES_MAX_PER_BOT)
-    vault = VaultSecrets(process.vault(), process.settings.vault_kv_prefix)
+    client = process.vault()
+    vault = VaultSecrets(client, process.settings.vault_kv_prefix)
     process.health.add("vault", vault.check)
     catalogue = PostgresCatalogue(process.database)
     trail = PostgresTrail(process.database, process.clock, process.audit.conclude)
@@ -35,11 +39,23 @@ async def assemble(process: Process) -> None:
     reader = SecretReader(
         vault, trail, process.clock, new_id, lambda: process.configuration.value(LEASES_MAX_PER_BOT)
     )
+    rollback = SecretRollback(vault, catalogue, settler, writer, process.clock)
     rotator = SecretRotator(PostgresRotations(process.database), settler, new_id)
+    RefusedReadings(trail, process.clock, new_id).follow(process.audit)
     process.tasks.spawn(vault.run(), name="encryption")
     process.tasks.spawn(trail.run(), name="access trail")
     process.tasks.spawn(settler.run(), name="settler")
-    servicer = BotSecretServicer(writer, changer, reader, rotator, catalogue, trail, process.page_secret())
+    servicer = BotSecretServicer(
+        writer,
+        changer,
+        reader,
+        rollback,
+        rotator,
+        ServiceValues(client),
+        catalogue,
+        trail,
+        process.page_secret(),
+    )
     process.serve(add_BotSecretServiceServicer_to_server, servicer)
     keys = PostgresKeyCatalogue(process.database)
     jobs = PostgresRewrapJobs(process.database)

@@ -78,7 +78,9 @@ def to_draft(request: pb2.PutBotSecretRequest | pb2.StoreBotSecretRequest) -> Dr
     )
 
 
-def to_expected(request: pb2.PutBotSecretRequest | pb2.StoreBotSecretRequest) -> int | None:
+def to_expected(
+    request: pb2.PutBotSecretRequest | pb2.StoreBotSecretRequest | pb2.RollbackBotSecretRequest,
+) -> int | None:
     """The version that must be current; None when any may be."""
     return request.expected_version if request.HasField("expected_version") else None
 

@@ -1,13 +1,17 @@
 """The words of this service. All immutable; only `Draft` and `OpenedVersion` carry values, as `Secret`, and never print them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from mesh.errors import InvalidArgument
+from mesh.ids import is_uuid
 from mesh.secret import Secret
 
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 VERSIONS_KEPT: Final = 10
 """What KV version 2 keeps of a secret unless its mount says otherwise; older versions give way to newer ones."""
 
@@ -47,10 +51,19 @@ class AccessKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Which secret."""
+    """Which secret; without a name, the bot as a whole. Whatever else it is made of cannot become part of a path or a row.
+
+    Raises InvalidArgument INVALID_FIELD naming `bot_id`, which is a UUID in lower case, or `name`, which is as in the contract.
+    """
 
     bot_id: str
     name: str
+
+    def __post_init__(self) -> None:
+        if not is_uuid(self.bot_id):
+            raise InvalidArgument("INVALID_FIELD", "bot_id must be a UUID", field="bot_id")
+        if self.name and NAME.fullmatch(self.name) is None:
+            raise InvalidArgument("INVALID_FIELD", f"name must match ^{NAME.pattern}$", field="name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,7 @@ class Draft:
     expire_time: datetime | None = None
     rotate_time: datetime | None = None
     owner: str = ""
+    rolled_back_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +114,7 @@ class SealedVersion:
 
     version: int
     description: Description
-    ciphertext: str
+    ciphertext: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

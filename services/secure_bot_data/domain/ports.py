@@ -61,6 +61,10 @@ class SecretVault(Protocol):
         """Deletes, restores or destroys versions; may be repeated."""
         ...
 
+    async def label(self, ref: SecretRef, labels: Mapping[str, str]) -> None:
+        """Shows these to people who look into the vault, instead of those before; may be repeated. Makes an entry where there is none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -72,6 +76,10 @@ class Picture:
 
 Look = Callable[[frozenset[int]], Awaitable[Picture | None]]
 """Takes a picture; the argument are the versions whose description is known. None when the vault has no such secret."""
+
+
+Label = Callable[[SecretMetadata], Awaitable[None]]
+"""Shows what is known of a secret to people who look into the vault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +115,11 @@ class Catalogue(Protocol):
         ref: SecretRef,
         version: int,
         description: Description,
-        marker_id: str,
+        marker_id: str | None,
         *,
         rotation_id: str | None = None,
     ) -> SecretMetadata:
-        """Enters a version that the vault has taken and forgets the announcement. Concludes the call.
+        """Enters a version that the vault has taken and forgets the announcement, if one is named. Concludes the call.
 
         `rotation_id`: the claim that the writer followed; whichever claim of an earlier version there is ends settled. Returns the
         secret as this writing left it, even when a later one is current by now.
@@ -122,6 +130,10 @@ class Catalogue(Protocol):
         self, ref: SecretRef, look: Look, *, marker_id: str | None, concludes: bool
     ) -> SecretMetadata | None:
         """Makes the copy equal to what `look` sees, one copier a secret at a time. None when there is nothing to know."""
+        ...
+
+    async def label(self, ref: SecretRef, write: Label, *, marker_id: str | None) -> None:
+        """Has `write` show what is known of a secret, if anything is, one at a time and so the newest last; forgets the announcement."""
         ...
 
 

@@ -13,9 +13,8 @@ from typing import Final
 from loguru import logger
 
 from mesh.clock import Clock
-from mesh.errors import MeshError, NotFound, Unavailable
+from mesh.errors import MeshError, Unavailable
 from services.secure_bot_data.domain.leasing import Grant
-from services.secure_bot_data.domain.lifecycle import check_readable, refusal
 from services.secure_bot_data.domain.model import (
     Access,
     AccessKind,
@@ -23,8 +22,8 @@ from services.secure_bot_data.domain.model import (
     Lease,
     OpenedVersion,
     SecretRef,
-    State,
 )
+from services.secure_bot_data.domain.opening import open_readable, open_version
 from services.secure_bot_data.domain.ports import SecretVault, Trail
 
 DEFAULT_TTL: Final = timedelta(minutes=1)
@@ -65,7 +64,7 @@ class SecretReader:
         """
         access, asked = self._access(ref, AccessKind.LEASE, reason, caller), self.clock.monotonic()
         try:
-            opened = await self._readable(ref, version)
+            opened = await open_version(self.vault, ref, version)
         except MeshError as error:
             await self._deny(access, error.reason)
             raise
@@ -88,24 +87,10 @@ class SecretReader:
 
     async def _open(self, access: Access, version: int) -> OpenedVersion:
         try:
-            opened = await self._readable(access.ref, version)
-            check_readable(opened.version, opened.description, self.clock.now())
+            return await open_readable(self.vault, access.ref, version, self.clock.now())
         except MeshError as error:
             await self._deny(access, error.reason)
             raise
-        return opened
-
-    async def _readable(self, ref: SecretRef, version: int) -> OpenedVersion:
-        """The version with its values; the precise refusal where the vault only says that there is none."""
-        try:
-            return await self.vault.open(ref, version)
-        except NotFound as absent:
-            for fact in reversed(await self.vault.facts(ref)):
-                if fact.version == version or not version:
-                    if fact.state is not State.ACTIVE:
-                        raise refusal(fact.version, fact.state) from None
-                    break
-            raise absent from None
 
     async def _deny(self, access: Access, reason: str) -> None:
         try:

@@ -6,9 +6,12 @@ each change goes in this order:
     announce (commit)  →  change the vault (compare-and-set)  →  record and forget the announcement (one commit, with the audit record)
 
 A process that dies before the second step has changed nothing; one that dies after it leaves the announcement. `sweep` finds
-announcements older than `GRACE`, looks into the vault and copies what is there. Looking is idempotent and never writes to the
-vault, so doing it beside a writer that is only slow is harmless; the announcement goes when it is older than any call can last
+announcements older than `GRACE`, looks into the vault and copies what is there. Looking is idempotent and changes no version,
+so doing it beside a writer that is only slow is harmless; the announcement goes when it is older than any call can last
 (`SETTLED`). A sealed vault just delays it. Values are not needed for this and are not decrypted.
+
+Labels (`labels`) follow the catalogue: a write that changes them keeps its announcement until they are shown. They are a help for
+people, so failing to show them fails nothing; the sweep tries again until the announcement goes.
 """
 
 from datetime import timedelta
@@ -18,6 +21,7 @@ from loguru import logger
 
 from mesh.clock import Clock
 from mesh.errors import MeshError, NotFound, Unavailable
+from services.secure_bot_data.domain.labels import labels_of
 from services.secure_bot_data.domain.model import SecretMetadata, SecretRef
 from services.secure_bot_data.domain.ports import Catalogue, Picture, SecretVault
 
@@ -45,6 +49,18 @@ class Settler:
 
         return await self._catalogue.copy(ref, look, marker_id=marker_id, concludes=concludes)
 
+    async def label(self, ref: SecretRef, *, marker_id: str | None = None) -> None:
+        """Shows people who look into the vault what the catalogue knows. A failure is logged and raised to nobody."""
+
+        async def write(metadata: SecretMetadata) -> None:
+            await self._vault.label(ref, labels_of(metadata))
+
+        try:
+            await self._catalogue.label(ref, write, marker_id=marker_id)
+        except MeshError as error:
+            secret = logger.bind(bot_id=ref.bot_id, secret_name=ref.name)
+            secret.bind(reason=error.reason).warning("secret not labelled")
+
     async def run(self) -> None:
         """Sweeps until cancelled. Survives the loss of vault and database."""
         while True:
@@ -61,7 +77,7 @@ class Settler:
             over = marker.create_time <= now - SETTLED
             secret = logger.bind(bot_id=marker.ref.bot_id, secret_name=marker.ref.name)
             try:
-                await self.settle(marker.ref, marker_id=marker.id if over else None)
+                await self._repair(marker.ref, marker.id if over else None)
             except Unavailable:
                 raise
             except MeshError as error:
@@ -69,6 +85,20 @@ class Settler:
                 secret.bind(reason=error.reason).warning("secret not settled")
             else:
                 secret.debug("secret settled")
+
+    async def _repair(self, ref: SecretRef, marker_id: str | None) -> None:
+        # Never for what a vault restored from a backup has lost: a label would make an empty entry there.
+        if await self.settle(ref) is not None and await self._is_kept(ref):
+            await self.label(ref)
+        if marker_id is not None:
+            await self._catalogue.withdraw(marker_id)
+
+    async def _is_kept(self, ref: SecretRef) -> bool:
+        try:
+            await self._vault.facts(ref)
+        except NotFound:
+            return False
+        return True
 
     async def _look(self, ref: SecretRef, known: frozenset[int]) -> Picture | None:
         try:

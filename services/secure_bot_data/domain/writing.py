@@ -5,14 +5,16 @@ the winner's version; with it the loser is told. A write whose confirmation was 
 sent again blindly. The order of steps and what heals them is told in `settling`.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from mesh.clock import Clock
-from mesh.errors import Aborted, FailedPrecondition, MeshError, OutcomeUnknown, Unavailable
+from mesh.errors import Aborted, FailedPrecondition, InvalidArgument, MeshError, OutcomeUnknown
 from mesh.secret import Secret
 from services.secure_bot_data.domain.kinds import check_fields
+from services.secure_bot_data.domain.labels import labels_of
 from services.secure_bot_data.domain.model import (
     Caller,
     Description,
@@ -57,16 +59,18 @@ class SecretWriter:
         Raises InvalidArgument for fields that do not fit the kind, FailedPrecondition SECRET_KIND_MISMATCH, Aborted VERSION_MISMATCH,
         OutOfRange MESSAGE_TOO_LARGE, OutcomeUnknown when the vault may have taken it, and what the vault and the catalogue raise.
         """
+        if not ref.name:
+            raise InvalidArgument("INVALID_FIELD", "name must not be empty", field="name")
         check_fields(draft.kind, draft.fields)
         for _ in range(MAX_ROUNDS):
-            current = await self._base(ref, draft.kind, expected)
-            written = await self._write(ref, current + 1, draft, caller, rotation_id)
+            known = await self._base(ref, draft.kind, expected)
+            written = await self._write(ref, known, draft, caller, rotation_id)
             if written is not None:
                 return written
             await self.settler.settle(ref)
             if expected is not None:
                 break
-        raise _mismatch()
+        raise mismatch()
 
     async def rewrap(self, ref: SecretRef, current: OpenedVersion, actor: str) -> SecretMetadata | None:
         """Writes the values of the current version anew, so that the newest version of the key protects them.
@@ -83,22 +87,37 @@ class SecretWriter:
         )
         return await self._enter(ref, current.version + 1, current.fields, description)
 
-    async def _base(self, ref: SecretRef, kind: SecretKind, expected: int | None) -> int:
-        """The version to replace. The catalogue may lag behind the vault, so it is settled before anybody is refused."""
+    async def _base(self, ref: SecretRef, kind: SecretKind, expected: int | None) -> SecretMetadata | None:
+        """The secret whose current version is to be replaced; None when there is none yet.
+
+        The catalogue may lag behind the vault, so it is settled before anybody is refused.
+        """
         known = await self.catalogue.find(ref)
         if expected is not None and expected != _version(known):
             known = await self.settler.settle(ref)
             if expected != _version(known):
-                raise _mismatch()
+                raise mismatch()
         if known is not None and known.kind is not kind:
             raise FailedPrecondition("SECRET_KIND_MISMATCH", f"the secret is of kind {known.kind}")
-        return _version(known)
+        return known
 
     async def _write(
-        self, ref: SecretRef, version: int, draft: Draft, caller: Caller, rotation_id: str | None
+        self,
+        ref: SecretRef,
+        known: SecretMetadata | None,
+        draft: Draft,
+        caller: Caller,
+        rotation_id: str | None,
     ) -> SecretMetadata | None:
-        """Writes `version`; None when somebody else was faster."""
-        return await self._enter(ref, version, draft.fields, self._describe(draft, caller), rotation_id)
+        """Writes the version after the one that is known; None when somebody else was faster."""
+        return await self._enter(
+            ref,
+            _version(known) + 1,
+            draft.fields,
+            self._describe(draft, caller),
+            relabels=known is None or labels_of(known) != labels_of(draft),
+            rotation_id=rotation_id,
+        )
 
     async def _enter(
         self,
@@ -106,24 +125,51 @@ class SecretWriter:
         version: int,
         fields: Mapping[str, Secret],
         description: Description,
+        *,
+        relabels: bool = False,
         rotation_id: str | None = None,
     ) -> SecretMetadata | None:
-        """Seals, announces, puts and records; None when somebody else was faster."""
-        sealed = await self.vault.seal(ref, version, fields, description)
+        """Seals and announces, puts, records; None when somebody else was faster."""
         marker = Marker(self.new_id(), ref, description.create_time)
-        await self.catalogue.announce(marker)
+        sealed = await self._prepare(ref, version, fields, description, marker)
         if not await self._put(ref, sealed):
             await self.catalogue.withdraw(marker.id)
             return None
         try:
-            return await self.catalogue.record(
-                ref, version, sealed.description, marker.id, rotation_id=rotation_id
+            written = await self.catalogue.record(
+                ref, version, sealed.description, None if relabels else marker.id, rotation_id=rotation_id
             )
-        except Unavailable:
+        except MeshError:
+            # Whatever it was, the vault has the version: the caller must not take it for refused.
             pass
+        else:
+            if relabels:
+                await self.settler.label(ref, marker_id=marker.id)
+            return written
         raise OutcomeUnknown(
             "DATABASE_UNAVAILABLE", "the secret was stored, but what is known of it not yet; read it again"
         )
+
+    async def _prepare(
+        self,
+        ref: SecretRef,
+        version: int,
+        fields: Mapping[str, Secret],
+        description: Description,
+        marker: Marker,
+    ) -> SealedVersion:
+        """Seals and announces at the same time, since neither needs the other."""
+        sealed, announced = await asyncio.gather(
+            self.vault.seal(ref, version, fields, description),
+            self.catalogue.announce(marker),
+            return_exceptions=True,
+        )
+        if isinstance(announced, BaseException):
+            raise announced
+        if isinstance(sealed, BaseException):
+            await self.catalogue.withdraw(marker.id)
+            raise sealed
+        return sealed
 
     async def _put(self, ref: SecretRef, sealed: SealedVersion) -> bool:
         """Whether this very writing is in the vault; False when another one is in its place."""
@@ -155,6 +201,7 @@ class SecretWriter:
             expire_time=draft.expire_time,
             rotate_time=draft.rotate_time,
             owner=draft.owner,
+            rolled_back_from=draft.rolled_back_from,
         )
 
 
@@ -162,5 +209,6 @@ def _version(known: SecretMetadata | None) -> int:
     return 0 if known is None else known.version
 
 
-def _mismatch() -> Aborted:
+def mismatch() -> Aborted:
+    """Another version is current than the one that should be replaced."""
     return Aborted("VERSION_MISMATCH", "the secret has another version than expected")

@@ -1,4 +1,4 @@
-"""BotSecretService: convert, call, convert. Rollback, Encrypt and Decrypt are left to the generated base class."""
+"""BotSecretService: convert, call, convert."""
 
 from datetime import timedelta
 
@@ -21,11 +21,13 @@ from services.secure_bot_data.convert import (
 from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.reading import DEFAULT_TTL, SecretReader
+from services.secure_bot_data.domain.rolling_back import SecretRollback
 from services.secure_bot_data.domain.rotating import DEFAULT_TTL as CLAIM_TTL
 from services.secure_bot_data.domain.rotating import SecretRotator
 from services.secure_bot_data.domain.writing import SecretWriter
-from services.secure_bot_data.servicers.caller import Context, about, caller
+from services.secure_bot_data.servicers.caller import Context, about, caller, calling_service
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
+from services.secure_bot_data.store.service_values import ServiceValues
 from services.secure_bot_data.store.trail import PostgresTrail
 from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2 as pb2
 from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2_grpc as pb2_grpc
@@ -41,7 +43,9 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         writer: SecretWriter,
         changer: VersionChanger,
         reader: SecretReader,
+        rollback: SecretRollback,
         rotator: SecretRotator,
+        values: ServiceValues,
         catalogue: PostgresCatalogue,
         trail: PostgresTrail,
         page_secret: bytes,
@@ -49,7 +53,9 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         self._writer = writer
         self._changer = changer
         self._reader = reader
+        self._rollback = rollback
         self._rotator = rotator
+        self._values = values
         self._catalogue = catalogue
         self._trail = trail
         self._secret_pages = PageTokens(page_secret, "secure_bot_data.secrets")
@@ -62,7 +68,7 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
     ) -> pb2.PutBotSecretResponse:
         """Writes a version for a person."""
         ref = about(request.bot_id, request.name)
-        metadata = await self._writer.put(ref, to_draft(request), to_expected(request), caller(context))
+        metadata = await self._writer.put(ref, to_draft(request), to_expected(request), caller())
         return pb2.PutBotSecretResponse(metadata=from_metadata(metadata))
 
     async def StoreBotSecret(
@@ -74,7 +80,7 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
             ref,
             to_draft(request),
             to_expected(request),
-            caller(context),
+            caller(),
             rotation_id=request.rotation_id.lower() or None,
         )
         return pb2.StoreBotSecretResponse(metadata=from_metadata(metadata))
@@ -157,7 +163,7 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         """Claims a secret for bot_manager to replace."""
         ref = about(request.bot_id, request.name)
         ttl: timedelta = request.ttl.ToTimedelta() if request.HasField("ttl") else CLAIM_TTL
-        return from_claimed(await self._rotator.claim(ref, ttl, caller(context)))
+        return from_claimed(await self._rotator.claim(ref, ttl, caller()))
 
     async def ReleaseSecretRotation(
         self, request: pb2.ReleaseSecretRotationRequest, context: Context
@@ -172,7 +178,7 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
     ) -> pb2.RevealBotSecretResponse:
         """Values for a person; whoever carries them on must not store them."""
         ref = about(request.bot_id, request.name)
-        opened = await self._reader.reveal(ref, request.version, request.reason, caller(context))
+        opened = await self._reader.reveal(ref, request.version, request.reason, caller())
         await context.send_initial_metadata(NO_STORE)
         return from_revealed(opened)
 
@@ -182,7 +188,7 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         """Values for bot_manager."""
         ref = about(request.bot_id, request.name)
         ttl: timedelta = request.ttl.ToTimedelta() if request.HasField("ttl") else DEFAULT_TTL
-        opened, lease = await self._reader.lease(ref, request.version, ttl, request.reason, caller(context))
+        opened, lease = await self._reader.lease(ref, request.version, ttl, request.reason, caller())
         await context.send_initial_metadata(NO_STORE)
         return from_leased(opened, lease)
 
@@ -216,6 +222,25 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         ref = about(request.bot_id, request.name)
         metadata = await self._changer.change(ref, Event.DESTROY, request.versions)
         return pb2.DestroyBotSecretResponse(metadata=from_metadata(metadata))
+
+    async def RollbackBotSecret(
+        self, request: pb2.RollbackBotSecretRequest, context: Context
+    ) -> pb2.RollbackBotSecretResponse:
+        """Makes earlier values current again."""
+        ref = about(request.bot_id, request.name)
+        expected = to_expected(request)
+        metadata = await self._rollback.roll_back(ref, request.version, expected, caller())
+        return pb2.RollbackBotSecretResponse(metadata=from_metadata(metadata))
+
+    async def Encrypt(self, request: pb2.EncryptRequest, context: Context) -> pb2.EncryptResponse:
+        """A ciphertext for the calling service."""
+        ciphertext = await self._values.encrypt(calling_service(), request.context, request.plaintext)
+        return pb2.EncryptResponse(ciphertext=ciphertext)
+
+    async def Decrypt(self, request: pb2.DecryptRequest, context: Context) -> pb2.DecryptResponse:
+        """What the calling service had encrypted."""
+        plaintext = await self._values.decrypt(calling_service(), request.context, request.ciphertext)
+        return pb2.DecryptResponse(plaintext=plaintext)
 
     async def ListSecretAccess(
         self, request: pb2.ListSecretAccessRequest, context: Context

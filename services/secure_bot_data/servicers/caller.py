@@ -4,7 +4,8 @@ from typing import Any
 
 import grpc.aio
 
-from mesh.context import current_call
+from mesh.context import Call, current_call
+from mesh.identity.peer import spiffe_id
 from services.secure_bot_data.convert import to_ref
 from services.secure_bot_data.domain.model import Caller, SecretRef
 
@@ -21,15 +22,22 @@ def about(bot_id: str, name: str = "") -> SecretRef:
     return ref
 
 
-def caller(context: Context) -> Caller:
+def caller() -> Caller:
     """Who makes the call that is being served."""
+    call = _served()
+    return Caller(call.actor, call.address or call.host, call.request_id)
+
+
+def calling_service() -> str:
+    """SPIFFE ID out of the certificate of the service that calls, whomever it acts for."""
+    call = _served()
+    if not call.peer:
+        raise RuntimeError("this is a bug: a caller without a certificate of the mesh was let in")
+    return spiffe_id(call.peer)
+
+
+def _served() -> Call:
     call = current_call()
     if call is None:
         raise RuntimeError("this is a bug: a method is served outside of the chain")
-    return Caller(call.actor, call.address or _host(context.peer()), call.request_id)
-
-
-def _host(peer: str) -> str:
-    """`127.0.0.1` out of gRPC's `ipv4:127.0.0.1:50332`, `::1` out of `ipv6:%5B::1%5D:50332`."""
-    _, _, address = peer.partition(":")
-    return address.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]")
+    return call

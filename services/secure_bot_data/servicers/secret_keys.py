@@ -53,7 +53,7 @@ class SecretKeyServicer(pb2_grpc.SecretKeyServiceServicer):
     ) -> pb2.RewrapSecretsResponse:
         """Starts a job."""
         _about("secretKey")
-        job = await self._rewrapper.start(caller(context).actor, destroy_earlier=request.destroy_earlier)
+        job = await self._rewrapper.start(caller().actor, destroy_earlier=request.destroy_earlier)
         return pb2.RewrapSecretsResponse(job=from_job(job))
 
     async def GetRewrapJob(

@@ -37,7 +37,7 @@ from services.secure_bot_data.domain.model import (
     VersionFact,
     VersionRecord,
 )
-from services.secure_bot_data.domain.ports import Look, Marker, Picture
+from services.secure_bot_data.domain.ports import Label, Look, Marker, Picture
 from services.secure_bot_data.store.rotations import conclude
 from services.secure_bot_data.store.tables import announcements, secret_versions, secrets
 
@@ -135,7 +135,7 @@ class PostgresCatalogue:
         ref: SecretRef,
         version: int,
         description: Description,
-        marker_id: str,
+        marker_id: str | None,
         *,
         rotation_id: str | None = None,
     ) -> SecretMetadata:
@@ -149,7 +149,8 @@ class PostgresCatalogue:
                     *_is(secret_versions, ref), secret_versions.c.version <= version - VERSIONS_KEPT
                 )
             )
-            await _forget(connection, marker_id)
+            if marker_id is not None:
+                await _forget(connection, marker_id)
             if rotation_id is not None:
                 await conclude(connection, ref, version, rotation_id)
             metadata = await _find(connection, ref)
@@ -169,6 +170,16 @@ class PostgresCatalogue:
             if marker_id is not None:
                 await _forget(connection, marker_id)
             return await _find(connection, ref)
+
+    async def label(self, ref: SecretRef, write: Label, *, marker_id: str | None) -> None:
+        """See `Catalogue.label`. As for `copy`, the lock is held while the vault is written to."""
+        async with self._database.transaction(concludes=False) as connection:
+            await _lock(connection, ref)
+            metadata = await _find(connection, ref)
+            if metadata is not None:
+                await write(metadata)
+            if marker_id is not None:
+                await _forget(connection, marker_id)
 
 
 def due_query(

@@ -120,6 +120,10 @@ class PostgresTrail:
         """See `Trail.deny`."""
         await self._entries.submit(_Entry(access, None))
 
+    async def join(self, connection: AsyncConnection, access: Access) -> None:
+        """Writes an access in the caller's transaction."""
+        await connection.execute(_INSERT_ACCESS, _access_row(access))
+
     async def revoke(self, bot_id: str, reason: str) -> int:
         """See `Trail.revoke`. Whatever was asked for before it, and is not yet made, is refused when it comes."""
         async with self._database.transaction() as connection:

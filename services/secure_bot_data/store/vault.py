@@ -2,9 +2,9 @@
 
 A KV version has three fields, all text:
 
-    format       "1"
+    format       "2"; "1" of older releases differs in the packing: JSON
     about        what the version says of itself, JSON; readable without decrypting, so that the catalogue can be made from it
-    ciphertext   the values, JSON, encrypted with a key derived for the bot
+    ciphertext   the values, as `packing` has them, encrypted with a key derived for the bot
 
 The associated data of the ciphertext is `bot_id|name|version|SHA-256 of about`: a ciphertext moved to another bot, secret or version,
 or given another description, does not open. So neither reading KV nor using Transit alone reveals anything.
@@ -31,6 +31,7 @@ from mesh.vault import (
     VersionInfo,
     key_version,
 )
+from mesh.vault.kv import MAX_LABEL_VALUE_BYTES
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import (
     Description,
@@ -42,9 +43,11 @@ from services.secure_bot_data.domain.model import (
     State,
     VersionFact,
 )
+from services.secure_bot_data.store.packing import pack, unpack, unpack_json
 
 TRANSIT_KEY: Final = "bot-secrets"
-FORMAT: Final = "1"
+FORMAT: Final = "2"
+UNPACK: Final = {"1": unpack_json, FORMAT: unpack}
 NOBODY: Final = SecretRef("00000000-0000-0000-0000-000000000000", "health")
 """Where no secret is: a read that costs the vault next to nothing."""
 
@@ -67,9 +70,8 @@ class VaultSecrets:
         self, ref: SecretRef, version: int, fields: Mapping[str, Secret], description: Description
     ) -> SealedVersion:
         """See `SecretVault.seal`."""
-        plain = json.dumps({name: secret.reveal() for name, secret in fields.items()}, ensure_ascii=False)
         ciphertext = await self._key.encrypt(
-            TransitItem(plain.encode(), _context(ref), _associated(ref, version, _about(description)))
+            TransitItem(pack(fields), _context(ref), _associated(ref, version, _about(description)))
         )
         return SealedVersion(version, replace(description, key_version=key_version(ciphertext)), ciphertext)
 
@@ -86,7 +88,8 @@ class VaultSecrets:
         about = _field(stored, "about")
         plain = await self._decrypt(ref, stored, about)
         # Only now that it has been authenticated is the description worth reading.
-        return OpenedVersion(stored.version, _description(stored), _fields(plain))
+        values = UNPACK[_field(stored, "format")](plain)
+        return OpenedVersion(stored.version, _description(stored), values)
 
     async def describe(self, ref: SecretRef, version: int) -> Description:
         """See `SecretVault.describe`."""
@@ -119,6 +122,11 @@ class VaultSecrets:
         """See `KeyVault.retire_key`."""
         await self._transit.set_min_decryption(TRANSIT_KEY, least)
 
+    async def label(self, ref: SecretRef, labels: Mapping[str, str]) -> None:
+        """See `SecretVault.label`."""
+        shown = {name: _shown(text) for name, text in labels.items()}
+        await self._kv.label(_path(ref), {name: text for name, text in shown.items() if text})
+
     async def check(self) -> None:
         """Raises Unavailable or ResourceExhausted unless the vault lets us read and encrypt. For health: a seal, or a policy that was
         narrowed, shows without traffic."""
@@ -129,7 +137,7 @@ class VaultSecrets:
 
     async def _get(self, ref: SecretRef, version: int) -> SecretVersion:
         stored = await self._kv.get(_path(ref), version or None)
-        if _field(stored, "format") != FORMAT:
+        if _field(stored, "format") not in UNPACK:
             raise Internal("INTERNAL", "a secret in the vault has a format that this version does not know")
         return stored
 
@@ -220,8 +228,10 @@ def _parsed(content: Any) -> Description:
     )
 
 
-def _fields(plain: bytes) -> dict[str, Secret]:
-    return {name: Secret(value) for name, value in json.loads(plain).items()}
+def _shown(text: str) -> str:
+    """As much of a text as KV takes for a label: what can be printed, at most 512 bytes of it, and never nothing but space."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable.encode()[:MAX_LABEL_VALUE_BYTES].decode(errors="ignore").strip()
 
 
 def _iso(time: datetime | None) -> str | None:

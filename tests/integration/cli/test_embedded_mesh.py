@@ -180,7 +180,7 @@ def test_each_service_uses_its_own_transit_key(mesh: EmbeddedMesh) -> None:
     ]["ciphertext"]
     opened = client.secrets.transit.decrypt_data("logging", sealed, mount_point=VaultNames.transit_mount)
     assert opened["data"]["plaintext"] == "aGk="
-    for key in ("authentication", "bot-secrets"):
+    for key in ("authentication", *vault.DERIVED_KEYS):
         with pytest.raises(hvac.exceptions.Forbidden):
             client.secrets.transit.encrypt_data(
                 key, "aGk=", context="Yg==", mount_point=VaultNames.transit_mount

@@ -22,11 +22,13 @@ from mesh.vault_names import VaultNames
 from services.secure_bot_data.domain.changing import VersionChanger
 from services.secure_bot_data.domain.model import Caller, Draft, SecretKind, SecretRef
 from services.secure_bot_data.domain.reading import SecretReader
+from services.secure_bot_data.domain.rolling_back import SecretRollback
 from services.secure_bot_data.domain.rotating import SecretRotator
 from services.secure_bot_data.domain.settling import Settler
 from services.secure_bot_data.domain.writing import SecretWriter
 from services.secure_bot_data.store.catalogue import PostgresCatalogue
 from services.secure_bot_data.store.rotations import PostgresRotations
+from services.secure_bot_data.store.service_values import ServiceValues
 from services.secure_bot_data.store.trail import PostgresTrail
 from services.secure_bot_data.store.vault import VaultSecrets
 from tests.fakes.engines import settings_of
@@ -54,7 +56,9 @@ class Parts:
     writer: SecretWriter = field(init=False)
     changer: VersionChanger = field(init=False)
     reader: SecretReader = field(init=False)
+    rollback: SecretRollback = field(init=False)
     rotator: SecretRotator = field(init=False)
+    values: ServiceValues = field(init=False)
 
     def __post_init__(self) -> None:
         clock = self.clock
@@ -65,7 +69,9 @@ class Parts:
         self.writer = SecretWriter(self.vault, self.catalogue, self.settler, clock, new_id)
         self.changer = VersionChanger(self.vault, self.catalogue, self.settler, clock, new_id)
         self.reader = SecretReader(self.vault, self.trail, clock, new_id, lambda: self.max_leases)
+        self.rollback = SecretRollback(self.vault, self.catalogue, self.settler, self.writer, clock)
         self.rotator = SecretRotator(PostgresRotations(self.database), self.settler, new_id)
+        self.values = ServiceValues(self.client)
 
 
 @pytest.fixture(scope="session")

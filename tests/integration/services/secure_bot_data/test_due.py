@@ -90,7 +90,15 @@ async def test_pages_go_over_the_wire_and_only_to_who_may_read_secrets(
     for ref in refs[:3]:
         await _put(parts, ref, rotate_time=EPOCH - YEARS)
     servicer = BotSecretServicer(
-        parts.writer, parts.changer, parts.reader, parts.rotator, parts.catalogue, parts.trail, b"s" * 32
+        parts.writer,
+        parts.changer,
+        parts.reader,
+        parts.rollback,
+        parts.rotator,
+        parts.values,
+        parts.catalogue,
+        parts.trail,
+        b"s" * 32,
     )
     name = "vivesphere.secure_bot_data.v1.BotSecretService"
     roles = {"auditor": frozenset({"secrets.read"}), "viewer": frozenset({"posts.read"})}

@@ -3,17 +3,21 @@
 import asyncio
 import base64
 import json
+import secrets
 from collections.abc import Callable
 
 import pytest
 
-from mesh.errors import Aborted, FailedPrecondition, Internal, MeshError, NotFound, OutOfRange
+from mesh.errors import Aborted, FailedPrecondition, Internal, InvalidArgument, MeshError, NotFound
 from mesh.ids import new_id
 from mesh.secret import Secret
 from services.secure_bot_data.domain.lifecycle import Event
-from services.secure_bot_data.domain.model import Draft, SecretKind, SecretRef, State
+from services.secure_bot_data.domain.model import VERSIONS_KEPT, Draft, SecretKind, SecretRef, State
 from tests.integration.services.secure_bot_data.conftest import CALLER, MINUTE, Parts, oauth1
 from tests.integration.services.secure_bot_data.root import Root
+
+MiB = 1024 * 1024
+WRITERS = 32
 
 
 async def test_what_is_put_is_leased_and_described(parts: Parts, ref: SecretRef) -> None:
@@ -68,34 +72,38 @@ async def test_a_changed_description_makes_the_value_unreadable(
         await parts.reader.lease(ref, 0, MINUTE, "publish", CALLER)
 
 
-async def test_of_eight_writers_with_the_same_expectation_one_wins(
+async def test_of_many_writers_with_the_same_expectation_one_wins(
     open_parts: Callable[[], Parts], ref: SecretRef
 ) -> None:
     """A lost update of a rotated token would lose the account."""
     replicas = [open_parts(), open_parts()]
     await replicas[0].writer.put(ref, oauth1("first"), 0, CALLER)
     outcomes = await asyncio.gather(
-        *(replicas[i % 2].writer.put(ref, oauth1(f"writer{i}"), 1, CALLER) for i in range(8)),
+        *(replicas[i % 2].writer.put(ref, oauth1(f"writer{i}"), 1, CALLER) for i in range(WRITERS)),
         return_exceptions=True,
     )
     won = [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, BaseException)]
     lost = [outcome.reason for outcome in outcomes if isinstance(outcome, Aborted)]
-    assert (len(won), lost) == (1, ["VERSION_MISMATCH"] * 7)
+    assert (len(won), lost) == (1, ["VERSION_MISMATCH"] * (WRITERS - 1))
     opened, _ = await replicas[1].reader.lease(ref, 0, MINUTE, "publish", CALLER)
     assert (opened.version, opened.fields) == (2, oauth1(f"writer{won[0]}").fields)
 
 
-async def test_eight_writers_without_expectation_all_succeed(
+async def test_many_writers_without_expectation_all_succeed(
     open_parts: Callable[[], Parts], ref: SecretRef
 ) -> None:
     """Whoever does not name a version asked to replace whatever is current, and must not be told of races."""
     replicas = [open_parts(), open_parts()]
     results = await asyncio.gather(
-        *(replicas[i % 2].writer.put(ref, oauth1(f"writer{i}"), None, CALLER) for i in range(8))
+        *(replicas[i % 2].writer.put(ref, oauth1(f"writer{i}"), None, CALLER) for i in range(WRITERS))
     )
-    assert sorted(result.version for result in results) == list(range(1, 9))
+    assert sorted(result.version for result in results) == list(range(1, WRITERS + 1))
     metadata = await replicas[0].catalogue.get(ref)
-    assert (metadata.version, metadata.versions) == (8, 8)
+    assert (metadata.version, metadata.versions) == (WRITERS, VERSIONS_KEPT)
+    for i, result in enumerate(results):
+        if result.version > WRITERS - VERSIONS_KEPT:
+            opened = await replicas[1].vault.open(ref, result.version)
+            assert opened.fields == oauth1(f"writer{i}").fields
     markers = await replicas[0].catalogue.announced(metadata.update_time + MINUTE)
     assert ref not in [marker.ref for marker in markers]
 
@@ -136,12 +144,31 @@ async def test_deleted_comes_back_and_destroyed_does_not(parts: Parts, ref: Secr
     assert states == [(2, State.DESTROYED), (1, State.DELETED)]
 
 
-async def test_what_does_not_fit_is_refused_before_anything_is_written(parts: Parts, ref: SecretRef) -> None:
-    """The vault's storage takes less than the contract's largest value; half a secret must not stay."""
-    draft = Draft(SecretKind.GENERIC, {"large": Secret("x" * 1024 * 1024)})
-    with pytest.raises(OutOfRange) as caught:
+LARGEST = {
+    "random": base64.b64encode(secrets.token_bytes(3 * MiB // 4)).decode(),
+    "escapes": "\x01" * MiB,
+    "quotes": '"' * MiB,
+    "wide": "\U0001f511" * (MiB // 4),
+}
+
+
+@pytest.mark.parametrize("name", LARGEST)
+async def test_the_largest_values_of_the_contract_are_stored_whole(
+    parts: Parts, ref: SecretRef, name: str
+) -> None:
+    """Two of a MiB each, whatever they consist of: what the contract allows must work on the vault that the set-up makes."""
+    draft = Draft(SecretKind.GENERIC, {"one": Secret(LARGEST[name]), "two": Secret(LARGEST[name])})
+    await parts.writer.put(ref, draft, 0, CALLER)
+    assert (await parts.reader.reveal(ref, 0, "look", CALLER)).fields == draft.fields
+    assert (await parts.rollback.roll_back(ref, 1, 1, CALLER)).version == 2
+
+
+async def test_what_is_too_large_is_refused_before_anything_is_written(parts: Parts, ref: SecretRef) -> None:
+    """Half a secret must not stay, and the caller learns what is wrong."""
+    draft = Draft(SecretKind.GENERIC, {"one": Secret("x" * MiB), "two": Secret("x" * (MiB + 1))})
+    with pytest.raises(InvalidArgument) as caught:
         await parts.writer.put(ref, draft, None, CALLER)
-    assert caught.value.reason == "MESSAGE_TOO_LARGE"
+    assert [violation.field for violation in caught.value.violations] == ["fields"]
     assert await parts.settler.settle(ref) is None
 
 

@@ -86,6 +86,12 @@ async def get(client: VaultClient) -> MeshError:
         (Reply(200, b"not json"), OutcomeUnknown, "VAULT_UNAVAILABLE", VaultState.UNREACHABLE),
         (Reply(404, errors("no handler for route")), Unavailable, "VAULT_UNAVAILABLE", VaultState.READY),
         (Reply(404, {"errors": []}), NotFound, "SECRET_NOT_FOUND", VaultState.READY),
+        (
+            Reply(500, errors("put failed due to value being too large; got 1, max: 0")),
+            OutOfRange,
+            "MESSAGE_TOO_LARGE",
+            VaultState.READY,
+        ),
         (Reply(413, errors()), OutOfRange, "MESSAGE_TOO_LARGE", VaultState.READY),
         (
             Reply(400, errors("check-and-set parameter did not match the current version")),

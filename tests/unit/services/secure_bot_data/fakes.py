@@ -20,7 +20,7 @@ from services.secure_bot_data.domain.model import (
     State,
     VersionFact,
 )
-from services.secure_bot_data.domain.ports import Look, Marker
+from services.secure_bot_data.domain.ports import Label, Look, Marker
 from services.secure_bot_data.domain.rotating import Claim, Claimed, Decide, Standing, released
 
 
@@ -51,6 +51,7 @@ class MemoryVault(Failing):
         self._values: dict[tuple[SecretRef, int], OpenedVersion] = {}
         self._sealing: dict[str, Mapping[str, Secret]] = {}
         self._facts: dict[SecretRef, dict[int, VersionFact]] = {}
+        self.labels: dict[SecretRef, Mapping[str, str]] = {}
 
     async def seal(
         self, ref: SecretRef, version: int, fields: Mapping[str, Secret], description: Description
@@ -97,6 +98,10 @@ class MemoryVault(Failing):
             time = None if after is State.ACTIVE else self._clock.now()
             self._facts[ref][version] = replace(fact, state=after, delete_time=time)
 
+    async def label(self, ref: SecretRef, labels: Mapping[str, str]) -> None:
+        self.begin("label")
+        self.labels[ref] = labels
+
 
 @dataclass
 class Rows:
@@ -137,7 +142,7 @@ class MemoryCatalogue(Failing):
         ref: SecretRef,
         version: int,
         description: Description,
-        marker_id: str,
+        marker_id: str | None,
         *,
         rotation_id: str | None = None,
     ) -> SecretMetadata:
@@ -145,7 +150,8 @@ class MemoryCatalogue(Failing):
         rows = self.rows.setdefault(ref, Rows())
         rows.descriptions[version] = description
         rows.states.setdefault(version, State.ACTIVE)
-        self.markers.pop(marker_id, None)
+        if marker_id is not None:
+            self.markers.pop(marker_id, None)
         last = self.claims.get(ref)
         if rotation_id is not None and last is not None and last.version < version:
             self.claims[ref] = released(last, settled=True)
@@ -163,6 +169,14 @@ class MemoryCatalogue(Failing):
         if marker_id is not None:
             self.markers.pop(marker_id, None)
         return await self.find(ref)
+
+    async def label(self, ref: SecretRef, write: Label, *, marker_id: str | None) -> None:
+        self.begin("label")
+        metadata = await self.find(ref)
+        if metadata is not None:
+            await write(metadata)
+        if marker_id is not None:
+            self.markers.pop(marker_id, None)
 
     @staticmethod
     def _metadata(ref: SecretRef, rows: Rows, version: int) -> SecretMetadata:

@@ -66,9 +66,10 @@ async def test_a_lost_confirmation_of_a_write_that_never_arrived_is_not_repeated
     assert await rules.settler.settle(REF) is None
 
 
-async def test_a_database_lost_after_the_vault_is_told_and_heals(rules: Rules) -> None:
+@pytest.mark.parametrize("error", [NO_DATABASE, Aborted("VERSION_MISMATCH", "another writer was faster")])
+async def test_a_database_lost_after_the_vault_is_told_and_heals(rules: Rules, error: MeshError) -> None:
     """`Nothing was written` would be a lie, and the caller would write again."""
-    rules.catalogue.fail_next("record", NO_DATABASE)
+    rules.catalogue.fail_next("record", error)
     with pytest.raises(OutcomeUnknown) as caught:
         await rules.writer.put(REF, draft(), 0, CALLER)
     assert caught.value.reason == "DATABASE_UNAVAILABLE"
@@ -78,6 +79,16 @@ async def test_a_database_lost_after_the_vault_is_told_and_heals(rules: Rules) -
     assert metadata.version == 1
     assert len(rules.catalogue.markers) == 1
     await _sweep_after(rules, SETTLED)
+    assert rules.catalogue.markers == {}
+
+
+async def test_labels_are_shown_after_everything_else_and_fail_nothing(rules: Rules) -> None:
+    """They are a help for people; the write is done before."""
+    rules.vault.fail_next("label", AWAY)
+    metadata = await rules.writer.put(REF, draft(), 0, CALLER)
+    assert (metadata.version, rules.vault.labels, len(rules.catalogue.markers)) == (1, {}, 1)
+    await _sweep_after(rules, SETTLED)
+    assert rules.vault.labels == {REF: {"managed_by": "vivesphere", "kind": "GENERIC"}}
     assert rules.catalogue.markers == {}
 
 
