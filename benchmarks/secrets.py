@@ -262,9 +262,10 @@ async def _latencies(operation: Operation, in_flight: int) -> list[float]:
     left, found = iter(range(CALLS)), []
 
     async def worker(number: int) -> None:
-        for _ in left:
+        for turn in left:
+            bot = number if in_flight > 1 else turn % IN_FLIGHT
             began = time.perf_counter()
-            await operation(number)
+            await operation(bot)
             found.append((time.perf_counter() - began) * MILLI)
 
     await asyncio.gather(*(worker(number) for number in range(in_flight)))

@@ -15,7 +15,7 @@ The record travels on `audit.<service>`; logging chains and keeps it.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -33,6 +33,14 @@ from vivesphere.logging.v1 import log_record_pb2
 MAX_PEER_CHARS = 64
 
 RefusalHook = Callable[[AsyncConnection, Call], Awaitable[None]]
+
+
+Conclude: TypeAlias = Callable[[AsyncConnection, Sequence[Call | None]], Awaitable[Callable[[], None] | None]]
+"""`AuditTrail.conclude`, for stores that commit the actions of many calls at once."""
+
+
+async def unaudited(connection: AsyncConnection, calls: Sequence[Call | None]) -> None:
+    """A `Conclude` for whoever serves no calls."""
 
 
 @dataclass(frozen=True, slots=True)

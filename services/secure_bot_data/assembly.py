@@ -31,7 +31,7 @@ async def assemble(process: Process) -> None:
     client = process.vault()
     vault = VaultSecrets(client, process.settings.vault_kv_prefix)
     process.health.add("vault", vault.check)
-    catalogue = PostgresCatalogue(process.database)
+    catalogue = PostgresCatalogue(process.database, process.audit.conclude)
     trail = PostgresTrail(process.database, process.clock, process.audit.conclude)
     settler = Settler(vault, catalogue, process.clock)
     writer = SecretWriter(vault, catalogue, settler, process.clock, new_id)
@@ -43,6 +43,7 @@ async def assemble(process: Process) -> None:
     rotator = SecretRotator(PostgresRotations(process.database), settler, new_id)
     RefusedReadings(trail, process.clock, new_id).follow(process.audit)
     process.tasks.spawn(vault.run(), name="encryption")
+    process.tasks.spawn(catalogue.run(), name="catalogue")
     process.tasks.spawn(trail.run(), name="access trail")
     process.tasks.spawn(settler.run(), name="settler")
     servicer = BotSecretServicer(

@@ -4,8 +4,9 @@ A version's state is only ever copied from the vault under the secret's lock (`c
 a slow writer cannot bring a deleted version back. The current version only grows.
 """
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,16 +16,25 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    column,
     delete,
     func,
     literal,
     select,
+    text,
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mesh.audit import Conclude, unaudited
+from mesh.batching import Batcher
+from mesh.context import Call, current_call
 from mesh.database import Database
 from mesh.errors import NotFound
 from services.secure_bot_data.domain.model import (
@@ -46,11 +56,33 @@ due_time: Final = func.least(secrets.c.rotate_time, secrets.c.expire_time, type_
 """When a secret should be replaced or ends, whichever comes first; NULL, and so never due, without either."""
 
 
-class PostgresCatalogue:
-    """The catalogue of one database."""
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A version that one call has written. `call` is put on the audit trail with it."""
 
-    def __init__(self, database: Database) -> None:
+    ref: SecretRef
+    version: int
+    description: Description
+    marker_id: str | None
+    rotation_id: str | None
+    call: Call | None
+
+
+class PostgresCatalogue:
+    """The catalogue of one database. `run` must be running: what writers announce and record is written in batches, see `mesh.batching`.
+
+    `conclude` writes the audit records of calls into the transaction; see `AuditTrail.conclude`.
+    """
+
+    def __init__(self, database: Database, conclude: Conclude = unaudited) -> None:
         self._database = database
+        self._conclude = conclude
+        self._announcements = Batcher[Marker, None](self._announce, lambda marker: marker.id)
+        self._records = Batcher[_Record, SecretMetadata | None](self._record, lambda one: _lock_name(one.ref))
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        await asyncio.gather(self._announcements.run(), self._records.run())
 
     async def find(self, ref: SecretRef) -> SecretMetadata | None:
         """See `Catalogue.find`."""
@@ -114,14 +146,20 @@ class PostgresCatalogue:
 
     async def announce(self, marker: Marker) -> None:
         """See `Catalogue.announce`."""
-        values = {"bot_id": marker.ref.bot_id, "name": marker.ref.name, "create_time": marker.create_time}
+        await self._announcements.submit(marker)
+
+    async def _announce(self, markers: Sequence[Marker]) -> list[None]:
+        rows = [
+            {"id": marker.id, **_key(marker.ref), "create_time": marker.create_time} for marker in markers
+        ]
         async with self._database.transaction(concludes=False) as connection:
-            await connection.execute(insert(announcements).values(id=marker.id, **values))
+            await connection.execute(_ANNOUNCE, rows)
+        return [None] * len(rows)
 
     async def withdraw(self, marker_id: str) -> None:
         """See `Catalogue.withdraw`."""
         async with self._database.transaction(concludes=False) as connection:
-            await _forget(connection, marker_id)
+            await _forget(connection, [marker_id])
 
     async def announced(self, before: datetime) -> Sequence[Marker]:
         """See `Catalogue.announced`."""
@@ -140,46 +178,52 @@ class PostgresCatalogue:
         rotation_id: str | None = None,
     ) -> SecretMetadata:
         """See `Catalogue.record`."""
-        async with self._database.transaction() as connection:
-            await _lock(connection, ref)
-            await _enter_version(connection, ref, version, description.create_time, description)
-            await _enter_secret(connection, ref, version, description)
-            await connection.execute(
-                delete(secret_versions).where(
-                    *_is(secret_versions, ref), secret_versions.c.version <= version - VERSIONS_KEPT
-                )
-            )
-            if marker_id is not None:
-                await _forget(connection, marker_id)
-            if rotation_id is not None:
-                await conclude(connection, ref, version, rotation_id)
-            metadata = await _find(connection, ref)
+        record = _Record(ref, version, description, marker_id, rotation_id, current_call())
+        metadata = await self._records.submit(record)
         if metadata is None:
             raise NotFound("SECRET_NOT_FOUND", "no such secret")
         return _as_written(metadata, version, description)
+
+    async def _record(self, records: Sequence[_Record]) -> list[SecretMetadata | None]:
+        refs = [one.ref for one in records]
+        async with self._database.transaction(concludes=False) as connection:
+            await _lock(connection, refs)
+            await _enter_versions(connection, [(one.ref, one.version, one.description) for one in records])
+            await _enter_secrets(connection, [(one.ref, one.version, one.description) for one in records])
+            outdated = [_key(one.ref) | {"last": one.version - VERSIONS_KEPT} for one in records]
+            await connection.execute(_DROP_OUTDATED, outdated)
+            await _forget(connection, [one.marker_id for one in records if one.marker_id is not None])
+            for one in records:
+                if one.rotation_id is not None:
+                    await conclude(connection, one.ref, one.version, one.rotation_id)
+            found = await _find_all(connection, refs)
+            concluded = await self._conclude(connection, [one.call for one in records])
+        if concluded is not None:
+            concluded()
+        return [found.get(ref) for ref in refs]
 
     async def copy(
         self, ref: SecretRef, look: Look, *, marker_id: str | None, concludes: bool
     ) -> SecretMetadata | None:
         """See `Catalogue.copy`. The lock is held while the vault is asked, which takes no longer than its client's time limit."""
         async with self._database.transaction(concludes=concludes) as connection:
-            await _lock(connection, ref)
+            await _lock(connection, [ref])
             picture = await look(await _described(connection, ref))
             if picture is not None:
                 await _paint(connection, ref, picture)
             if marker_id is not None:
-                await _forget(connection, marker_id)
+                await _forget(connection, [marker_id])
             return await _find(connection, ref)
 
     async def label(self, ref: SecretRef, write: Label, *, marker_id: str | None) -> None:
         """See `Catalogue.label`. As for `copy`, the lock is held while the vault is written to."""
         async with self._database.transaction(concludes=False) as connection:
-            await _lock(connection, ref)
+            await _lock(connection, [ref])
             metadata = await _find(connection, ref)
             if metadata is not None:
                 await write(metadata)
             if marker_id is not None:
-                await _forget(connection, marker_id)
+                await _forget(connection, [marker_id])
 
 
 def due_query(
@@ -200,38 +244,61 @@ async def _paint(connection: AsyncConnection, ref: SecretRef, picture: Picture) 
     """Enters everything of the picture, oldest version first, and drops versions that the vault has dropped."""
     for fact in picture.facts:
         description = picture.descriptions.get(fact.version)
-        await _enter_version(connection, ref, fact.version, fact.create_time, description)
+        if description is None:
+            # Of a version that cannot be read any more no more is known than when it was made.
+            nothing = Description(SecretKind.GENERIC, (), fact.create_time, "", "")
+            await connection.execute(_ENTER_UNDESCRIBED, [_version_row(ref, fact.version, nothing)])
+        else:
+            await _enter_versions(connection, [(ref, fact.version, description)])
         await _set_state(connection, ref, fact)
         if description is not None:
-            await _enter_secret(connection, ref, fact.version, description)
+            await _enter_secrets(connection, [(ref, fact.version, description)])
     kept = [fact.version for fact in picture.facts]
     await connection.execute(
         delete(secret_versions).where(*_is(secret_versions, ref), secret_versions.c.version.not_in(kept))
     )
 
 
-async def _enter_version(
-    connection: AsyncConnection,
-    ref: SecretRef,
-    version: int,
-    create_time: datetime,
-    description: Description | None,
-) -> None:
-    """A new row, active; of one that is there only what its description says is completed."""
-    made = {
-        "create_time": description.create_time if description else create_time,
-        "created_by": description.created_by if description else "",
-        "rolled_back_from": description.rolled_back_from if description else 0,
-        "rewrapped_from": description.rewrapped_from if description else 0,
-        "key_version": description.key_version if description else 0,
+Entry = tuple[SecretRef, int, Description]
+"""A version and what it says of itself."""
+
+
+async def _enter_versions(connection: AsyncConnection, entries: Sequence[Entry]) -> None:
+    """New rows, active; of one that is there only what its description says is completed."""
+    await connection.execute(_ENTER_VERSIONS, [_version_row(*entry) for entry in entries])
+
+
+async def _enter_secrets(connection: AsyncConnection, entries: Sequence[Entry]) -> None:
+    """New rows; one that is there is changed if the version is newer than its own."""
+    await connection.execute(_ENTER_SECRETS, [_secret_row(*entry) for entry in entries])
+
+
+def _version_row(ref: SecretRef, version: int, description: Description) -> dict[str, Any]:
+    return {
+        **_key(ref),
+        "version": version,
+        "state": State.ACTIVE.value,
+        "create_time": description.create_time,
+        "created_by": description.created_by,
+        "rolled_back_from": description.rolled_back_from,
+        "rewrapped_from": description.rewrapped_from,
+        "key_version": description.key_version,
     }
-    statement = insert(secret_versions).values(**_key(ref), version=version, state=State.ACTIVE.value, **made)
-    keys = ["bot_id", "name", "version"]
-    await connection.execute(
-        statement.on_conflict_do_update(index_elements=keys, set_=made)
-        if description
-        else statement.on_conflict_do_nothing(index_elements=keys)
-    )
+
+
+def _secret_row(ref: SecretRef, version: int, description: Description) -> dict[str, Any]:
+    return {
+        **_key(ref),
+        "kind": description.kind.value,
+        "version": version,
+        "create_time": description.create_time,
+        "update_time": description.create_time,
+        "expire_time": description.expire_time,
+        "rotate_time": description.rotate_time,
+        "owner": description.owner,
+        "field_names": list(description.field_names),
+        "updated_by": description.created_by,
+    }
 
 
 async def _set_state(connection: AsyncConnection, ref: SecretRef, fact: VersionFact) -> None:
@@ -250,36 +317,18 @@ async def _set_state(connection: AsyncConnection, ref: SecretRef, fact: VersionF
     )
 
 
-async def _enter_secret(
-    connection: AsyncConnection, ref: SecretRef, version: int, description: Description
-) -> None:
-    current = {
-        "version": version,
-        "update_time": description.create_time,
-        "expire_time": description.expire_time,
-        "rotate_time": description.rotate_time,
-        "owner": description.owner,
-        "field_names": list(description.field_names),
-        "updated_by": description.created_by,
-    }
-    statement = insert(secrets).values(
-        **_key(ref), kind=description.kind.value, create_time=description.create_time, **current
-    )
-    await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["bot_id", "name"], set_=current, where=secrets.c.version < version
-        )
-    )
+def _lock_name(ref: SecretRef) -> str:
+    return f"{ref.bot_id}/{ref.name}"
 
 
-async def _lock(connection: AsyncConnection, ref: SecretRef) -> None:
-    """One writer of the secret's rows at a time, until the transaction ends."""
-    name = f"{ref.bot_id}/{ref.name}"
-    await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+async def _lock(connection: AsyncConnection, refs: Sequence[SecretRef]) -> None:
+    """One writer of a secret's rows at a time, until the transaction ends."""
+    await connection.execute(_LOCK, {"names": [_lock_name(ref) for ref in refs]})
 
 
-async def _forget(connection: AsyncConnection, marker_id: str) -> None:
-    await connection.execute(delete(announcements).where(announcements.c.id == marker_id))
+async def _forget(connection: AsyncConnection, marker_ids: Sequence[str]) -> None:
+    if marker_ids:
+        await connection.execute(_FORGET, {"ids": marker_ids})
 
 
 async def _described(connection: AsyncConnection, ref: SecretRef) -> frozenset[int]:
@@ -291,8 +340,15 @@ async def _described(connection: AsyncConnection, ref: SecretRef) -> frozenset[i
 
 
 async def _find(connection: AsyncConnection, ref: SecretRef) -> SecretMetadata | None:
-    row = (await connection.execute(_metadata().where(*_is(secrets, ref)))).one_or_none()
-    return None if row is None else _to_metadata(row)
+    return (await _find_all(connection, [ref])).get(ref)
+
+
+async def _find_all(
+    connection: AsyncConnection, refs: Sequence[SecretRef]
+) -> dict[SecretRef, SecretMetadata]:
+    wanted = {"bots": [ref.bot_id for ref in refs], "names": [ref.name for ref in refs]}
+    found = [_to_metadata(row) for row in await connection.execute(_FIND, wanted)]
+    return {metadata.ref: metadata for metadata in found}
 
 
 def _metadata() -> Select[Any]:
@@ -314,6 +370,56 @@ def _metadata() -> Select[Any]:
     )
     columns = (secret_versions.c.state, secret_versions.c.key_version)
     return select(secrets, *columns, kept.label("versions")).join(secret_versions, current)
+
+
+def _find_statement() -> Select[Any]:
+    """Metadata of the secrets that two arrays name, bots in one and names in the other."""
+    uuid = Uuid(as_uuid=False)
+    arrays = bindparam("bots", type_=ARRAY(uuid)), bindparam("names", type_=ARRAY(Text))
+    columns = column("bot_id", uuid), column("name", Text)
+    wanted = func.unnest(*arrays).table_valued(*columns).render_derived(name="wanted")
+    same = (wanted.c.bot_id == secrets.c.bot_id) & (wanted.c.name == secrets.c.name)
+    return _metadata().join(wanted, same)
+
+
+def _enter_versions_statement() -> Insert:
+    statement = insert(secret_versions)
+    described = ("create_time", "created_by", "rolled_back_from", "rewrapped_from", "key_version")
+    return statement.on_conflict_do_update(
+        index_elements=["bot_id", "name", "version"],
+        set_={name: statement.excluded[name] for name in described},
+    )
+
+
+def _enter_secrets_statement() -> Insert:
+    statement = insert(secrets)
+    current = ("version", "update_time", "expire_time", "rotate_time", "owner", "field_names", "updated_by")
+    return statement.on_conflict_do_update(
+        index_elements=["bot_id", "name"],
+        set_={name: statement.excluded[name] for name in current},
+        where=secrets.c.version < statement.excluded.version,
+    )
+
+
+# Made once: building a statement costs as much as sending it.
+_FIND: Final = _find_statement()
+_ANNOUNCE: Final = insert(announcements)
+_FORGET: Final = delete(announcements).where(
+    announcements.c.id == any_(bindparam("ids", type_=ARRAY(Uuid(as_uuid=False))))
+)
+_ENTER_VERSIONS: Final = _enter_versions_statement()
+_ENTER_UNDESCRIBED: Final = insert(secret_versions).on_conflict_do_nothing(
+    index_elements=["bot_id", "name", "version"]
+)
+_ENTER_SECRETS: Final = _enter_secrets_statement()
+_DROP_OUTDATED: Final = text(
+    "DELETE FROM secret_versions WHERE bot_id = CAST(:bot_id AS uuid) AND name = :name AND version <= :last"
+)
+# In the order of the locks' numbers, so that two batches never wait for each other.
+_LOCK: Final = text(
+    "SELECT pg_advisory_xact_lock(number) FROM ("
+    "SELECT hashtextextended(secret, 0) AS number FROM unnest(CAST(:names AS text[])) AS secret ORDER BY 1) AS locks"
+)
 
 
 def _typed(column: ColumnElement[Any], value: object) -> ColumnElement[Any]:

@@ -3,15 +3,16 @@
 What many calls want on the trail at the same moment is committed at once. A value still leaves only after the commit with its own row.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mesh.audit import Conclude, unaudited
 from mesh.batching import Batcher
 from mesh.clock import Clock
 from mesh.context import Call, current_call
@@ -21,8 +22,6 @@ from services.secure_bot_data.domain.leasing import Grant
 from services.secure_bot_data.domain.model import Access, AccessKind, Caller, Lease, SecretRef
 from services.secure_bot_data.store.moment import database_time
 from services.secure_bot_data.store.tables import accesses, lease_revocations, leases
-
-Conclude: TypeAlias = Callable[[AsyncConnection, Sequence[Call | None]], Awaitable[Callable[[], None] | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +83,13 @@ class _Settled:
     refusal: MeshError | None = None
 
 
-async def _not_audited(connection: AsyncConnection, calls: Sequence[Call | None]) -> None:
-    """For whoever serves no calls."""
-
-
 class PostgresTrail:
     """The trail of one database. `run` must be running: entries are written in batches, see `mesh.batching`.
 
     `conclude` writes the audit records of calls into the transaction; see `AuditTrail.conclude`.
     """
 
-    def __init__(self, database: Database, clock: Clock, conclude: Conclude = _not_audited) -> None:
+    def __init__(self, database: Database, clock: Clock, conclude: Conclude = unaudited) -> None:
         self._database = database
         self._clock = clock
         self._conclude = conclude

@@ -110,7 +110,9 @@ async def open_parts(engines: EmbeddedMesh) -> AsyncIterator[Callable[..., Parts
         client = open_vault(settings.model_copy(update={"vault_ca_file": authority}), SystemClock())
         database = open_database(settings, NAME)
         parts = Parts(client, database, settings.vault_kv_prefix, clock or SystemClock())
-        running.extend(asyncio.create_task(part.run()) for part in (parts.vault, parts.trail))
+        running.extend(
+            asyncio.create_task(part.run()) for part in (parts.vault, parts.catalogue, parts.trail)
+        )
         made.append(parts)
         return parts
 
