@@ -9,9 +9,10 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Generic, TypeVar
 
-from mesh.errors import MeshError
+from mesh.errors import MeshError, Unavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,16 +37,23 @@ class Batcher(Generic[Item, Result]):
         self._key = key
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._news = asyncio.Event()
+        self._ended = False
 
     async def submit(self, item: Item) -> Result:
-        """The result of this item. Bounded by the callers: each waits here. A cancelled caller's item may be written all the same."""
+        """The result of this item. Bounded by the callers: each waits here. A cancelled caller's item may be written all the same.
+
+        Raises Unavailable (SHUTTING_DOWN) once `run` has ended, since nobody would write it, and what `write` raises.
+        """
+        if self._ended:
+            raise Unavailable("SHUTTING_DOWN", "this server is stopping", retry_after=timedelta(seconds=1))
         waiting = _Waiting[Item, Result](item, self._key(item), asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._news.set()
         return await waiting.result
 
     async def run(self) -> None:
-        """Write batches, one at a time, until cancelled; whoever still waits then is cancelled too."""
+        """Write batches, one at a time, until cancelled; whoever still waits then is cancelled too. May be run again after it failed."""
+        self._ended = False
         try:
             while True:
                 await self._news.wait()
@@ -55,8 +63,9 @@ class Batcher(Generic[Item, Result]):
                 else:
                     self._news.clear()
         finally:
-            for waiting in self._waiting:
-                waiting.result.cancel()
+            self._ended = True
+            while self._waiting:
+                self._waiting.popleft().result.cancel()
 
     def _next(self) -> list[_Waiting[Item, Result]]:
         batch: dict[str, _Waiting[Item, Result]] = {}

@@ -173,6 +173,13 @@ async def set_within(event: asyncio.Event, limit: timedelta) -> bool:
     return True
 
 
+async def together(*loops: Coroutine[Any, Any, None]) -> None:
+    """Run loops until cancelled; the failure of one ends the others and is raised as an ExceptionGroup."""
+    async with asyncio.TaskGroup() as group:
+        for loop in loops:
+            group.create_task(loop)
+
+
 async def first_of(*events: asyncio.Event) -> None:
     """Return as soon as one of the events is set."""
     if not any(event.is_set() for event in events):

@@ -28,7 +28,7 @@ from mesh.vault.workers import Workers
 from mesh.vault_names import VaultNames
 
 TIMEOUT: Final = timedelta(seconds=3)
-POOL_SIZE: Final = 8
+POOL_SIZE: Final = 16
 QUEUE_SIZE: Final = 64
 TICK: Final = timedelta(seconds=0.5)
 FAREWELL: Final = timedelta(seconds=1)

@@ -4,13 +4,13 @@ Encrypting and decrypting a secret is a request of its own to the vault, half of
 many items, since Transit takes batches; a caller that is alone waits for nobody. Each caller gets its own item or its own error.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from mesh.batching import Batcher
 from mesh.errors import InvalidArgument, MeshError, OutOfRange
 from mesh.ids import new_id
+from mesh.tasks import together
 from mesh.vault.transit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, SealedItem, Transit, TransitItem
 
 Item = TypeVar("Item", TransitItem, SealedItem)
@@ -28,7 +28,7 @@ class CoalescedKey:
 
     async def run(self) -> None:
         """Send requests until cancelled."""
-        await asyncio.gather(self._encrypting.run(), self._decrypting.run())
+        await together(self._encrypting.run(), self._decrypting.run())
 
     async def encrypt(self, item: TransitItem) -> str:
         """The ciphertext of one plaintext."""

@@ -42,9 +42,9 @@ async def assemble(process: Process) -> None:
     rollback = SecretRollback(vault, catalogue, settler, writer, process.clock)
     rotator = SecretRotator(PostgresRotations(process.database), settler, new_id)
     RefusedReadings(trail, process.clock, new_id).follow(process.audit)
-    process.tasks.spawn(vault.run(), name="encryption")
-    process.tasks.spawn(catalogue.run(), name="catalogue")
-    process.tasks.spawn(trail.run(), name="access trail")
+    process.tasks.spawn_loop(vault.run, name="encryption")
+    process.tasks.spawn_loop(catalogue.run, name="catalogue")
+    process.tasks.spawn_loop(trail.run, name="access trail")
     process.tasks.spawn(settler.run(), name="settler")
     servicer = BotSecretServicer(
         writer,

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from loguru import Logger
 
 IN_FLIGHT: Final = 8
-"""As many as the vault's client has threads: more would only wait there, before those who read."""
+"""Half of the threads that the vault's client has, so that those who read find one that is free."""
 BATCH: Final = 64
 SLICE: Final = timedelta(seconds=0.5)
 """A batch begins with no further secret after this long, so that a job can be cancelled soon however slow the vault is."""

@@ -4,7 +4,6 @@ A version's state is only ever copied from the vault under the secret's lock (`c
 a slow writer cannot bring a deleted version back. The current version only grows.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -37,6 +36,7 @@ from mesh.batching import Batcher
 from mesh.context import Call, current_call
 from mesh.database import Database
 from mesh.errors import NotFound
+from mesh.tasks import together
 from services.secure_bot_data.domain.model import (
     VERSIONS_KEPT,
     Description,
@@ -69,7 +69,8 @@ class _Record:
 
 
 class PostgresCatalogue:
-    """The catalogue of one database. `run` must be running: what writers announce and record is written in batches, see `mesh.batching`.
+    """The catalogue of one database. `run` must be running: single secrets are looked up, announced and recorded in batches, see
+    `mesh.batching`.
 
     `conclude` writes the audit records of calls into the transaction; see `AuditTrail.conclude`.
     """
@@ -77,17 +78,22 @@ class PostgresCatalogue:
     def __init__(self, database: Database, conclude: Conclude = unaudited) -> None:
         self._database = database
         self._conclude = conclude
+        self._lookups = Batcher[SecretRef, SecretMetadata | None](self._look_up, _lock_name)
         self._announcements = Batcher[Marker, None](self._announce, lambda marker: marker.id)
         self._records = Batcher[_Record, SecretMetadata | None](self._record, lambda one: _lock_name(one.ref))
 
     async def run(self) -> None:
         """Write until cancelled."""
-        await asyncio.gather(self._announcements.run(), self._records.run())
+        await together(self._lookups.run(), self._announcements.run(), self._records.run())
 
     async def find(self, ref: SecretRef) -> SecretMetadata | None:
         """See `Catalogue.find`."""
+        return await self._lookups.submit(ref)
+
+    async def _look_up(self, refs: Sequence[SecretRef]) -> list[SecretMetadata | None]:
         async with self._database.read() as connection:
-            return await _find(connection, ref)
+            found = await _find_all(connection, refs)
+        return [found.get(ref) for ref in refs]
 
     async def get(self, ref: SecretRef) -> SecretMetadata:
         """What is known of a secret. NotFound SECRET_NOT_FOUND."""

@@ -83,3 +83,24 @@ async def test_whoever_waits_at_the_end_is_cancelled() -> None:
             await asyncio.sleep(0.001)
         with pytest.raises(asyncio.CancelledError):
             await waiting
+
+
+async def test_nobody_waits_for_a_batcher_that_has_ended() -> None:
+    """Who waited is cancelled with it; who comes later is told at once, until it runs again."""
+
+    async def write(items: Sequence[int]) -> list[int]:
+        return list(items)
+
+    batcher = Batcher[int, int](write, str)
+    running = asyncio.create_task(batcher.run())
+    assert await batcher.submit(1) == 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    with pytest.raises(Unavailable) as refused:
+        await batcher.submit(2)
+    assert refused.value.reason == "SHUTTING_DOWN"
+    running = asyncio.create_task(batcher.run())
+    await asyncio.sleep(0)
+    assert await batcher.submit(3) == 3
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

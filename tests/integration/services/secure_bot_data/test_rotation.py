@@ -127,10 +127,14 @@ async def test_a_database_lost_before_that_commit_leaves_neither(parts: Parts, r
     """The vault has the successor; the version tells that the claim is done, as soon as anybody looks."""
     await parts.writer.put(ref, oauth1(), None, CALLER)
     claim = (await parts.rotator.claim(ref, MINUTE, CALLER)).claim
+    losing = LosingCatalogue(parts.database)
+    running = asyncio.create_task(losing.run())
     with pytest.raises(OutcomeUnknown):
-        await replace(parts.writer, catalogue=LosingCatalogue(parts.database)).put(
+        await replace(parts.writer, catalogue=losing).put(
             ref, oauth1("next"), 1, CALLER, rotation_id=claim.id
         )
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     assert (await _row(parts.database, ref)).in_force
     with pytest.raises(Aborted) as moved:
         await parts.writer.put(ref, oauth1("next"), 1, CALLER, rotation_id=claim.id)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 import pytest
 from sqlalchemy import func, select
@@ -11,8 +12,8 @@ from cli.embedded import EmbeddedMesh
 from mesh.errors import Aborted, FailedPrecondition, MeshError
 from mesh.ids import new_id
 from services.secure_bot_data.domain.lifecycle import Event
-from services.secure_bot_data.domain.model import JobState, SecretRef, State
-from services.secure_bot_data.domain.rewrapping import INTERVAL
+from services.secure_bot_data.domain.model import JobState, OpenedVersion, SecretRef, State
+from services.secure_bot_data.domain.rewrapping import BATCH, INTERVAL, SLICE
 from services.secure_bot_data.store.rewrap_jobs import LOCK
 from tests.integration.services.secure_bot_data.conftest import CALLER, MINUTE, Parts, oauth1
 from tests.integration.services.secure_bot_data.rewrapping.conftest import ACTOR, Replica
@@ -142,13 +143,28 @@ async def test_one_job_runs_in_the_whole_fleet(replica: Replica, other: Replica)
     assert [job.id for job in await other.jobs.list_jobs(before=None, limit=9)] == [running.id]
 
 
-async def test_a_cancelled_job_stops_soon(replica: Replica, other: Replica) -> None:
+async def test_a_cancelled_job_stops_soon(
+    replica: Replica, other: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was done stays done, and another job does the rest."""
     await replica.write(100)
     job = await replica.start()
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    opens, really_open = count(), replica.parts.vault.open
+
+    async def open_slowly(ref: SecretRef, version: int) -> OpenedVersion:
+        """In the middle of the second batch nothing moves until the test says so."""
+        if next(opens) > BATCH:
+            reached.set()
+            await go_on.wait()
+        return await really_open(ref, version)
+
+    monkeypatch.setattr(replica.parts.vault, "open", open_slowly)
     async with replica.working():
-        await other.becomes(job, lambda found: found.rewrapped_count > 0)
+        await reached.wait()
         cancelled = await other.rewrapper.cancel(job.id)
+        await asyncio.sleep(SLICE.total_seconds())
+        go_on.set()
         await _batch_is_over(other)
         at_rest = await other.jobs.get(job.id)
         await asyncio.sleep(INTERVAL.total_seconds() * 1.5)
