@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cli.rest import Api
 from gateway.metadata import MAX_VALUE_CHARS
 from tests.e2e.conftest import PASSWORD, Running
-from tests.e2e.test_no_leak import holders
 from tests.e2e.test_sign_in import EVERYWHERE, reason
 from tests.fakes.forgery import Forged, strangers
+from tests.fakes.leak_scan import Scan, files
 
 TIMEOUT_SECONDS = 20.0
 TRAVELS = MAX_VALUE_CHARS - len("Bearer ")
@@ -136,4 +136,5 @@ def test_a_token_in_an_address_is_not_looked_at_and_not_written_down(running: Ru
         header = {"authorization": f"Bearer {marked}"}
         assert client.get(EVERYWHERE["bot_manager"], headers=header).status_code == 401
         assert client.get("/api/v1/auth/me", headers={"authorization": f"Bearer {good}"}).status_code == 200
-    assert holders(running.mesh.data.root, [marked[-24:].encode(), good[-24:].encode()]) == []
+    signatures = Scan({"marked": marked[-24:], "good": good[-24:]})
+    assert signatures.report(files(running.mesh.data.root)) == {}
