@@ -20,7 +20,7 @@ from typing import Final
 from loguru import logger
 
 from mesh.clock import Clock
-from mesh.errors import MeshError, NotFound, Unavailable
+from mesh.errors import Internal, MeshError, NotFound, Unavailable
 from services.secure_bot_data.domain.labels import labels_of
 from services.secure_bot_data.domain.model import SecretMetadata, SecretRef
 from services.secure_bot_data.domain.ports import Catalogue, Picture, SecretVault
@@ -81,8 +81,11 @@ class Settler:
             except Unavailable:
                 raise
             except MeshError as error:
-                # One secret that was tampered with must not keep the others waiting.
-                secret.bind(reason=error.reason).warning("secret not settled")
+                # One secret that was tampered with must not keep the others waiting, nor come up for ever.
+                hopeless = over and isinstance(error, Internal)
+                secret.bind(reason=error.reason, given_up=hopeless).warning("secret not settled")
+                if hopeless:
+                    await self._catalogue.withdraw(marker.id)
             else:
                 secret.debug("secret settled")
 

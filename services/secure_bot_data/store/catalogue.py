@@ -48,6 +48,7 @@ from services.secure_bot_data.domain.model import (
     VersionRecord,
 )
 from services.secure_bot_data.domain.ports import Label, Look, Marker, Picture
+from services.secure_bot_data.store.locking import lock
 from services.secure_bot_data.store.rotations import conclude
 from services.secure_bot_data.store.tables import announcements, secret_versions, secrets
 
@@ -329,7 +330,7 @@ def _lock_name(ref: SecretRef) -> str:
 
 async def _lock(connection: AsyncConnection, refs: Sequence[SecretRef]) -> None:
     """One writer of a secret's rows at a time, until the transaction ends."""
-    await connection.execute(_LOCK, {"names": [_lock_name(ref) for ref in refs]})
+    await lock(connection, [_lock_name(ref) for ref in refs])
 
 
 async def _forget(connection: AsyncConnection, marker_ids: Sequence[str]) -> None:
@@ -420,11 +421,6 @@ _ENTER_UNDESCRIBED: Final = insert(secret_versions).on_conflict_do_nothing(
 _ENTER_SECRETS: Final = _enter_secrets_statement()
 _DROP_OUTDATED: Final = text(
     "DELETE FROM secret_versions WHERE bot_id = CAST(:bot_id AS uuid) AND name = :name AND version <= :last"
-)
-# In the order of the locks' numbers, so that two batches never wait for each other.
-_LOCK: Final = text(
-    "SELECT pg_advisory_xact_lock(number) FROM ("
-    "SELECT hashtextextended(secret, 0) AS number FROM unnest(CAST(:names AS text[])) AS secret ORDER BY 1) AS locks"
 )
 
 

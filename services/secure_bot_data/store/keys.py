@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 from mesh.database import Database
 from services.secure_bot_data.domain.model import KeyUse, SecretRef, State, VersionRecord
 from services.secure_bot_data.store.catalogue import to_version
+from services.secure_bot_data.store.locking import lock
 from services.secure_bot_data.store.tables import announcements, secret_versions, secrets
 
 LOCK: Final = "key of all secrets"
@@ -25,8 +26,7 @@ class PostgresKeyCatalogue:
     async def changing_key(self) -> AsyncIterator[None]:
         """See `KeyCatalogue.changing_key`."""
         async with self._database.transaction() as connection:
-            lock = func.pg_advisory_xact_lock(func.hashtextextended(LOCK, 0))
-            await connection.execute(select(lock))
+            await lock(connection, [LOCK])
             yield
 
     async def uses(self) -> Sequence[KeyUse]:

@@ -20,6 +20,7 @@ from mesh.database import Database
 from mesh.errors import Aborted, MeshError, ResourceExhausted
 from services.secure_bot_data.domain.leasing import Grant
 from services.secure_bot_data.domain.model import Access, AccessKind, Caller, Lease, SecretRef
+from services.secure_bot_data.store.locking import lock
 from services.secure_bot_data.store.moment import database_time
 from services.secure_bot_data.store.tables import accesses, lease_revocations, leases
 
@@ -122,7 +123,7 @@ class PostgresTrail:
     async def revoke(self, bot_id: str, reason: str) -> int:
         """See `Trail.revoke`. Whatever was asked for before it, and is not yet made, is refused when it comes."""
         async with self._database.transaction() as connection:
-            await connection.execute(_LOCK, {"bots": [bot_id]})
+            await lock(connection, [_lock_name(bot_id)])
             now = await database_time(connection)
             revoked = insert(lease_revocations).values(bot_id=bot_id, time=now)
             await connection.execute(
@@ -180,11 +181,6 @@ class PostgresTrail:
 
 _INSERT_ACCESS: Final = insert(accesses)
 _INSERT_LEASE: Final = insert(leases)
-# In the order of the locks' numbers, so that two batches never wait for each other.
-_LOCK: Final = text(
-    "SELECT pg_advisory_xact_lock(number) FROM ("
-    "SELECT hashtextextended('leases/' || bot, 0) AS number FROM unnest(CAST(:bots AS text[])) AS bot ORDER BY 1) AS locks"
-)
 _STANDINGS: Final = text(
     "SELECT CAST(bot AS text), clock_timestamp(), revocation.time, count(lease.id), min(lease.expire_time)"
     " FROM unnest(CAST(:bots AS uuid[])) AS bot"
@@ -192,6 +188,10 @@ _STANDINGS: Final = text(
     " LEFT JOIN leases AS lease ON lease.bot_id = bot AND lease.revoke_time IS NULL AND lease.expire_time > now()"
     " GROUP BY bot, revocation.time"
 )
+
+
+def _lock_name(bot_id: str) -> str:
+    return f"leases/{bot_id}"
 
 
 def _alone(entry: _Entry) -> str:
@@ -205,7 +205,7 @@ async def _standings(connection: AsyncConnection, entries: Sequence[_Entry]) -> 
     bots = [one.grant.access.ref.bot_id for one in wanted]
     if not bots:
         return {}
-    await connection.execute(_LOCK, {"bots": bots})
+    await lock(connection, [_lock_name(bot_id) for bot_id in bots])
     return {row[0]: _Standing(*row[1:]) for row in await connection.execute(_STANDINGS, {"bots": bots})}
 
 

@@ -5,7 +5,15 @@ from datetime import timedelta
 
 import pytest
 
-from mesh.errors import Aborted, FailedPrecondition, MeshError, OutcomeUnknown, Unavailable
+from mesh.errors import (
+    Aborted,
+    FailedPrecondition,
+    Internal,
+    MeshError,
+    OutcomeUnknown,
+    ResourceExhausted,
+    Unavailable,
+)
 from mesh.secret import Secret
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import Draft, SecretKind
@@ -104,6 +112,19 @@ async def test_sweeping_waits_while_the_vault_is_away(rules: Rules) -> None:
     loop.cancel()
     assert rules.catalogue.markers == {}
     assert await rules.catalogue.find(REF) is not None
+
+
+async def test_a_secret_that_was_tampered_with_comes_up_until_nothing_can_be_on_its_way(rules: Rules) -> None:
+    """For ever would keep others from their turn. What only failed to answer is asked again, however long it takes."""
+    rules.catalogue.fail_next("record", NO_DATABASE)
+    with pytest.raises(OutcomeUnknown):
+        await rules.writer.put(REF, draft(), 0, CALLER)
+    tampered = Internal("INTERNAL", "a secret in the vault was not written by this service")
+    throttled = ResourceExhausted("VAULT_THROTTLED", "the secret store limits the rate of requests")
+    for time, error, left in ((GRACE, tampered, 1), (SETTLED, throttled, 1), (SETTLED, tampered, 0)):
+        rules.vault.fail_next("facts", error)
+        await _sweep_after(rules, time)
+        assert len(rules.catalogue.markers) == left
 
 
 async def test_the_kind_is_settled_by_the_first_version(rules: Rules) -> None:
