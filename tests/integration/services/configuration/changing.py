@@ -118,10 +118,20 @@ def replica(database: Database, clock: ManualClock) -> Replica:
     )
 
 
+NAMES = tuple(f"bot_manager-{number}" for number in range(10_000))
+"""So many that each place of a roll-out has some."""
+
+
 def names_at(change_id: str, share_percent: int, *, inside: bool) -> Sequence[str]:
     """Five names of instances within a share, or outside of it."""
-    names = (f"bot_manager-{number}" for number in range(10_000))
-    return list(islice((name for name in names if within(change_id, name, share_percent) is inside), 5))
+    return list(islice((name for name in NAMES if within(change_id, name, share_percent) is inside), 5))
+
+
+def name_joining(change_id: str, not_yet: int, by_then: int) -> str:
+    """The name of an instance that is outside of one share and within a later one."""
+    return next(
+        name for name in NAMES if within(change_id, name, by_then) and not within(change_id, name, not_yet)
+    )
 
 
 def _nobody(revision: int) -> None:

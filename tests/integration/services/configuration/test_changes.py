@@ -29,6 +29,7 @@ from tests.integration.services.configuration.changing import (
     OTHER,
     SECRET,
     Replica,
+    name_joining,
     names_at,
     replica,
 )
@@ -403,9 +404,7 @@ async def test_only_calls_of_instances_with_the_value_count(one: Replica) -> Non
     """A neighbour's trouble does not stop a good change; as soon as the neighbour has the value, it does."""
     change = await _rolling(one, plan=WATCHFUL)
     good = names_at(change.id, 10, inside=True)[0]
-    bad = next(
-        name for name in names_at(change.id, 50, inside=True) if name in names_at(change.id, 10, inside=False)
-    )
+    bad = name_joining(change.id, 10, 50)
     await one.connect(good, bad)
     for second in range(0, 65, 5):
         await one.report(good, 1000 * second, 0)
