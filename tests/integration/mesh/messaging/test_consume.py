@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 
 from mesh.messaging import Message, Messaging, Outgoing, Reject, Retry
 from mesh.tasks import TaskSet
+from tests.fakes.nats_client import settled
 from tests.integration.mesh.messaging.server import WORK_QUEUE, NatsServer, admin, make_durable, make_stream
 
 
@@ -38,7 +39,7 @@ async def answers(nats_server: NatsServer) -> AsyncIterator[Answers]:
     client = await nats.connect(nats_server.url, max_reconnect_attempts=-1, reconnect_time_wait=0)
     answers = Answers()
     await client.subscribe("$JS.ACK.>", cb=answers.hear)
-    await client.flush()
+    await settled(client)
     yield answers
     await client.close()
 
@@ -105,7 +106,7 @@ async def test_a_handler_that_raises_is_answered_with_a_growing_pause(
         answer.set_result(message.data)
 
     await client.subscribe("$JS.ACK.>", cb=hear, max_msgs=1)
-    await client.flush()
+    await settled(client)
 
     async def handle(message: Message) -> None:
         raise ValueError("defect")
