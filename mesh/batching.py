@@ -2,7 +2,7 @@
 
 Nothing waits for company: the first item is taken at once, and under load batches grow by themselves. A caller gets the result of its
 own item, or the error that its batch met. An error that is not a MeshError may come from one bad item, so the batch is then repeated
-item by item and only that one fails. Two items with the same key never share a batch.
+item by item and only that one fails. Two items with the same key never share a batch; an item without one goes with any.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ MAX_BATCH = 500
 @dataclass(slots=True, eq=False)
 class _Waiting(Generic[Item, Result]):
     item: Item
-    key: str
+    key: str | None
     result: "asyncio.Future[Result]"
 
 
@@ -31,7 +31,9 @@ class Batcher(Generic[Item, Result]):
     """`write` takes up to MAX_BATCH items and returns their results in order. `run` must be running."""
 
     def __init__(
-        self, write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], key: Callable[[Item], str]
+        self,
+        write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        key: Callable[[Item], str | None] = lambda _: None,
     ) -> None:
         self._write = write
         self._key = key
@@ -68,18 +70,21 @@ class Batcher(Generic[Item, Result]):
                 self._waiting.popleft().result.cancel()
 
     def _next(self) -> list[_Waiting[Item, Result]]:
-        batch: dict[str, _Waiting[Item, Result]] = {}
+        batch: list[_Waiting[Item, Result]] = []
+        keys: set[str] = set()
         later: list[_Waiting[Item, Result]] = []
         while self._waiting and len(batch) < MAX_BATCH:
             waiting = self._waiting.popleft()
             if waiting.result.cancelled():
                 continue
-            if waiting.key in batch:
+            if waiting.key in keys:
                 later.append(waiting)
-            else:
-                batch[waiting.key] = waiting
+                continue
+            batch.append(waiting)
+            if waiting.key is not None:
+                keys.add(waiting.key)
         self._waiting.extendleft(reversed(later))
-        return list(batch.values())
+        return batch
 
     async def _settle(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
         try:

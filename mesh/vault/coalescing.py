@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from mesh.batching import Batcher
 from mesh.errors import InvalidArgument, MeshError, OutOfRange
-from mesh.ids import new_id
 from mesh.tasks import together
 from mesh.vault.transit import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, SealedItem, Transit, TransitItem
 
@@ -23,8 +22,8 @@ class CoalescedKey:
     def __init__(self, transit: Transit, key: str) -> None:
         self._transit = transit
         self._key = key
-        self._encrypting = Batcher[TransitItem, str | MeshError](self._encrypt, _never_alone)
-        self._decrypting = Batcher[SealedItem, bytes | MeshError](self._decrypt, _never_alone)
+        self._encrypting = Batcher[TransitItem, str | MeshError](self._encrypt)
+        self._decrypting = Batcher[SealedItem, bytes | MeshError](self._decrypt)
 
     async def run(self) -> None:
         """Send requests until cancelled."""
@@ -39,35 +38,33 @@ class CoalescedKey:
         return _own(await self._decrypting.submit(item))
 
     async def _encrypt(self, items: Sequence[TransitItem]) -> list[str | MeshError]:
-        async def send(part: Sequence[TransitItem]) -> list[str]:
-            return await self._transit.encrypt_batch(self._key, part)
-
-        return [
-            result
-            for part in _parts(items, lambda item: len(item.plaintext))
-            for result in await _each(part, send)
-        ]
+        return await _in_parts(
+            items,
+            lambda item: len(item.plaintext),
+            lambda part: self._transit.encrypt_batch(self._key, part),
+        )
 
     async def _decrypt(self, items: Sequence[SealedItem]) -> list[bytes | MeshError]:
-        async def send(part: Sequence[SealedItem]) -> list[bytes]:
-            return await self._transit.decrypt_batch(self._key, part)
-
-        return [
-            result
-            for part in _parts(items, lambda item: len(item.ciphertext))
-            for result in await _each(part, send)
-        ]
-
-
-def _never_alone(item: object) -> str:
-    """No two items exclude each other."""
-    return new_id()
+        return await _in_parts(
+            items,
+            lambda item: len(item.ciphertext),
+            lambda part: self._transit.decrypt_batch(self._key, part),
+        )
 
 
 def _own(result: Result | MeshError) -> Result:
     if isinstance(result, MeshError):
         raise result
     return result
+
+
+async def _in_parts(
+    items: Sequence[Item],
+    size: Callable[[Item], int],
+    send: Callable[[Sequence[Item]], Awaitable[list[Result]]],
+) -> list[Result | MeshError]:
+    """The results of all items, sent in as few requests as the vault takes."""
+    return [result for part in _parts(items, size) for result in await _each(part, send)]
 
 
 async def _each(

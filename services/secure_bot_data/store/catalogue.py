@@ -79,8 +79,8 @@ class PostgresCatalogue:
     def __init__(self, database: Database, conclude: Conclude = unaudited) -> None:
         self._database = database
         self._conclude = conclude
-        self._lookups = Batcher[SecretRef, SecretMetadata | None](self._look_up, _lock_name)
-        self._announcements = Batcher[Marker, None](self._announce, lambda marker: marker.id)
+        self._lookups = Batcher[SecretRef, SecretMetadata | None](self._look_up)
+        self._announcements = Batcher[Marker, None](self._announce)
         self._records = Batcher[_Record, SecretMetadata | None](self._record, lambda one: _lock_name(one.ref))
 
     async def run(self) -> None:

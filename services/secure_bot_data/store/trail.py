@@ -94,7 +94,7 @@ class PostgresTrail:
         self._database = database
         self._clock = clock
         self._conclude = conclude
-        self._entries = Batcher[_Entry, _Settled](self._write, _alone)
+        self._entries = Batcher[_Entry, _Settled](self._write, _bot_of)
 
     async def run(self) -> None:
         """Write entries until cancelled."""
@@ -194,9 +194,9 @@ def _lock_name(bot_id: str) -> str:
     return f"leases/{bot_id}"
 
 
-def _alone(entry: _Entry) -> str:
-    """Entries with the same key are written one after another: the leases of a bot."""
-    return entry.what.id if isinstance(entry.what, Access) else entry.what.grant.access.ref.bot_id
+def _bot_of(entry: _Entry) -> str | None:
+    """Leases of one bot are written one after another; None for what is no lease."""
+    return None if isinstance(entry.what, Access) else entry.what.grant.access.ref.bot_id
 
 
 async def _standings(connection: AsyncConnection, entries: Sequence[_Entry]) -> dict[str, _Standing]:

@@ -104,3 +104,16 @@ async def test_nobody_waits_for_a_batcher_that_has_ended() -> None:
     assert await batcher.submit(3) == 3
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_items_without_a_key_go_together() -> None:
+    """Also when they are alike: nothing of theirs is in each other's way."""
+    record = Record()
+    batcher = Batcher[str, str](record.write)
+    waiting = [asyncio.create_task(batcher.submit("same")) for _ in range(5)]
+    await asyncio.sleep(0)
+    running = asyncio.create_task(batcher.run())
+    await asyncio.gather(*waiting)
+    assert record.batches == [["same"] * 5]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -73,7 +73,7 @@ class SecretAccess(_message.Message):
     kind: Global___SecretAccessKind.ValueType
     """Output only. How it was asked for."""
     actor: _builtins.str
-    """Output only. Who asked: id of the user or SPIFFE ID of the service."""
+    """Output only. Who asked: id of the user or SPIFFE ID of the service; empty where no credential held."""
     reason: _builtins.str
     """Output only. Why, in the words of whoever asked."""
     peer: _builtins.str
