@@ -1,16 +1,11 @@
 """`vivesphere settings …`: settings of a running mesh, over its public REST API, for people and for scripts.
 
-A credential comes from VIVESPHERE_TOKEN, from a file, or from a user name with a password that is asked for or read from a file; never
-from the command line, where every process of the machine could read it. Tables are for people; with `--json` the server's own answers are
-printed. Exit codes: 0 done, 1 refused or failed, with the server's reason and fields on stderr, 2 wrong usage.
+Tables are for people; with `--json` the server's own answers are printed. Who asks, and the exit codes: `cli.access`.
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,21 +14,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.errors import CliError
+from cli.access import access, print_json, signed_in, tell
 
 if TYPE_CHECKING:
     from cli.rest import Api
 
-TOKEN = "VIVESPHERE_TOKEN"  # noqa: S105 - the name of a variable
 FOLDER = "/api/v1/settings"
 PAGE = 200
 _DEFAULT = "[dim](default)[/]"
 
-settings = typer.Typer(
-    help="Settings of a running mesh.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+settings = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+settings.callback(help="Settings of a running mesh.")(access)
 _console = Console()
-_errors = Console(stderr=True)
 
 KeyArgument = Annotated[
     str, typer.Argument(help="Name of the setting, such as bot_manager.publish.max_attempts.")
@@ -41,88 +33,6 @@ KeyArgument = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the server's answer instead of a table.")]
 EtagOption = Annotated[str, typer.Option("--etag", help="Change only if the setting still has this etag.")]
 CommentOption = Annotated[str, typer.Option("--comment", help="Why, for those who read the history.")]
-
-
-@dataclass(slots=True)
-class Access:
-    """Where the mesh is and who asks it."""
-
-    url: str
-    token_file: Path | None
-    username: str | None
-    password_file: Path | None
-    typed: str = field(default="", repr=False)
-    """The password, once it was asked for."""
-
-    def credential(self, api: "Api") -> str:
-        """Make `api` carry a credential, read anew or signed in for. Returns what tells it from another one."""
-        if self.token_file is not None:
-            token = self.token_file.read_text(encoding="utf-8").strip()
-        elif self.username is not None:
-            token = str(api.sign_in(self.username, self._password())["accessToken"])
-        else:
-            token = os.environ.get(TOKEN, "").strip()
-            if not token:
-                raise typer.BadParameter(f"who are you? Set {TOKEN}, or give --token-file or --username")
-        api.carry(token)
-        return token
-
-    def _password(self) -> str:
-        if self.password_file is not None:
-            return self.password_file.read_text(encoding="utf-8").strip()
-        self.typed = self.typed or str(
-            typer.prompt(f"Password of {self.username}", hide_input=True, err=True)
-        )
-        return self.typed
-
-
-@settings.callback()
-def access(
-    context: typer.Context,
-    url: Annotated[
-        str, typer.Option(envvar="VIVESPHERE_URL", help="REST address of the mesh.")
-    ] = "http://127.0.0.1:8080",
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="VIVESPHERE_TOKEN_FILE",
-            help=f"File with an access token or API key; else {TOKEN} is used.",
-        ),
-    ] = None,
-    username: Annotated[str | None, typer.Option(help="Sign in as this user instead.")] = None,
-    password_file: Annotated[
-        Path | None, typer.Option(help="File with the user's password; asked for when left out.")
-    ] = None,
-) -> None:
-    """Settings of a running mesh."""
-    context.obj = Access(url, token_file, username, password_file)
-
-
-@contextmanager
-def _signed_in(context: typer.Context) -> Iterator["Api"]:
-    """The REST API as whoever asks; what fails is told and ends the program with 1."""
-    import httpx
-
-    from cli.rest import Api, ApiError
-
-    who: Access = context.obj
-    try:
-        with Api(who.url) as api:
-            who.credential(api)
-            yield api
-            if who.username is not None:
-                api.post("/api/v1/auth/logout", {})  # nobody else knows the session
-    except ApiError as error:
-        _tell(f"refused: {error.message or error} {f'({error.reason})' if error.reason else ''}".rstrip())
-        for field, description in error.violations:
-            _tell(f"  {field}: {description}")
-        raise typer.Exit(1) from None
-    except httpx.HTTPError as error:
-        _tell(f"error: {who.url} does not answer: {error}")
-        raise typer.Exit(1) from None
-    except (CliError, OSError, UnicodeError) as error:
-        _tell(f"error: {error}")
-        raise typer.Exit(1) from None
 
 
 @settings.command("get")
@@ -135,13 +45,13 @@ def get(
     as_json: JsonOption = False,
 ) -> None:
     """Show one setting, or list all."""
-    with _signed_in(context) as api:
+    with signed_in(context) as api:
         if key is not None:
             _show(api.get(_path(key)), as_json)
             return
         found = list(_pages(api, FOLDER, "settings", filter=filter_))
     if as_json:
-        _print_json({"settings": found})
+        print_json({"settings": found})
         return
     table = Table("setting", "value", "unit", "changed", box=None, pad_edge=False)
     for setting in found:
@@ -161,7 +71,7 @@ def set_value(
     as_json: JsonOption = False,
 ) -> None:
     """Store a value."""
-    with _signed_in(context) as api:
+    with signed_in(context) as api:
         body = {"value": parse_value(value), "etag": etag, "comment": comment}
         _show(api.call("PATCH", _path(key), body), as_json)
 
@@ -171,7 +81,7 @@ def reset(
     context: typer.Context, key: KeyArgument, etag: EtagOption = "", comment: CommentOption = ""
 ) -> None:
     """Go back to the default."""
-    with _signed_in(context) as api:
+    with signed_in(context) as api:
         api.call("DELETE", _path(key), None, etag=etag, comment=comment)
 
 
@@ -183,14 +93,14 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """Show what changed, newest first."""
-    with _signed_in(context) as api:
+    with signed_in(context) as api:
         found = []
         for revision in _pages(api, f"{_path(key)}/revisions", "revisions", size=min(limit, PAGE)):
             found.append(revision)
             if len(found) == limit:
                 break
     if as_json:
-        _print_json({"revisions": found})
+        print_json({"revisions": found})
         return
     table = Table("revision", "when", "who", "setting", "from", "to", "why", box=None, pad_edge=False)
     for item in found:
@@ -208,10 +118,10 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Show how settings differ between two revisions."""
-    with _signed_in(context) as api:
+    with signed_in(context) as api:
         found = api.get(f"{FOLDER}:diff", fromRevision=from_revision, toRevision=to_revision)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         _show_diffs(found.get("diffs", []))
 
@@ -226,7 +136,7 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Give a setting the value that it had at a revision."""
-    with _signed_in(context) as api:
+    with signed_in(context) as api:
         body = {"revision": revision, "etag": etag, "comment": comment}
         _show(api.post(f"{_path(key)}:rollback", body), as_json)
 
@@ -238,7 +148,7 @@ def export(
     defaults: Annotated[bool, typer.Option("--defaults", help="Write defaults too, marked as such.")] = False,
 ) -> None:
     """Write settings as YAML that `import` reads; sensitive ones are left out."""
-    with _signed_in(context) as api:
+    with signed_in(context) as api:
         text = api.text(f"{FOLDER}:export", includeDefaults="true" if defaults else "false")
         if output is None:
             sys.stdout.write(text)
@@ -258,17 +168,17 @@ def import_file(
     as_json: JsonOption = False,
 ) -> None:
     """Store the values of a YAML file in one revision, all or none."""
-    with _signed_in(context) as api:
+    with signed_in(context) as api:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
         body = {"yaml": text, "dryRun": dry_run, "resetOthers": reset_others, "comment": comment}
         done = api.post(f"{FOLDER}:import", body)
     problems = done.get("problems", [])
     if as_json:
-        _print_json(done)
+        print_json(done)
     else:
         _show_diffs(done.get("diffs", []))
         for problem in problems:
-            _tell(f"line {problem.get('line', 0)}: {problem.get('key', '')}: {problem['description']}")
+            tell(f"line {problem.get('line', 0)}: {problem.get('key', '')}: {problem['description']}")
         if done.get("revision", "0") != "0":
             _console.print(f"revision {done['revision']}", highlight=False)
     if problems:
@@ -286,7 +196,7 @@ def watch(
     """Follow changes until Ctrl-C; lost connections are taken up again where they ended."""
     from cli.settings_watch import follow
 
-    with _signed_in(context) as api:
+    with signed_in(context) as api:
         for event in follow(api, context.obj.credential, from_revision):
             if as_json:
                 sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
@@ -330,7 +240,7 @@ def _pages(api: "Api", path: str, name: str, size: int = PAGE, **query: str) -> 
 
 def _show(setting: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        _print_json(setting)
+        print_json(setting)
         return
     definition = setting.get("definition", {})
     table = Table.grid(padding=(0, 2))
@@ -372,11 +282,3 @@ def _text(value: Any, given: bool, otherwise: str = "[dim](hidden)[/]") -> str:
 
 def _why(item: dict[str, Any]) -> str:
     return escape(item.get("comment", ""))
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-
-def _tell(text: str) -> None:
-    _errors.print(escape(text), highlight=False, soft_wrap=True)

@@ -3,7 +3,10 @@
 from mesh.paging import PageTokens
 from mesh.process import Process
 from services.logging.ingest import Ingest
-from services.logging.servicer import AuditServicer, LogServicer
+from services.logging.servicers.audit import AuditServicer
+from services.logging.servicers.intake import Intake
+from services.logging.servicers.logs import LogServicer
+from services.logging.servicers.searching import Searching
 from services.logging.store.audit import PostgresAuditStore
 from services.logging.store.records import PostgresRecordStore
 from vivesphere.logging.v1 import audit_service_pb2_grpc, log_service_pb2_grpc
@@ -22,7 +25,10 @@ async def assemble(process: Process) -> None:
     secret = process.page_secret()
     process.serve(
         log_service_pb2_grpc.add_LogServiceServicer_to_server,
-        LogServicer(process.database, records, PageTokens(secret, "logging.records"), process.clock),
+        LogServicer(
+            Searching(records, PageTokens(secret, "logging.records")),
+            Intake(process.database, records, process.clock),
+        ),
     )
     process.serve(
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server,

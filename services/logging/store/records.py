@@ -1,7 +1,7 @@
 """Keeps log records: many at a time, each once, found by time and id."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from services.logging.domain.records import Filter, Position, Record
 from services.logging.store.tables import records, rejected
 
 ROWS_A_STATEMENT = 500
+RECORD_FIELDS = tuple(field.name for field in fields(Record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class PostgresRecordStore:
         query = _select(wanted, after).limit(limit)
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).mappings().all()
-        return [Record(**row) for row in rows]
+        return [Record(**{name: row[name] for name in RECORD_FIELDS}) for row in rows]
 
     async def ensure_days(self, days: Sequence[date]) -> None:
         """See RecordStore."""

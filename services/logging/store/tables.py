@@ -1,17 +1,23 @@
 """Tables of the schema `logging`.
 
-`records` is partitioned by day so that retention drops partitions and never deletes rows; a default partition takes what lies outside.
-Duplicates are dropped by (id, time): a record that is delivered again carries the same time.
+`records` is partitioned by category and day so that retention drops partitions and never deletes rows; one default partition a category
+takes what lies outside. Duplicates are dropped by (time, id) within a category: a record that is delivered again carries the same time.
+
+A transaction that stores records is a batch. Its id, on every row, is taken when it begins; its number when it ends, under the lock of
+the one row of `batch_numbers`, so that numbers become visible in their order and without gaps.
 """
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    Sequence,
     SmallInteger,
     Table,
     Text,
@@ -26,8 +32,8 @@ metadata = MetaData()
 records = Table(
     "records",
     metadata,
-    Column("id", Uuid(as_uuid=False), primary_key=True),
-    Column("time", DateTime(timezone=True), primary_key=True),
+    Column("id", Uuid(as_uuid=False), nullable=False),
+    Column("time", DateTime(timezone=True), nullable=False),
     Column("observed_time", DateTime(timezone=True), nullable=False),
     Column("category", SmallInteger, nullable=False),
     Column("severity", SmallInteger, nullable=False),
@@ -42,12 +48,52 @@ records = Table(
     Column("trace_id", Text, nullable=False),
     Column("span_id", Text, nullable=False),
     Column("attributes", JSONB, nullable=False),
+    Column("batch", BigInteger, nullable=False, server_default=text("0")),
     Index("records_time", "time", postgresql_using="brin"),
+    Index("records_batch", "batch", postgresql_using="brin"),
     Index("records_service", "service", "time"),
     Index("records_bot", "bot_id", "time", postgresql_where=text("bot_id <> ''")),
     Index("records_request", "request_id", "time", postgresql_where=text("request_id <> ''")),
-    postgresql_partition_by="RANGE (time)",
+    Index("records_trace", "trace_id", "time", postgresql_where=text("trace_id <> ''")),
+    Index("records_actor", "actor", "time", postgresql_where=text("actor <> ''")),
+    Index("records_text", text("to_tsvector('simple', body)"), postgresql_using="gin"),
+    postgresql_partition_by="LIST (category)",
 )
+"""Each category's table has a unique index on (time, id) of its own."""
+
+batch_ids = Sequence("batch_ids", metadata=metadata)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", BigInteger, nullable=False, unique=True),
+    Column("store_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("first_time", DateTime(timezone=True), nullable=False),
+    Column("last_time", DateTime(timezone=True), nullable=False),
+    Column("record_count", Integer, nullable=False),
+    Index("batches_store_time", "store_time"),
+)
+"""`first_time` and `last_time` bound the times of the batch's records."""
+
+batch_numbers = Table(
+    "batch_numbers",
+    metadata,
+    Column("one", Boolean, CheckConstraint("one"), primary_key=True),
+    Column("last", BigInteger, nullable=False),
+)
+
+record_counts = Table(
+    "record_counts",
+    metadata,
+    Column("minute", DateTime(timezone=True), primary_key=True),
+    Column("category", SmallInteger, primary_key=True, autoincrement=False),
+    Column("severity", SmallInteger, primary_key=True, autoincrement=False),
+    Column("service", Text, primary_key=True),
+    Column("writer", Text, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+"""How many records there are, kept by the transactions that store them; `writer` is the instance, so that replicas do not wait."""
 
 rejected = Table(
     "rejected",

@@ -91,6 +91,8 @@ class AuditEvent(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     COMMITMENT_FIELD_NUMBER: _builtins.int
     ERASED_FIELD_NUMBER: _builtins.int
+    SALT_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Output only. Position in its chain, from 1, without gaps. A chain is closed and the next begun before 2,147,483,647."""
     actor: _builtins.str
@@ -133,6 +135,10 @@ class AuditEvent(_message.Message):
     """
     erased: _builtins.bool
     """Output only. True if these fields were erased at a person's demand."""
+    salt: _builtins.str
+    """Output only. Salt of the commitment, 64 lowercase hex digits; empty once erased, so that nobody can guess what was committed to."""
+    format: _builtins.int
+    """Output only. How the canonical bytes are made: 1 holds every field itself, 2 the commitment in place of those that can be erased."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was done by the clock of the service that did it, UTC."""
@@ -166,10 +172,12 @@ class AuditEvent(_message.Message):
         session_id: _builtins.str = ...,
         commitment: _builtins.str = ...,
         erased: _builtins.bool = ...,
+        salt: _builtins.str = ...,
+        format: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "bot_id", b"bot_id", "chain", b"chain", "commitment", b"commitment", "erased", b"erased", "hash", b"hash", "id", b"id", "outcome", b"outcome", "peer", b"peer", "peer_identity", b"peer_identity", "previous_hash", b"previous_hash", "reason", b"reason", "request", b"request", "request_id", b"request_id", "resource", b"resource", "sequence", b"sequence", "service", b"service", "session_id", b"session_id", "time", b"time", "trace_id", b"trace_id", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "bot_id", b"bot_id", "chain", b"chain", "commitment", b"commitment", "erased", b"erased", "format", b"format", "hash", b"hash", "id", b"id", "outcome", b"outcome", "peer", b"peer", "peer_identity", b"peer_identity", "previous_hash", b"previous_hash", "reason", b"reason", "request", b"request", "request_id", b"request_id", "resource", b"resource", "salt", b"salt", "sequence", b"sequence", "service", b"service", "session_id", b"session_id", "time", b"time", "trace_id", b"trace_id", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -258,3 +258,113 @@ class GetAuditCheckpointResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetAuditCheckpointResponse: _TypeAlias = GetAuditCheckpointResponse  # noqa: Y015
+
+@_typing.final
+class ListAuditCheckpointsRequest(_message.Message):
+    """Request of ListAuditCheckpoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    chain: _builtins.str
+    """Optional. Name of the chain; empty means the current one."""
+    page_size: _builtins.int
+    """Optional. At most this many checkpoints, 1 to 1,000; 0 means 50; more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """Optional. `next_page_token` of the previous page; the other fields must not change between pages."""
+    def __init__(
+        self,
+        *,
+        chain: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditCheckpointsRequest: _TypeAlias = ListAuditCheckpointsRequest  # noqa: Y015
+
+@_typing.final
+class ListAuditCheckpointsResponse(_message.Message):
+    """Response of ListAuditCheckpoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[_audit_event_pb2.AuditCheckpoint]:
+        """The checkpoints, newest first."""
+
+    def __init__(
+        self,
+        *,
+        checkpoints: _abc.Iterable[_audit_event_pb2.AuditCheckpoint] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoints", b"checkpoints", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditCheckpointsResponse: _TypeAlias = ListAuditCheckpointsResponse  # noqa: Y015
+
+@_typing.final
+class EraseAuditActorRequest(_message.Message):
+    """Request of EraseAuditActor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    """Required. Whose traces, as in AuditEvent.actor: id of a user. Services cannot be erased."""
+    reason: _builtins.str
+    """Required. Why, for those who read the trail: number of the request, for example. Say nothing of the person here."""
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseAuditActorRequest: _TypeAlias = EraseAuditActorRequest  # noqa: Y015
+
+@_typing.final
+class EraseAuditActorResponse(_message.Message):
+    """Response of EraseAuditActor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERASED_EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    ERASED_RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    erased_event_count: _builtins.int
+    """How many events were erased."""
+    erased_record_count: _builtins.int
+    """How many log records were."""
+    def __init__(
+        self,
+        *,
+        erased_event_count: _builtins.int = ...,
+        erased_record_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased_event_count", b"erased_event_count", "erased_record_count", b"erased_record_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseAuditActorResponse: _TypeAlias = EraseAuditActorResponse  # noqa: Y015

@@ -52,6 +52,16 @@ class AuditServiceStub:
                 request_serializer=vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.GetAuditCheckpointRequest.SerializeToString,
                 response_deserializer=vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.GetAuditCheckpointResponse.FromString,
                 _registered_method=True)
+        self.ListAuditCheckpoints = channel.unary_unary(
+                '/vivesphere.logging.v1.AuditService/ListAuditCheckpoints',
+                request_serializer=vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.ListAuditCheckpointsRequest.SerializeToString,
+                response_deserializer=vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.ListAuditCheckpointsResponse.FromString,
+                _registered_method=True)
+        self.EraseAuditActor = channel.unary_unary(
+                '/vivesphere.logging.v1.AuditService/EraseAuditActor',
+                request_serializer=vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.EraseAuditActorRequest.SerializeToString,
+                response_deserializer=vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.EraseAuditActorResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -88,6 +98,25 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditCheckpoints(self, request, context):
+        """Lists the checkpoints that the server signed by itself, and keeps outside of its database.
+
+        Errors: NOT_FOUND for a chain that does not exist, INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseAuditActor(self, request, context):
+        """Erases what tells of a person: what the trail's events of this actor and the log records of this actor say of them.
+
+        Cannot be undone. The events keep their place, action, time and outcome, and the chain still verifies; the erasure itself goes on the
+        trail. Idempotent: what is erased already is not counted again. Errors: PERMISSION_DENIED (STEP_UP_REQUIRED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -105,6 +134,16 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.GetAuditCheckpoint,
                     request_deserializer=vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.GetAuditCheckpointRequest.FromString,
                     response_serializer=vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.GetAuditCheckpointResponse.SerializeToString,
+            ),
+            'ListAuditCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditCheckpoints,
+                    request_deserializer=vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.ListAuditCheckpointsRequest.FromString,
+                    response_serializer=vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.ListAuditCheckpointsResponse.SerializeToString,
+            ),
+            'EraseAuditActor': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseAuditActor,
+                    request_deserializer=vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.EraseAuditActorRequest.FromString,
+                    response_serializer=vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.EraseAuditActorResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -191,6 +230,60 @@ class AuditService:
             '/vivesphere.logging.v1.AuditService/GetAuditCheckpoint',
             vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.GetAuditCheckpointRequest.SerializeToString,
             vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.GetAuditCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vivesphere.logging.v1.AuditService/ListAuditCheckpoints',
+            vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.ListAuditCheckpointsRequest.SerializeToString,
+            vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.ListAuditCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseAuditActor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vivesphere.logging.v1.AuditService/EraseAuditActor',
+            vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.EraseAuditActorRequest.SerializeToString,
+            vivesphere_dot_logging_dot_v1_dot_audit__service__pb2.EraseAuditActorResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,17 @@ class AuditServiceStub:
 
     Errors: NOT_FOUND for a chain that does not exist, UNAVAILABLE (VAULT_UNAVAILABLE) if it cannot be signed.
     """
+    ListAuditCheckpoints: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditCheckpointsRequest, _audit_service_pb2.ListAuditCheckpointsResponse]
+    """Lists the checkpoints that the server signed by itself, and keeps outside of its database.
+
+    Errors: NOT_FOUND for a chain that does not exist, INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+    """
+    EraseAuditActor: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.EraseAuditActorRequest, _audit_service_pb2.EraseAuditActorResponse]
+    """Erases what tells of a person: what the trail's events of this actor and the log records of this actor say of them.
+
+    Cannot be undone. The events keep their place, action, time and outcome, and the chain still verifies; the erasure itself goes on the
+    trail. Idempotent: what is erased already is not counted again. Errors: PERMISSION_DENIED (STEP_UP_REQUIRED).
+    """
 
 class AuditServiceServicer:
     """Shows who did what, and proves that the account was not altered afterwards.
@@ -70,6 +81,27 @@ class AuditServiceServicer:
         """Signs the chain's present end. Keep the answer outside of this product: only then does it prove anything.
 
         Errors: NOT_FOUND for a chain that does not exist, UNAVAILABLE (VAULT_UNAVAILABLE) if it cannot be signed.
+        """
+
+    def ListAuditCheckpoints(
+        self,
+        request: _audit_service_pb2.ListAuditCheckpointsRequest,
+        context: _aio.ServicerContext[_audit_service_pb2.ListAuditCheckpointsRequest, _abc.Awaitable[_audit_service_pb2.ListAuditCheckpointsResponse]],
+    ) -> _abc.Awaitable[_audit_service_pb2.ListAuditCheckpointsResponse]:
+        """Lists the checkpoints that the server signed by itself, and keeps outside of its database.
+
+        Errors: NOT_FOUND for a chain that does not exist, INVALID_ARGUMENT (INVALID_PAGE_TOKEN).
+        """
+
+    def EraseAuditActor(
+        self,
+        request: _audit_service_pb2.EraseAuditActorRequest,
+        context: _aio.ServicerContext[_audit_service_pb2.EraseAuditActorRequest, _abc.Awaitable[_audit_service_pb2.EraseAuditActorResponse]],
+    ) -> _abc.Awaitable[_audit_service_pb2.EraseAuditActorResponse]:
+        """Erases what tells of a person: what the trail's events of this actor and the log records of this actor say of them.
+
+        Cannot be undone. The events keep their place, action, time and outcome, and the chain still verifies; the erasure itself goes on the
+        trail. Idempotent: what is erased already is not counted again. Errors: PERMISSION_DENIED (STEP_UP_REQUIRED).
         """
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _aio.Server) -> None: ...

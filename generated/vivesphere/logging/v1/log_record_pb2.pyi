@@ -217,8 +217,8 @@ class LogRecord(_message.Message):
     SERVICE_VERSION_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """UUIDv7 made by the source; a second record with the same id is dropped as a duplicate. Empty on ingest: the server makes one,
-    and a repeated ingest is then not recognised.
+    """UUIDv7 made by the source; a second record with the same id and time is dropped as a duplicate. Empty on ingest: the server makes
+    one, and a repeated ingest is then not recognised.
     """
     category: Global___LogCategory.ValueType
     """Required. Which of the four kinds of log it belongs to."""
@@ -250,7 +250,7 @@ class LogRecord(_message.Message):
     """Version of the service that made it, for example "0.1.0"; at most 64 code points."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When it happened by the clock of the source, UTC. Absent on ingest: `observed_time` is taken."""
+        """When it happened by the clock of the source, UTC. Absent on ingest: the time within `id`, or `observed_time` if there is none."""
 
     @_builtins.property
     def observed_time(self) -> _timestamp_pb2.Timestamp:

@@ -1,0 +1,32 @@
+"""LogService: each method belongs to the part that does it."""
+
+from typing import TYPE_CHECKING, Any
+
+from services.logging.servicers.intake import Intake
+from services.logging.servicers.searching import Searching
+from vivesphere.logging.v1 import log_service_pb2, log_service_pb2_grpc
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class LogServicer(log_service_pb2_grpc.LogServiceServicer):
+    """Serves the contract."""
+
+    def __init__(self, searching: Searching, intake: Intake) -> None:
+        self._searching = searching
+        self._intake = intake
+
+    async def QueryLogs(
+        self, request: log_service_pb2.QueryLogsRequest, context: "Context"
+    ) -> log_service_pb2.QueryLogsResponse:
+        """A page of records."""
+        return await self._searching.query(request)
+
+    async def IngestLogBatch(
+        self, request: log_service_pb2.IngestLogBatchRequest, context: "Context"
+    ) -> log_service_pb2.IngestLogBatchResponse:
+        """Store the good records, say what is wrong with the others."""
+        return await self._intake.batch(request)
