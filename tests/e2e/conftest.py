@@ -10,10 +10,13 @@ Every way out that a process has is open: metrics, traces, and the finest log of
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 
+import httpx
 import pytest
 
 from cli.embedded import EmbeddedMesh
@@ -45,7 +48,10 @@ class Running:
 
     @contextmanager
     def without(self, name: str) -> Iterator[None]:
-        """The mesh without one of its processes, for the length of the block. For tests in a thread."""
+        """The mesh without one of its processes, for the length of the block; afterwards, once the gateway finds all of it ready again.
+
+        For tests in a thread.
+        """
         outage = self.mesh.supervisor.without(name)
         asyncio.run_coroutine_threadsafe(outage.__aenter__(), self.loop).result(PATIENCE_SECONDS)
         try:
@@ -54,6 +60,14 @@ class Running:
             asyncio.run_coroutine_threadsafe(outage.__aexit__(None, None, None), self.loop).result(
                 PATIENCE_SECONDS
             )
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until the gateway reaches every service and each has what it needs. For tests in a thread."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while httpx.get(f"{self.url}/readyz", timeout=10).status_code != HTTPStatus.OK:
+            assert time.monotonic() < end, "the mesh does not become ready again"
+            time.sleep(0.05)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -162,8 +162,4 @@ async def test_killed_in_turn_under_load_nothing_acknowledged_is_lost_and_nothin
         events = await asyncio.to_thread(api.get, "/api/v1/audit/events", pageSize=1000)
         sequences = [event["sequence"] for event in events["events"]]
         assert sequences == list(range(sequences[0], sequences[0] - len(sequences), -1))
-
-    async def ready() -> bool:
-        return (await asyncio.to_thread(httpx.get, f"{running.url}/readyz", timeout=10)).status_code == 200
-
-    await until(ready, "the mesh to be ready again")
+    await asyncio.to_thread(running.wait_ready)

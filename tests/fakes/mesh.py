@@ -186,6 +186,6 @@ async def serving(
 
 async def until(question: Callable[[], bool]) -> None:
     """Return once the answer is yes."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not question():
             await asyncio.sleep(0.005)

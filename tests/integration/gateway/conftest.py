@@ -61,7 +61,7 @@ async def start_backend(backend: ScriptedBackend, port: int = 0) -> tuple[grpc.a
 
 async def wait_for_port(port: int) -> None:
     """Return once something accepts connections on the port."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -26,7 +26,7 @@ def fields_of(answer: httpx.Response) -> list[str]:
 
 async def until(condition: Any) -> None:
     """Wait for something that another task brings about."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -57,7 +57,7 @@ async def test_what_was_committed_leaves_once_and_nothing_else(engines: Embedded
                 await roll_back(database, box)
             assert await box.oldest_age_seconds() >= 0
             publisher.failing = False
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while kept not in {sent[0] for sent in publisher.sent}:
                     await asyncio.sleep(0.05)
                 while await box.oldest_age_seconds() > 0:

@@ -26,7 +26,8 @@ from vivesphere.logging.v1 import log_record_pb2, log_service_pb2, log_service_p
 
 USER = "0190c6a1-0000-7000-8000-000000000001"
 ROLES = {"viewer": frozenset({"logs.read"})}
-AT_ONCE_SECONDS = 1.0
+AT_ONCE_SECONDS = 20.0
+"""Far below what would end the stream otherwise; how fast it is in truth is a figure of the benchmarks."""
 LARGE = "x" * 1_000_000
 
 
@@ -85,7 +86,7 @@ class Tail:
         return not done
 
     async def error(self) -> MeshError:
-        """What ends it within a second."""
+        """What ends it."""
         assert self._end is not None
         async with asyncio.timeout(AT_ONCE_SECONDS):
             return from_rpc_error(await self._end)

@@ -23,7 +23,7 @@ async def add(world: World, *ids: str, kind: RevocationKind = RevocationKind.SES
 async def entries(stream: AsyncIterator[Event], count: int) -> list[Revocation]:
     """The next entries of a stream, without the heartbeats in between."""
     found: list[Revocation] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(found) < count:
             event = await anext(stream)
             if isinstance(event, Revocation):
@@ -32,7 +32,7 @@ async def entries(stream: AsyncIterator[Event], count: int) -> list[Revocation]:
 
 
 async def snapshot(stream: AsyncIterator[Event]) -> Snapshot:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         event = await anext(stream)
     assert isinstance(event, Snapshot)
     return event
@@ -143,7 +143,7 @@ async def test_heartbeats_tell_of_looks_that_succeeded(world: World, feed: Revoc
         await world.clock.advance(timedelta(seconds=30))
         assert not waiting.done()
         await feed.refresh()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             again = await waiting
         assert isinstance(again, Heartbeat)
         assert again.time == world.clock.now() == beat.time + timedelta(seconds=30)

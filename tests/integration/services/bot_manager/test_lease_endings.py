@@ -166,7 +166,7 @@ async def test_the_loop_is_woken_by_a_stop_and_outlives_an_outage(
         stopping.secrets.fail_next(AWAY)
         await stopping.pause(bot)
         stopping.ender.wake()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not stopping.secrets.revoked:
                 await clock.advance(timedelta(seconds=1))
                 await asyncio.sleep(0.01)

@@ -81,7 +81,7 @@ class World:
     async def state(self, change_id: str, wanted: int) -> setting_change_pb2.SettingChange:
         """The change once it is in a state."""
         request = settings_service_pb2.GetSettingChangeRequest(change_id=change_id)
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             while True:
                 answer = await self.call(self.settings.GetSettingChange, request)
                 change: setting_change_pb2.SettingChange = answer.setting_change
@@ -147,7 +147,7 @@ async def operating(engines: EmbeddedMesh) -> AsyncIterator[World]:
 
 async def _until_allowed(world: World, following: asyncio.Task[None]) -> None:
     """Until roles and keys are loaded, and the instance has its snapshot."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not world.told:
             if following.done():
                 following.result()  # the watch's own error, instead of a timeout that hides it

@@ -40,7 +40,7 @@ class Service:
             return 0.0
         started = asyncio.get_running_loop().time()
         process.send_signal(how)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await process.wait()
         return asyncio.get_running_loop().time() - started
 

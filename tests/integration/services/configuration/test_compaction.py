@@ -192,7 +192,7 @@ async def test_one_replica_at_a_time(
 async def _events(stream: AsyncIterator[Event | Snapshot]) -> list[Event | Snapshot]:
     """Up to the first bookmark behind the newest revision, or a stop."""
     seen: list[Event | Snapshot] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async for event in stream:
             seen.append(event)
             if isinstance(event, Stop | Told):

@@ -67,7 +67,7 @@ class Pair:
 
     async def until_on_disk(self) -> None:
         """The role has reached the service's file."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not any(
                 ROLE.encode() in file.read_bytes() for file in self.folder.glob("configuration-*.copy")
             ):

@@ -99,7 +99,7 @@ class Watcher:
         assert self.open is not None
         assert self.due is not None
         for _ in range(min(count, self.due)):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(30):
                 event = await anext(self.open)
             self.due -= 1
             self.streams[-1].events.append(event)

@@ -35,7 +35,7 @@ class Disk:
 
     async def rested(self) -> None:
         """The file was written, and its loop waits for the second to pass."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while self.clock.sleeping == 0:
                 await asyncio.sleep(0.001)
 
@@ -45,7 +45,7 @@ class Disk:
         """Run the file's loop until it has written once."""
         running = asyncio.create_task(file.run(newest or (lambda: self.kept)))
         file.changed()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not file.path.exists():
                 await asyncio.sleep(0.001)
         return running
@@ -212,7 +212,7 @@ async def test_a_quiet_history_does_not_age(disk: Disk) -> None:
     await disk.clock.advance(timedelta(minutes=2))
     assert file.path.stat().st_mtime_ns == before
     file.confirmed()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while file.path.stat().st_mtime_ns == before:
             await asyncio.sleep(0.001)
     await end(running)
@@ -229,7 +229,7 @@ async def test_a_full_disk_stops_nobody(disk: Disk) -> None:
     disk.folder.unlink()
     file.changed()
     await disk.clock.advance(timedelta(seconds=1))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not file.path.exists():
             await asyncio.sleep(0.001)
     await end(running)
