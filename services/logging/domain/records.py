@@ -79,5 +79,6 @@ class Filter:
         }
 
 
-Position = tuple[datetime, str]
-"""Keyset of a list of records: time and id of the last one given out."""
+Position = tuple[datetime, str, int]
+"""Keyset of a list of records: time, id and category of the last one given out. Ids are made by the sources, so that two records of
+different categories may have the same one."""

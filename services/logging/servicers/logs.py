@@ -25,6 +25,12 @@ class LogServicer(log_service_pb2_grpc.LogServiceServicer):
         """A page of records."""
         return await self._searching.query(request)
 
+    async def GetLogHistogram(
+        self, request: log_service_pb2.GetLogHistogramRequest, context: "Context"
+    ) -> log_service_pb2.GetLogHistogramResponse:
+        """Records by time."""
+        return await self._searching.histogram(request)
+
     async def IngestLogBatch(
         self, request: log_service_pb2.IngestLogBatchRequest, context: "Context"
     ) -> log_service_pb2.IngestLogBatchResponse:
