@@ -4,6 +4,7 @@ from mesh.paging import PageTokens
 from mesh.process import Process
 from services.logging.ingest import Ingest
 from services.logging.servicers.audit import AuditServicer
+from services.logging.servicers.exporting import Exporting
 from services.logging.servicers.intake import Intake
 from services.logging.servicers.logs import LogServicer
 from services.logging.servicers.search_lanes import SearchLanes, SearchRules
@@ -41,6 +42,7 @@ async def assemble(process: Process) -> None:
                 PageTokens(secret, "logging.records"),
                 process.clock,
             ),
+            Exporting(search, lanes, process.clock),
             Intake(process.database, records, process.clock),
         ),
     )

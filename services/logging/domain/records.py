@@ -33,6 +33,11 @@ class Record:
     span_id: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def position(self) -> "Position":
+        """Its place in a list of records."""
+        return self.time, self.id, self.category
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:

@@ -204,7 +204,8 @@ def _within(horizon: Horizon) -> list[Condition]:
 
 def position_of(record: Record) -> tuple[str, str, int]:
     """The keyset of a record in a form a page token can hold."""
-    return record.time.isoformat(), record.id, record.category
+    time, id, category = record.position
+    return time.isoformat(), id, category
 
 
 def position_from(token: tuple[object, ...] | None) -> Position | None:

@@ -1,13 +1,11 @@
 """Records and audit events on real PostgreSQL: each kept once, found again, and the trail cannot be edited."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
-from cli.embedded import EmbeddedMesh
 from mesh.clock import SystemClock
 from mesh.database import Database
 from mesh.ids import new_id
@@ -19,14 +17,7 @@ from services.logging.ingest import Ingest
 from services.logging.store.audit import PostgresAuditStore
 from services.logging.store.records import PostgresRecordStore
 from services.logging.store.search import PostgresRecordSearch
-from tests.fakes.engines import database_of
 from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
-
-
-@pytest.fixture
-async def database(engines: EmbeddedMesh) -> AsyncIterator[Database]:
-    async with database_of(engines, "logging") as database:
-        yield database
 
 
 @pytest.fixture
