@@ -72,7 +72,7 @@ def _group(source: Any, grouping: Grouping) -> ColumnElement[Any]:
         case Grouping.NOTHING:
             return null()
         case Grouping.SEVERITY:
-            return func.greatest((source.c.severity - 1) / 4 * 4 + 1, 0)
+            return func.greatest((source.c.severity + 3) // 4 * 4 - 3, 0)
         case Grouping.SERVICE | Grouping.CATEGORY:
             column: ColumnElement[Any] = source.c[grouping.name.lower()]
             return column
