@@ -61,11 +61,14 @@ class Exporting:
         render = export_forms.csv_rows if is_csv else export_forms.ndjson
         wanted = convert.filter_from(request, request.order)
         pages = self._pages(replace(wanted, end_time=wanted.end_time or self._clock.now()), request.limit)
-        yield _chunk(content_type, export_forms.csv_header() if is_csv else b"")
         async with aclosing(pages):
-            async for page in pages:
+            # What refuses or ends the export now can still be told; later it can only break the stream.
+            page = await anext(pages, None)
+            yield _chunk(content_type, export_forms.csv_header() if is_csv else b"")
+            while page is not None:
                 for piece in _pieces(page, render):
                     yield _chunk(content_type, piece)
+                page = await anext(pages, None)
 
     async def _pages(self, wanted: Filter, limit: int) -> AsyncGenerator[list[Record], None]:
         """Everything that matches, or `limit` of it, in order."""
