@@ -18,7 +18,14 @@ from sqlalchemy import ColumnElement, func, select, tuple_
 
 from mesh.database import Database
 from services.logging.domain.records import Filter, Position, Record
-from services.logging.store.conditions import Condition, conditions, indexed, needs_looking_for
+from services.logging.store.conditions import (
+    Condition,
+    before_time,
+    conditions,
+    from_time,
+    indexed,
+    needs_looking_for,
+)
 from services.logging.store.search_session import SearchSession, search_session
 from services.logging.store.tables import batch_numbers, batches, records
 
@@ -118,12 +125,10 @@ class _Span:
         return replace(self, end=position[0] + _TICK)
 
     def conditions(self) -> list[Condition]:
-        found = []
-        if self.start is not None:
-            found.append(records.c.time >= self.start)
-        if self.end is not None:
-            found.append(records.c.time < self.end)
-        return found
+        return [
+            *([] if self.start is None else from_time(self.start)),
+            *([] if self.end is None else before_time(self.end)),
+        ]
 
     def steps(self, edge: tuple[datetime, datetime] | None) -> Iterator["_Span"]:
         """The span in pieces that follow each other: the walk, growing stretches, the rest. `edge`: first and last time of the walk."""

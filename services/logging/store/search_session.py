@@ -1,7 +1,7 @@
 """A connection for one search: each statement has what is left of the search's time, and a plan made for its own values.
 
-Plans for unknown values would look at every partition there is. Workers and just-in-time compilation are left out: a search may be
-slower than it could be, ingest must not.
+Plans for unknown values would look at every partition there is. Just-in-time compilation is left out, and parallel workers of the database
+are for who asks for them: a search may be slower than it could be, ingest must not.
 """
 
 from collections.abc import AsyncIterator
@@ -34,13 +34,14 @@ class SearchSession:
         self._connection = connection
         self._ends_at = ends_at
 
-    async def execute(self, query: Executable, *, in_order: bool = True) -> Rows:
+    async def execute(self, query: Executable, *, in_order: bool = True, workers: int = 0) -> Rows:
         """Raises DeadlineExceeded when the time is over. Without `in_order` the planner may not walk records in the order asked for,
         in the hope of meeting some that match; it has to look up what matches and to sort that."""
         left = int((self._ends_at - monotonic()) * _MILLI)
         if left <= 0:
             raise DeadlineExceeded("DEADLINE_TOO_SHORT", "the search did not finish in time")
         values = {"statement_timeout": str(left), **_PLANNING}
+        values["max_parallel_workers_per_gather"] = str(workers)
         values |= dict.fromkeys(_ORDERED_SCANS, "on" if in_order else "off")
         await self._connection.execute(
             select(*(func.set_config(name, value, True) for name, value in values.items()))
