@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import accumulate
 
 from mesh.clock import Clock
 from mesh.errors import InvalidArgument
@@ -11,9 +12,11 @@ from services.logging.domain.histogram import DEFAULT_RANGE, Buckets, Grouping, 
 from services.logging.servicers.search_lanes import SearchLanes
 from services.logging.store.histogram import RecordCounter
 from services.logging.store.search import RecordSearch, position_from, position_of
-from vivesphere.logging.v1 import log_service_pb2
+from vivesphere.logging.v1 import log_record_pb2, log_service_pb2
 
 MAX_RECORDS_A_PAGE = 1000
+MAX_PAGE_BYTES = 3 * 1024 * 1024
+"""Of the 4 MiB that a message may have on its way; a record has 64 KiB of body and more of attributes."""
 
 
 class Searching:
@@ -41,11 +44,12 @@ class Searching:
         until_now = replace(wanted, end_time=wanted.end_time or self._clock.now())
         async with self._lanes.lane() as seconds:
             found = await self._search.find(until_now, after, limit + 1, seconds=seconds, horizon=None)
-        page = found[:limit]
-        more = len(found) > limit
+        records = _fitting([convert.record_to(record) for record in found[:limit]])
+        more = len(found) > len(records)
+        last = found[len(records) - 1] if more else None
         return log_service_pb2.QueryLogsResponse(
-            records=[convert.record_to(record) for record in page],
-            next_page_token=self._tokens.encode(position_of(page[-1]), wanted.digest()) if more else "",
+            records=records,
+            next_page_token=self._tokens.encode(position_of(last), wanted.digest()) if last else "",
         )
 
     async def histogram(
@@ -65,6 +69,13 @@ class Searching:
         except OverflowError:
             start = datetime.min.replace(tzinfo=UTC)
         return buckets(start, end, interval)
+
+
+def _fitting(records: list[log_record_pb2.LogRecord]) -> list[log_record_pb2.LogRecord]:
+    """As many of them as a message may hold, at least one: a page may be shorter than was asked for."""
+    sizes = accumulate(record.ByteSize() for record in records)
+    number = sum(1 for size in sizes if size <= MAX_PAGE_BYTES)
+    return records[: max(number, 1)]
 
 
 def _interval(request: log_service_pb2.GetLogHistogramRequest) -> int | None:

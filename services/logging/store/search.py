@@ -135,10 +135,9 @@ class _Span:
         if edge is None:
             yield self
             return
-        first, last = edge
-        border = last + _TICK if self.oldest_first else last
+        first, border = edge
+        length = max(abs(border - first), _TICK) * FIRST_STRETCH
         yield self._until(border)
-        length = max(abs(last - first), _TICK) * FIRST_STRETCH
         rest = self._from(border)
         for _ in range(STRETCHES):
             try:

@@ -10,9 +10,15 @@ from typing import Any
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mesh.clock import SystemClock
 from mesh.database import Database
 from mesh.ids import new_id
+from mesh.paging import PageTokens
 from services.logging.domain.records import DEBUG, Record
+from services.logging.servicers.search_lanes import SearchLanes, SearchRules
+from services.logging.servicers.searching import Searching
+from services.logging.store.histogram import PostgresRecordCounter
+from services.logging.store.search import PostgresRecordSearch
 from services.logging.store.tables import batch_ids, batch_numbers, batches, record_counts, records
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -83,4 +89,15 @@ async def _end(connection: AsyncConnection, batch: int, rows: Sequence[Record]) 
             last_time=max(times),
             record_count=len(rows),
         )
+    )
+
+
+def searching_in(database: Database) -> Searching:
+    """The part of the servicer that searches, as `assembly.py` makes it."""
+    return Searching(
+        PostgresRecordSearch(database),
+        PostgresRecordCounter(database),
+        SearchLanes(lambda: SearchRules(2, 10), SystemClock()),
+        PageTokens(bytes(32), "test"),
+        SystemClock(),
     )

@@ -7,18 +7,13 @@ from datetime import datetime, timedelta
 
 from google.protobuf.json_format import MessageToDict
 
-from mesh.clock import SystemClock
 from mesh.database import Database
 from mesh.ids import new_id
-from mesh.paging import PageTokens
 from services.logging.domain.histogram import Buckets, Grouping, buckets
 from services.logging.domain.records import Filter, Record
-from services.logging.servicers.search_lanes import SearchLanes, SearchRules
-from services.logging.servicers.searching import Searching
 from services.logging.store.histogram import PostgresRecordCounter
-from services.logging.store.search import PostgresRecordSearch
-from tests.integration.services.logging.rows import NOON, record, store
-from vivesphere.logging.v1 import log_record_pb2, log_service_pb2
+from tests.integration.services.logging.rows import NOON, record, searching_in, store
+from vivesphere.logging.v1 import log_service_pb2
 
 EVERY = {"kept": "yes"}
 """What all records here have: a filter that restricts nothing, and that records are not counted by."""
@@ -94,13 +89,7 @@ async def test_buckets_have_no_gaps_and_groups_have_names(database: Database) ->
         database,
         [record(time, service=service, severity=9 + n * 5) for n, time in enumerate(times)],
     )
-    searching = Searching(
-        PostgresRecordSearch(database),
-        PostgresRecordCounter(database),
-        SearchLanes(lambda: SearchRules(2, 5), SystemClock()),
-        PageTokens(bytes(32), "test"),
-        SystemClock(),
-    )
+    searching = searching_in(database)
     request = log_service_pb2.GetLogHistogramRequest(
         service=service, group_by=log_service_pb2.LOG_GROUPING_SEVERITY
     )
@@ -127,13 +116,3 @@ async def test_buckets_have_no_gaps_and_groups_have_names(database: Database) ->
     answer = await searching.histogram(request)
     assert sum(dict(bucket.groups).get("LOG_CATEGORY_DEBUG", 0) for bucket in answer.buckets) == 3
     assert 30 <= len(answer.buckets) <= 120
-    page = await searching.query(log_service_pb2.QueryLogsRequest(service=service, page_size=2))
-    rest = await searching.query(
-        log_service_pb2.QueryLogsRequest(service=service, page_size=2, page_token=page.next_page_token)
-    )
-    assert [item.severity for item in (*page.records, *rest.records)] == [
-        log_record_pb2.SEVERITY_ERROR3,
-        log_record_pb2.SEVERITY_WARN2,
-        log_record_pb2.SEVERITY_INFO,
-    ]
-    assert rest.next_page_token == ""

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -12,12 +12,13 @@ from sqlalchemy import text
 from cli.embedded import EmbeddedMesh
 from mesh.clock import SystemClock
 from mesh.database import Database
-from mesh.errors import DeadlineExceeded
+from mesh.errors import DeadlineExceeded, InvalidArgument
 from mesh.ids import new_id
 from services.logging.domain.records import CONSOLE, DEBUG, TERMINAL, USER_ACTIVITY, Filter, Position, Record
 from services.logging.servicers.search_lanes import SearchLanes, SearchRules
 from services.logging.store.search import WALK, PostgresRecordSearch
-from tests.integration.services.logging.rows import NOON, record, store
+from tests.integration.services.logging.rows import NOON, record, searching_in, store
+from vivesphere.logging.v1 import log_service_pb2
 
 MANY = WALK * 2
 
@@ -118,6 +119,41 @@ async def test_pages_are_stable_while_records_come_in(
             await store(database, news if len(seen) < 30 else news[:1])
         assert len(seen) == len(set(seen))
         assert {row.id for row in before} <= set(seen)
+
+
+async def test_a_page_fits_into_a_message(database: Database) -> None:
+    """Long records make short pages; none is lost between them, and a token is for its own filter alone."""
+    marker, searching = new_id(), searching_in(database)
+    rows = [record(NOON - timedelta(seconds=n), request_id=marker, body="x" * 65_536) for n in range(70)]
+    await store(database, rows)
+    request = log_service_pb2.QueryLogsRequest(request_id=marker, page_size=5_000)
+    sizes, ids = [], []
+    while True:
+        page = await searching.query(request)
+        sizes.append(page.ByteSize())
+        ids += [item.id for item in page.records]
+        if not page.next_page_token:
+            break
+        request.page_token = page.next_page_token
+    assert ids == [row.id for row in rows]
+    assert len(sizes) == 2
+    assert max(sizes) < 4 * 1024 * 1024
+    with pytest.raises(InvalidArgument) as refused:
+        await searching.query(
+            log_service_pb2.QueryLogsRequest(request_id=new_id(), page_token=request.page_token)
+        )
+    assert refused.value.reason == "INVALID_PAGE_TOKEN"
+
+
+async def test_records_of_the_future_are_found_when_asked_for(database: Database) -> None:
+    """Without an end a search ends now: a source whose clock is wrong cannot stay on top of every page."""
+    marker, searching = new_id(), searching_in(database)
+    now = datetime.now(UTC)
+    await store(database, [record(now + timedelta(hours=n), request_id=marker, body=str(n)) for n in (-1, 1)])
+    request = log_service_pb2.QueryLogsRequest(request_id=marker)
+    assert [item.body for item in (await searching.query(request)).records] == ["-1"]
+    request.end_time.FromDatetime(now + timedelta(hours=2))
+    assert [item.body for item in (await searching.query(request)).records] == ["1", "-1"]
 
 
 async def test_two_categories_may_use_the_same_id_at_the_same_time(
