@@ -1,9 +1,17 @@
-"""Runs benchmarks: `python -m benchmarks [interceptor] [authentication] [configuration] [secrets] [startup] [gateway]`."""
+"""Runs benchmarks: `python -m benchmarks [interceptor] [authentication] [configuration] [secrets] [logging_search] [startup] [gateway]`."""
 
 import asyncio
 import sys
 
-from benchmarks import authentication, configuration, gateway, interceptor, secrets, startup
+from benchmarks import (
+    authentication,
+    configuration,
+    gateway,
+    interceptor,
+    logging_search,
+    secrets,
+    startup,
+)
 from benchmarks.report import print_machine
 
 ALL = {
@@ -11,6 +19,7 @@ ALL = {
     "authentication": authentication.measure,
     "configuration": configuration.measure,
     "secrets": secrets.measure,
+    "logging_search": logging_search.measure,
     "startup": startup.measure,
     "gateway": gateway.measure,
 }

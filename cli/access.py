@@ -82,15 +82,18 @@ def access(
 
 
 @contextmanager
-def signed_in(context: typer.Context) -> Iterator["Api"]:
-    """The REST API as whoever asks; what fails is told and ends the program with 1."""
+def signed_in(context: typer.Context, timeout_seconds: float | None = None) -> Iterator["Api"]:
+    """The REST API as whoever asks; what fails is told and ends the program with 1.
+
+    `timeout_seconds`: how long an answer may take; None: as long as usual.
+    """
     import httpx
 
-    from cli.rest import Api, ApiError
+    from cli.rest import TIMEOUT_SECONDS, Api, ApiError
 
     who: Access = context.obj
     try:
-        with Api(who.url) as api:
+        with Api(who.url, timeout_seconds or TIMEOUT_SECONDS) as api:
             who.credential(api)
             yield api
             if who.username is not None:

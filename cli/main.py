@@ -20,6 +20,7 @@ from rich.table import Table
 from cli.environment import inherited, python_module
 from cli.errors import CliError
 from cli.layout import DataDir
+from cli.logs import logs
 from cli.ports import require_free
 from cli.registry import PROJECT_ROOT, load_registry
 from cli.settings import settings
@@ -43,6 +44,7 @@ users = typer.Typer(
     help="Accounts, from the machine itself.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 app.add_typer(users, name="users")
+app.add_typer(logs, name="logs")
 app.add_typer(settings, name="settings")
 app.add_typer(vault, name="vault")
 

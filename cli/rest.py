@@ -4,7 +4,8 @@ Raises `ApiError` with what the server said: status, reason, message and the fie
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -12,6 +13,11 @@ import httpx
 TIMEOUT_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
 """A stream that says nothing for so long is dead; the server sends something every 5 seconds."""
+DOWNLOAD_SILENCE_SECONDS = 150.0
+"""A file may wait for a search between two pieces, which takes 120 seconds at most."""
+
+Parameter = str | int | Sequence[str]
+"""Of a query; a sequence is sent as so many parameters of the same name."""
 
 
 class ApiError(Exception):
@@ -35,8 +41,8 @@ class ApiError(Exception):
 class Api:
     """REST calls below one base address. Use as a context manager."""
 
-    def __init__(self, base_url: str) -> None:
-        self._client = httpx.Client(base_url=base_url, timeout=TIMEOUT_SECONDS)
+    def __init__(self, base_url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._client = httpx.Client(base_url=base_url, timeout=timeout_seconds)
 
     def __enter__(self) -> "Api":
         return self
@@ -54,11 +60,11 @@ class Api:
         """Later calls carry this access token or API key."""
         self._client.headers["authorization"] = f"Bearer {token}"
 
-    def get(self, path: str, **query: str | int) -> dict[str, Any]:
+    def get(self, path: str, **query: Parameter) -> dict[str, Any]:
         """GET with query parameters in lowerCamelCase."""
         return self.call("GET", path, None, **query)
 
-    def post(self, path: str, body: dict[str, Any], **query: str | int) -> dict[str, Any]:
+    def post(self, path: str, body: dict[str, Any], **query: Parameter) -> dict[str, Any]:
         """POST a JSON body."""
         return self.call("POST", path, body, **query)
 
@@ -67,7 +73,7 @@ class Api:
         return self.call("PUT", path, body)
 
     def call(
-        self, method: str, path: str, body: dict[str, Any] | None = None, **query: str | int
+        self, method: str, path: str, body: dict[str, Any] | None = None, **query: Parameter
     ) -> dict[str, Any]:
         """Any method; raises ApiError."""
         response = self._client.request(method, path, json=body, params=query)
@@ -76,25 +82,39 @@ class Api:
             raise ApiError(response.status_code, parsed)
         return dict(parsed)
 
-    def text(self, path: str, **query: str | int) -> str:
+    def text(self, path: str, **query: Parameter) -> str:
         """GET what is no JSON; raises ApiError."""
         response = self._client.get(path, params=query)
         if response.is_error:
             raise ApiError(response.status_code, _parsed(response))
         return response.text
 
-    def stream(self, path: str, **query: str | int) -> Iterator[dict[str, Any]]:
+    def stream(
+        self, path: str, *, silence_seconds: float = SILENCE_SECONDS, **query: Parameter
+    ) -> Iterator[dict[str, Any]]:
         """GET the items of a stream until it ends; raises ApiError, also for an error that ends it."""
-        timeout = httpx.Timeout(TIMEOUT_SECONDS, read=SILENCE_SECONDS)
-        with self._client.stream("GET", path, params=query, timeout=timeout) as response:
-            if response.is_error:
-                response.read()
-                raise ApiError(response.status_code, _parsed(response))
+        with self._streaming(path, silence_seconds, query) as response:
             for line in response.iter_lines():
                 item = json.loads(line)
                 if "error" in item:
                     raise ApiError(response.status_code, item["error"])
                 yield item["result"]
+
+    def download(self, path: str, **query: Parameter) -> Iterator[bytes]:
+        """GET a file in pieces; raises ApiError, and httpx.HTTPError for one that broke off."""
+        with self._streaming(path, DOWNLOAD_SILENCE_SECONDS, query) as response:
+            yield from response.iter_bytes()
+
+    @contextmanager
+    def _streaming(
+        self, path: str, silence_seconds: float, query: Mapping[str, Parameter]
+    ) -> Iterator[httpx.Response]:
+        timeout = httpx.Timeout(TIMEOUT_SECONDS, read=silence_seconds)
+        with self._client.stream("GET", path, params=dict(query), timeout=timeout) as response:
+            if response.is_error:
+                response.read()
+                raise ApiError(response.status_code, _parsed(response))
+            yield response
 
 
 def _parsed(response: httpx.Response) -> Any:

@@ -92,24 +92,30 @@ class Database:
             action()
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading; whatever is written is rolled back. Raises Unavailable or DeadlineExceeded."""
+    async def read(self, *, seconds: float | None = None) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading; whatever is written is rolled back. Raises Unavailable or DeadlineExceeded.
+
+        `seconds` is for blocks that may take longer than usual: how long the block, and each answer in it, may take. The server's own
+        `statement_timeout` is not touched.
+        """
         with _told_as_mesh_errors():
-            async with self._connected() as connection:
+            async with self._connected(seconds) as connection:
                 yield connection
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+    async def _connected(self, seconds: float | None = None) -> AsyncIterator[AsyncConnection]:
         """A connection that answered just now, for one block; what the block did not commit is rolled back."""
         connection = self._engine.connect()
         async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
             await connection.start()
         driver = await _driver(connection)
-        driver.expires_at = monotonic() + BLOCK_TIMEOUT_SECONDS
+        driver.expires_at = monotonic() + (BLOCK_TIMEOUT_SECONDS if seconds is None else seconds)
+        driver.answer_seconds = ANSWER_TIMEOUT_SECONDS if seconds is None else seconds
         try:
             yield connection
         finally:
             driver.expires_at = inf  # the rollback has its own bound
+            driver.answer_seconds = ANSWER_TIMEOUT_SECONDS
             with suppress(exc.DBAPIError):  # the connection is lost and with it what was not committed
                 await connection.close()
 
@@ -130,6 +136,8 @@ class _BoundedConnection(psycopg.AsyncConnection[Any]):
 
     expires_at = inf
     """When the block that uses the connection has to be through, on the monotonic clock; not a bound for a rollback."""
+    answer_seconds: float = ANSWER_TIMEOUT_SECONDS
+    """How long one answer may take."""
 
     async def wait(
         self, gen: PQGen[Answer], interval: float = POLL_SECONDS, timeout: float | None = None
@@ -139,7 +147,7 @@ class _BoundedConnection(psycopg.AsyncConnection[Any]):
         if left <= 0:
             raise psycopg.errors.QueryCanceled("the block took too long; not sent")
         try:
-            async with asyncio.timeout(min(left, ANSWER_TIMEOUT_SECONDS)):
+            async with asyncio.timeout(min(left, self.answer_seconds)):
                 return await wait_async(gen, self.pgconn.socket, interval, timeout)
         except TimeoutError:
             return await self._last_chance(gen, interval)

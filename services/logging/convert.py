@@ -1,6 +1,7 @@
 """protobuf ↔ domain for logging. Total: every message of the contract converts, whatever its fields hold."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ from google.protobuf import json_format, struct_pb2, timestamp_pb2
 
 from services.logging.domain.audit_filter import AuditFilter
 from services.logging.domain.chain import CHAIN, AuditEvent, ChainedEvent
+from services.logging.domain.histogram import Buckets, Grouping, Tally
 from services.logging.domain.records import Filter, Record
 from vivesphere.logging.v1 import (
     audit_event_pb2,
@@ -116,22 +118,64 @@ def audit_event_to(chained: ChainedEvent) -> audit_event_pb2.AuditEvent:
     return message
 
 
-def filter_from(request: log_service_pb2.QueryLogsRequest) -> Filter:
-    """What a query looks for."""
+Search = (
+    log_service_pb2.QueryLogsRequest
+    | log_service_pb2.GetLogHistogramRequest
+    | log_service_pb2.ExportLogsRequest
+)
+
+
+def filter_from(request: Search, order: int = log_record_pb2.LOG_ORDER_UNSPECIFIED) -> Filter:
+    """What a search looks for."""
     return Filter(
         start_time=_time(request.start_time) if request.HasField("start_time") else None,
         end_time=_time(request.end_time) if request.HasField("end_time") else None,
         categories=tuple(request.categories),
         min_severity=request.min_severity,
-        service=request.service,
-        actor=request.actor,
+        service=_text(request.service),
+        actor=_text(request.actor),
         bot_id=request.bot_id.lower(),
-        request_id=request.request_id,
+        request_id=_text(request.request_id),
         trace_id=request.trace_id,
-        text=request.text,
-        attributes=dict(request.attributes),
-        oldest_first=request.order == log_record_pb2.LOG_ORDER_OLDEST_FIRST,
+        text=_text(request.text),
+        attributes={_text(name): _text(value) for name, value in request.attributes.items()},
+        oldest_first=order == log_record_pb2.LOG_ORDER_OLDEST_FIRST,
     )
+
+
+def histogram_to(
+    asked: Buckets, grouping: Grouping, tallies: Iterable[Tally]
+) -> log_service_pb2.GetLogHistogramResponse:
+    """The message of a histogram: every bucket, empty ones too."""
+    counts: defaultdict[datetime, dict[str, int]] = defaultdict(dict)
+    for tally in tallies:
+        counts[tally.bucket][_group_name(grouping, tally.group)] = tally.count
+    response = log_service_pb2.GetLogHistogramResponse(
+        total_count=_saturated(sum(sum(groups.values()) for groups in counts.values()))
+    )
+    response.interval.FromTimedelta(asked.interval)
+    for start in asked.starts():
+        groups = counts.get(start, {})
+        bucket = response.buckets.add(count=_saturated(sum(groups.values())))
+        bucket.start_time.FromDatetime(start)
+        if grouping is not Grouping.NOTHING:
+            bucket.groups.update({name: _saturated(number) for name, number in groups.items()})
+    return response
+
+
+def _group_name(grouping: Grouping, group: int | str | None) -> str:
+    match grouping:
+        case Grouping.SEVERITY:
+            return log_record_pb2.Severity.Name(log_record_pb2.Severity.ValueType(int(group or 0)))
+        case Grouping.CATEGORY:
+            return log_record_pb2.LogCategory.Name(log_record_pb2.LogCategory.ValueType(int(group or 0)))
+        case _:
+            return str(group or "")
+
+
+def _saturated(number: int) -> int:
+    """As much of a count as the contract's kind of number holds."""
+    return min(number, 2**31 - 1)
 
 
 def audit_filter_from(request: audit_service_pb2.ListAuditEventsRequest) -> AuditFilter:

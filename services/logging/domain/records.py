@@ -33,6 +33,11 @@ class Record:
     span_id: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def position(self) -> "Position":
+        """Its place in a list of records."""
+        return self.time, self.id, self.category
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -79,5 +84,6 @@ class Filter:
         }
 
 
-Position = tuple[datetime, str]
-"""Keyset of a list of records: time and id of the last one given out."""
+Position = tuple[datetime, str, int]
+"""Keyset of a list of records: time, id and category of the last one given out. Ids are made by the sources, so that two records of
+different categories may have the same one."""

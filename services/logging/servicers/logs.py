@@ -1,7 +1,10 @@
 """LogService: each method belongs to the part that does it."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from services.logging.servicers.exporting import Exporting
 from services.logging.servicers.intake import Intake
 from services.logging.servicers.searching import Searching
 from vivesphere.logging.v1 import log_service_pb2, log_service_pb2_grpc
@@ -15,8 +18,9 @@ if TYPE_CHECKING:
 class LogServicer(log_service_pb2_grpc.LogServiceServicer):
     """Serves the contract."""
 
-    def __init__(self, searching: Searching, intake: Intake) -> None:
+    def __init__(self, searching: Searching, exporting: Exporting, intake: Intake) -> None:
         self._searching = searching
+        self._exporting = exporting
         self._intake = intake
 
     async def QueryLogs(
@@ -24,6 +28,20 @@ class LogServicer(log_service_pb2_grpc.LogServiceServicer):
     ) -> log_service_pb2.QueryLogsResponse:
         """A page of records."""
         return await self._searching.query(request)
+
+    async def GetLogHistogram(
+        self, request: log_service_pb2.GetLogHistogramRequest, context: "Context"
+    ) -> log_service_pb2.GetLogHistogramResponse:
+        """Records by time."""
+        return await self._searching.histogram(request)
+
+    async def ExportLogs(
+        self, request: log_service_pb2.ExportLogsRequest, context: "Context"
+    ) -> AsyncIterator[log_service_pb2.ExportLogsResponse]:
+        """All records that match, as a file."""
+        async with aclosing(self._exporting.export(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def IngestLogBatch(
         self, request: log_service_pb2.IngestLogBatchRequest, context: "Context"

@@ -56,6 +56,7 @@ records = Table(
     Index("records_request", "request_id", "time", postgresql_where=text("request_id <> ''")),
     Index("records_trace", "trace_id", "time", postgresql_where=text("trace_id <> ''")),
     Index("records_actor", "actor", "time", postgresql_where=text("actor <> ''")),
+    Index("records_severe", "time", "id", "severity", postgresql_where=text("severity >= 13")),
     Index("records_text", text("to_tsvector('simple', body)"), postgresql_using="gin"),
     postgresql_partition_by="LIST (category)",
 )

@@ -1,12 +1,8 @@
 """`vivesphere settings` against a server that answers as the gateway does: what is asked, what is shown, how it ends."""
 
 import json
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from click.testing import Result
@@ -16,6 +12,7 @@ from cli.main import app
 from cli.rest import Api, ApiError
 from cli.settings import parse_value
 from cli.settings_watch import follow
+from tests.integration.cli.stub import Stub
 
 KEY = "bot_manager.publish.max_attempts"
 SETTING = {
@@ -52,64 +49,6 @@ REFUSED = {
 }
 EXPIRED = {"code": 16, "message": "expired", "details": [{"reason": "TOKEN_INVALID"}]}
 COMPACTED = {"code": 11, "message": "no longer kept", "details": [{"reason": "REVISION_COMPACTED"}]}
-
-
-class Stub:
-    """Answers each request with the next answer of its method and path; the last one stays."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, list[tuple[int, Any]]] = {}
-        self.asked: list[tuple[str, dict[str, str], Any, str]] = []
-        """(method and path, query, body, authorization)"""
-
-        class Handler(BaseHTTPRequestHandler):
-            def answer(handler) -> None:
-                self.serve(handler)
-
-            do_GET = do_POST = do_PATCH = do_DELETE = answer
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def give(self, what: str, answer: Any, status: int = 200) -> None:
-        """One more answer to `what`, such as "GET /api/v1/settings": JSON, a text, or lines of a stream in a tuple."""
-        self.answers.setdefault(what, []).append((status, answer))
-
-    def serve(self, handler: BaseHTTPRequestHandler) -> None:
-        """Answer one request."""
-        parts = urlsplit(handler.path)
-        what = f"{handler.command} {parts.path}"
-        size = int(handler.headers.get("content-length") or 0)
-        body = json.loads(handler.rfile.read(size)) if size else None
-        self.asked.append(
-            (what, dict(parse_qsl(parts.query)), body, handler.headers.get("authorization", ""))
-        )
-        waiting = self.answers.get(what, [(404, {"message": f"{what} is not known"})])
-        status, answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
-        if isinstance(answer, tuple):
-            text = "".join(json.dumps(line) + "\n" for line in answer)
-        else:
-            text = answer if isinstance(answer, str) else json.dumps(answer)
-        data = text.encode()
-        handler.send_response(status)
-        handler.send_header("content-length", str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)
-
-
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    """The server, listening."""
-    stub = Stub()
-    thread = Thread(target=stub.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield stub
-    stub.server.shutdown()
-    thread.join()
-    stub.server.server_close()
 
 
 def _run(stub: Stub, *arguments: str, stdin: str = "", **environment: str) -> Result:

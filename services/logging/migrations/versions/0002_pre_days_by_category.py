@@ -136,6 +136,9 @@ def _create_records() -> None:
         some = sa.text(f"{column} <> ''")
         op.create_index(f"records_{name}", "records", [column, "time"], postgresql_where=some)
     op.create_index(
+        "records_severe", "records", ["time", "id", "severity"], postgresql_where=sa.text("severity >= 13")
+    )
+    op.create_index(
         "records_text", "records", [sa.text("to_tsvector('simple', body)")], postgresql_using="gin"
     )
     for number, name in CATEGORIES.items():

@@ -1,13 +1,11 @@
 """Records and audit events on real PostgreSQL: each kept once, found again, and the trail cannot be edited."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
-from cli.embedded import EmbeddedMesh
 from mesh.clock import SystemClock
 from mesh.database import Database
 from mesh.ids import new_id
@@ -18,14 +16,8 @@ from services.logging.domain.records import Filter
 from services.logging.ingest import Ingest
 from services.logging.store.audit import PostgresAuditStore
 from services.logging.store.records import PostgresRecordStore
-from tests.fakes.engines import database_of
+from services.logging.store.search import PostgresRecordSearch
 from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
-
-
-@pytest.fixture
-async def database(engines: EmbeddedMesh) -> AsyncIterator[Database]:
-    async with database_of(engines, "logging") as database:
-        yield database
 
 
 @pytest.fixture
@@ -72,7 +64,7 @@ async def test_a_batch_that_comes_twice_is_stored_once(ingest: Ingest, database:
     payload = batch(*(record(f"line {n}", request_id=marker) for n in range(7)))
     for _ in range(2):
         await ingest.logs([message("logs.bot_manager", payload)])
-    found = await PostgresRecordStore(database).find(Filter(request_id=marker), None, 100)
+    found = await PostgresRecordSearch(database).find(Filter(request_id=marker), None, 100)
     assert sorted(item.body for item in found) == [f"line {n}" for n in range(7)]
     assert {item.instance for item in found} == {"test-1"}
 
@@ -84,10 +76,10 @@ async def test_pages_neither_skip_nor_repeat(ingest: Ingest, database: Database)
     for item in records:
         item.time.CopyFrom(records[0].time)
     await ingest.logs([message("logs.bot_manager", batch(*records))])
-    store, seen, after = PostgresRecordStore(database), [], None
+    store, seen, after = PostgresRecordSearch(database), [], None
     while page := await store.find(Filter(request_id=marker), after, 4):
         seen += [item.id for item in page]
-        after = (page[-1].time, page[-1].id)
+        after = (page[-1].time, page[-1].id, page[-1].category)
     assert seen == sorted((item.id for item in records), reverse=True)
 
 
@@ -100,7 +92,7 @@ async def test_one_bad_record_costs_only_itself(ingest: Ingest, database: Databa
     await ingest.logs(
         [message("logs.bot_manager", batch(bad, good, forged)), message("logs.bot_manager", b"\xff\xff")]
     )
-    found = await PostgresRecordStore(database).find(Filter(request_id=marker), None, 10)
+    found = await PostgresRecordSearch(database).find(Filter(request_id=marker), None, 10)
     assert [item.body for item in found] == ["good ␀ nul"]
     async with database.read() as connection:
         reasons = set((await connection.execute(text("SELECT reason FROM rejected"))).scalars())
@@ -116,7 +108,7 @@ async def test_filters_find_what_they_name(ingest: Ingest, database: Database) -
     loud.severity = log_record_pb2.SEVERITY_ERROR
     loud.attributes.update({"attempt": 3})
     await ingest.logs([message("logs.bot_manager", batch(loud, record("all is well", request_id=marker)))])
-    store = PostgresRecordStore(database)
+    store = PostgresRecordSearch(database)
     for wanted in (
         Filter(request_id=marker, min_severity=17),
         Filter(request_id=marker, bot_id=bot),
