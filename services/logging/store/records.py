@@ -1,48 +1,23 @@
-"""Keeps log records: many at a time, each once, found by time and id."""
+"""Finds log records by time and id."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import date, datetime
+from dataclasses import fields
+from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, text, tuple_
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
 
 from mesh.database import Database
-from mesh.ids import new_id
 from services.logging.domain.records import Filter, Position, Record
-from services.logging.store.tables import records, rejected
+from services.logging.store.tables import records
 
-ROWS_A_STATEMENT = 500
 RECORD_FIELDS = tuple(field.name for field in fields(Record))
 
 
-@dataclass(frozen=True, slots=True)
-class Poison:
-    """A record or message that cannot be stored, with what it was, so that nothing disappears without a trace."""
-
-    subject: str
-    message_id: str
-    position: int
-    reason: str
-    payload: bytes
-
-
 class RecordStore(Protocol):
-    """What the service needs of a store of records."""
-
-    async def add(self, connection: AsyncConnection, batch: Sequence[Record]) -> None:
-        """Add records; those that are there already stay as they are."""
-
-    async def reject(self, connection: AsyncConnection, poison: Sequence[Poison]) -> None:
-        """Keep what cannot be stored, with the reason."""
+    """What the service needs to find records."""
 
     async def find(self, wanted: Filter, after: Position | None, limit: int) -> list[Record]:
         """At most `limit` records in the filter's order, after the position."""
-
-    async def ensure_days(self, days: Sequence[date]) -> None:
-        """Make the partitions of these days."""
 
 
 class PostgresRecordStore:
@@ -51,29 +26,12 @@ class PostgresRecordStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, connection: AsyncConnection, batch: Sequence[Record]) -> None:
-        """See RecordStore."""
-        for start in range(0, len(batch), ROWS_A_STATEMENT):
-            rows = [asdict(record) for record in batch[start : start + ROWS_A_STATEMENT]]
-            await connection.execute(insert(records).values(rows).on_conflict_do_nothing())
-
-    async def reject(self, connection: AsyncConnection, poison: Sequence[Poison]) -> None:
-        """See RecordStore."""
-        if poison:
-            await connection.execute(insert(rejected).values([{"id": new_id(), **asdict(p)} for p in poison]))
-
     async def find(self, wanted: Filter, after: Position | None, limit: int) -> list[Record]:
         """See RecordStore."""
         query = _select(wanted, after).limit(limit)
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).mappings().all()
         return [Record(**{name: row[name] for name in RECORD_FIELDS}) for row in rows]
-
-    async def ensure_days(self, days: Sequence[date]) -> None:
-        """See RecordStore."""
-        async with self._database.transaction() as connection:
-            for day in days:
-                await connection.execute(text("SELECT ensure_day(:day)"), {"day": day})
 
 
 def _select(wanted: Filter, after: Position | None) -> Select[Any]:

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import text
 
 from cli.embedded import EmbeddedMesh
-from mesh.clock import SystemClock
 from mesh.database import Database
 from mesh.ids import new_id
 from mesh.messaging import Message
@@ -19,6 +18,7 @@ from services.logging.ingest import Ingest
 from services.logging.store.audit import PostgresAuditStore
 from services.logging.store.records import PostgresRecordStore
 from tests.fakes.engines import database_of
+from tests.fakes.logging import ingest_of
 from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
 
@@ -30,7 +30,7 @@ async def database(engines: EmbeddedMesh) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def ingest(database: Database) -> Ingest:
-    return Ingest(database, PostgresRecordStore(database), PostgresAuditStore(database), SystemClock())
+    return ingest_of(database)
 
 
 def message(subject: str, payload: bytes) -> Message:
