@@ -72,7 +72,7 @@ def read_batch(message: Message, clock: Clock) -> Iterator[Placed | Poison]:
             found = convert.record_from(
                 record,
                 now,
-                id=_id(batch.id, position),
+                id="" if record.id else _id(batch.id, position),
                 service=sender,
                 instance=batch.instance,
                 service_version=batch.service_version,

@@ -29,6 +29,8 @@ from services.logging.store.partitions import Partitions
 from services.logging.store.rows import COPY_RECORDS, chunks
 from services.logging.store.tables import rejected
 
+AN_ATTEMPT = 1_000
+"""Records of one COPY: what is lost and done again if one of them is there already."""
 MAX_LOOKUPS = 10
 """Unique violations within one transaction: one is a redelivery, a few are other replicas that were faster."""
 DATA_CLASSES = ("22", "23", "54")
@@ -136,7 +138,7 @@ class PostgresRecordWriter:
 
 
 class _Copying:
-    """The attempts to copy one batch: what was stored and what was refused."""
+    """The attempts to copy one batch, the first of them last in the list; what was stored and what was refused."""
 
     def __init__(self, connection: AsyncConnection, batch: int) -> None:
         self.stored: list[Record] = []
@@ -147,7 +149,8 @@ class _Copying:
 
     async def run(self, records: Sequence[Record]) -> None:
         """Store what can be stored."""
-        waiting: list[Sequence[Record]] = [records]
+        waiting = [records[start : start + AN_ATTEMPT] for start in range(0, len(records), AN_ATTEMPT)]
+        waiting.reverse()
         while waiting:
             part = waiting.pop()
             if not part:
