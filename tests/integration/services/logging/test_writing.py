@@ -56,7 +56,7 @@ def refused_by_postgres(engines: EmbeddedMesh, body: str) -> Iterator[None]:
     with engines.admin.connect(autocommit=True) as admin:
         admin.execute(
             f"ALTER TABLE logging.records ADD CONSTRAINT refuses CHECK (body <> '{body}') NOT VALID"
-        )  # type: ignore[call-overload]  # noqa: S608 - made up here
+        )
         try:
             yield
         finally:
