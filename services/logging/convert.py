@@ -22,6 +22,8 @@ from vivesphere.logging.v1 import (
 
 MAX_EXACT: Final = 2**53
 """Below it a double holds every integer."""
+LEAST_SECRET: Final = 5
+"""Characters of the shortest text that redaction would change: a name of three, a separator, a value."""
 NAMES: Final = 4_096
 """Of attributes that are remembered."""
 
@@ -33,10 +35,11 @@ def record_from(message: log_record_pb2.LogRecord, now: datetime, **defaults: st
     """
     identity = message.id.lower() or defaults["id"]
     observed = _time_or_none(message, "observed_time") or now
+    time = _time_or_none(message, "time") or _time_within(identity) or observed
     return Record(
         id=identity,
-        time=_time_or_none(message, "time") or _time_within(identity) or observed,
-        observed_time=observed,
+        time=time,
+        observed_time=time if observed == time else observed,
         category=message.category,
         severity=message.severity,
         severity_text=_text(message.severity_text),
@@ -219,7 +222,8 @@ def _judged(name: str) -> tuple[str, bool]:
 def _value(value: struct_pb2.Value) -> Any:
     match value.WhichOneof("kind"):
         case "string_value":
-            return redactor.text(_text(value.string_value))
+            text = _text(value.string_value)
+            return redactor.text(text) if len(text) >= LEAST_SECRET else text
         case "number_value":
             return _number(value.number_value)
         case "bool_value":

@@ -5,9 +5,9 @@ process swell. A record that breaks its contract costs its neighbours nothing. W
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID, uuid5
 
 import zstandard
@@ -34,6 +34,7 @@ MAX_REASON_CHARS: Final = 500
 MAX_KEPT_BYTES: Final = 16 * KiB
 ENCODING: Final = "Content-Encoding"
 ZSTD: Final = "zstd"
+NOTHING: Final[Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +65,19 @@ def read_batch(message: Message, clock: Clock) -> Iterator[Placed | Poison]:
         return
     sender = message.subject.rpartition(".")[2]
     now = convert.close_time_of(batch, clock.now())
+    instance, version = batch.instance, batch.service_version
     for position, record in enumerate(batch.records):
+        identity = "" if record.id else _id(batch.id, position)
+        found = convert.record_from(
+            record, now, id=identity, service=sender, instance=instance, service_version=version
+        )
+        # No rule is about attributes, but judging copies all that there is.
+        record.ClearField("attributes")
         reason = _fault(record, sender)
         if reason:
-            yield Poison(message.subject, message.id, position, reason, _without_secrets(record))
+            kept = _without_secrets(record, found.attributes)
+            yield Poison(message.subject, message.id, position, reason, kept)
         else:
-            found = convert.record_from(
-                record,
-                now,
-                id="" if record.id else _id(batch.id, position),
-                service=sender,
-                instance=batch.instance,
-                service_version=batch.service_version,
-            )
             yield Placed(found, message, position)
 
 
@@ -136,8 +137,10 @@ def _readable(message: Message) -> bytes:
     return redactor.text(message.payload[:MAX_KEPT_BYTES].decode("utf-8", "replace")).encode()
 
 
-def _without_secrets(record: log_record_pb2.LogRecord) -> bytes:
-    return json.dumps(redact_message(record, MAX_KEPT_BYTES), ensure_ascii=False).encode()
+def _without_secrets(record: log_record_pb2.LogRecord, attributes: Mapping[str, Any] = NOTHING) -> bytes:
+    shown = redact_message(record, MAX_KEPT_BYTES)
+    kept = {**shown, "attributes": attributes} if attributes else shown
+    return json.dumps(kept, ensure_ascii=False).encode()[:MAX_KEPT_BYTES]
 
 
 def _fault(record: log_record_pb2.LogRecord, sender: str) -> str:

@@ -26,10 +26,11 @@ def chunks(records: Sequence[Record], batch: int) -> Iterator[bytes]:
 
 
 def _line(record: Record, batch: str) -> str:
+    time = record.time.isoformat()
     fields = (
         record.id,
-        record.time.isoformat(),
-        record.observed_time.isoformat(),
+        time,
+        time if record.observed_time is record.time else record.observed_time.isoformat(),
         str(record.category),
         str(record.severity),
         record.severity_text,
