@@ -16,6 +16,7 @@ from services.logging.store.retention import Pruning
 
 INTERVAL = timedelta(hours=1)
 MERGE_INTERVAL = timedelta(seconds=1)
+WHEN_IDLE = timedelta(seconds=10)
 AFTER_FAILURE = timedelta(seconds=5)
 
 
@@ -49,12 +50,15 @@ class Housekeeping:
         return made
 
     async def merge_words(self) -> None:
-        """Merge new words into today's text indexes while nobody waits for it: otherwise a writer has to when there are many."""
+        """Merge new words into today's text indexes in the background: otherwise a writer has to when there are many."""
         while True:
-            try:
-                await self._partitions.merge_words(self._clock.now().date())
-                pause = MERGE_INTERVAL
-            except MeshError as error:
-                logger.bind(reason=error.reason).debug("words not merged")
-                pause = AFTER_FAILURE
-            await self._clock.sleep(pause)
+            await self._clock.sleep(await self._merge())
+
+    async def _merge(self) -> timedelta:
+        """How long until the next time."""
+        try:
+            merged = await self._partitions.merge_words(self._clock.now().date())
+        except MeshError as error:
+            logger.bind(reason=error.reason).debug("words not merged")
+            return WHEN_IDLE
+        return MERGE_INTERVAL if merged else WHEN_IDLE

@@ -58,10 +58,11 @@ class Partitions:
             dropped = await connection.execute(text("SELECT drop_days(:category, :before)"), values)
             return int(dropped.scalar_one())
 
-    async def merge_words(self, day: date) -> None:
-        """Merge the words that wait beside the text indexes of a day. Raises MeshError."""
+    async def merge_words(self, day: date) -> int:
+        """Merge the words that wait beside the text indexes of a day; how many pages of them there were. Raises MeshError."""
         async with self._database.transaction(concludes=False, wake=False) as connection:
-            await connection.execute(text("SELECT merge_words(:day)"), {"day": day})
+            merged = await connection.execute(text("SELECT merge_words(:day)"), {"day": day})
+            return int(merged.scalar_one())
 
     async def _make(self, connection: AsyncConnection, place: Place) -> None:
         values = {"category": TABLE_NAMES[place[0]], "day": place[1]}
