@@ -3,6 +3,7 @@
 rate       records from the first publish until the last one is queryable, a second; aim ≥ 30,000/s. Also of the last third alone.
 lag        from the publish of a batch until its first record is found by a query; the publisher keeps IN_FLIGHT batches on their way,
            so that at the highest rate nothing queues for longer than the pipeline is deep; aim p99 < 1 s
+alone      the lag of a batch of one record when nothing else is on its way; aim about 100 ms
 size       bytes a record on disk, with all indexes, and of the text index alone
 bare COPY  the same rows by COPY into a table without indexes, as the limit of PostgreSQL on this machine, in the same run
 
@@ -38,7 +39,8 @@ IN_FLIGHT = 64
 TWICE_EVERY = 200
 COPIED = 500_000
 BODIES = 5_000
-POLL_SECONDS = 0.02
+ALONE = 20
+POLL_SECONDS = 0.01
 PATIENCE_SECONDS = 60
 MILLI = 1e3
 PROBE = "probe"
@@ -68,6 +70,13 @@ class Batches:
                 severity_text="INFO" if number % 10 else "WARNING",
             )
             record.attributes.update({"attempt": number % 5, "duration_ms": number / 8, "method": "GET"})
+
+    def alone(self) -> Made:
+        """One record in a batch."""
+        probe = new_id()
+        self._fill(0, probe)
+        del self._batch.records[1:]
+        return probe, self._compressed(), None
 
     def payloads(self, batches: int) -> Iterator[Made]:
         """Whole batches, one after the other."""
@@ -115,7 +124,7 @@ class Watch:
         )
 
     async def follow(self, batches: int) -> None:
-        """Until all are found."""
+        """Until so many are found."""
         async with asyncio.timeout(None) as patience:
             async with await psycopg.AsyncConnection.connect(
                 **_login(self._mesh), autocommit=True
@@ -153,9 +162,23 @@ async def measure() -> None:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(watch.follow(batches))
                     tasks.create_task(_publish(messaging, watch, made))
-            figures = _figures(watch, began, batches)
-            figures += await asyncio.to_thread(_on_disk, mesh, batches * A_BATCH)
+                figures = _figures(watch, began, batches)
+                figures.append(Figure("lag of one alone, p50", "ms", [await _alone(messaging, mesh, since)]))
+            figures += await asyncio.to_thread(_on_disk, mesh, batches * A_BATCH + ALONE)
     print_figures(f"Logging: {batches * A_BATCH:,} records in batches of {A_BATCH}, zstd", figures)
+
+
+async def _alone(messaging: Messaging, mesh: EmbeddedMesh, since: datetime) -> float:
+    """Median of some, one after the other."""
+    made, watch = Batches(), Watch(mesh, since)
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(watch.follow(ALONE))
+        for count in range(ALONE):
+            probe, payload, _ = made.alone()
+            await watch.publish(messaging, probe, payload)
+            while len(watch.lags) <= count and not following.done():
+                await asyncio.sleep(POLL_SECONDS)
+    return statistics.median(watch.lags)
 
 
 async def _publish(messaging: Messaging, watch: Watch, made: Sequence[Made]) -> None:
