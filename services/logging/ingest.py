@@ -6,7 +6,6 @@ What cannot be stored is kept in `rejected` with the reason and costs its neighb
 records are known by their ids. While the database is away the messages wait in the stream, and the consumer asks again.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -29,8 +28,6 @@ LINGER = timedelta(milliseconds=25)
 LANES = 2
 """Handlers of LOGS at a time: one reads while PostgreSQL works for the other."""
 RECORDS_A_TRANSACTION = 4_000
-RECORDS_A_TURN = 100
-"""Records read before other tasks get their turn: about three milliseconds."""
 
 
 class Ingest:
@@ -47,9 +44,7 @@ class Ingest:
         good: list[Placed] = []
         bad: list[Poison] = []
         for message in messages:
-            for count, item in enumerate(read_batch(message, self._clock)):
-                if count % RECORDS_A_TURN == 0:
-                    await asyncio.sleep(0)
+            async for item in read_batch(message, self._clock):
                 if isinstance(item, Poison):
                     bad.append(item)
                 else:

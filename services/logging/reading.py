@@ -4,9 +4,11 @@ A LogBatch may be compressed (header `Content-Encoding: zstd`); it says in its f
 process swell. A record that breaks its contract costs its neighbours nothing. What is set aside is kept without secrets.
 """
 
+import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -30,6 +32,11 @@ KiB: Final = 1024
 MAX_BATCH_BYTES: Final = 4 * MiB
 MAX_BATCH_RECORDS: Final = 1_000
 """As in LogBatch."""
+MAX_RECORD_BYTES: Final = 192 * KiB
+"""The longest body and twice as much of attributes: what is larger is no line of log, and would hold up all others."""
+A_TURN_BYTES: Final = 64 * KiB
+RECORD_OVERHEAD_BYTES: Final = 300
+"""Other tasks get their turn after so much work: each record counts by its size and for as much again as reading one takes anyway."""
 MAX_REASON_CHARS: Final = 500
 MAX_KEPT_BYTES: Final = 16 * KiB
 ENCODING: Final = "Content-Encoding"
@@ -56,29 +63,46 @@ class Unreadable(Exception):
     """A message that is no LogBatch; its text is a reason without data."""
 
 
-def read_batch(message: Message, clock: Clock) -> Iterator[Placed | Poison]:
-    """The records of a LogBatch one by one."""
+async def read_batch(message: Message, clock: Clock) -> AsyncIterator[Placed | Poison]:
+    """The records of a LogBatch one by one; other tasks get their turn meanwhile."""
     try:
         batch = _batch_in(message)
     except Unreadable as error:
         yield Poison(message.subject, message.id, 0, str(error), _readable(message))
         return
-    sender = message.subject.rpartition(".")[2]
     now = convert.close_time_of(batch, clock.now())
-    instance, version = batch.instance, batch.service_version
+    read = 0
     for position, record in enumerate(batch.records):
-        identity = "" if record.id else _id(batch.id, position)
-        found = convert.record_from(
-            record, now, id=identity, service=sender, instance=instance, service_version=version
-        )
-        # No rule is about attributes, but judging copies all that there is.
-        record.ClearField("attributes")
-        reason = _fault(record, sender)
-        if reason:
-            kept = _without_secrets(record, found.attributes)
-            yield Poison(message.subject, message.id, position, reason, kept)
+        size = record.ByteSize()
+        read += size + RECORD_OVERHEAD_BYTES
+        if read > A_TURN_BYTES:
+            read = 0
+            await asyncio.sleep(0)
+        if size > MAX_RECORD_BYTES:
+            yield Poison(message.subject, message.id, position, "larger than a record may be", b"")
         else:
-            yield Placed(found, message, position)
+            yield _read_one(message, batch, position, now)
+
+
+def _read_one(
+    message: Message, batch: log_batch_pb2.LogBatch, position: int, now: datetime
+) -> Placed | Poison:
+    record, sender = batch.records[position], message.subject.rpartition(".")[2]
+    found = convert.record_from(
+        record,
+        now,
+        id="" if record.id else _id(batch.id, position),
+        service=sender,
+        instance=batch.instance,
+        service_version=batch.service_version,
+    )
+    # No rule is about attributes, but judging copies all that there is.
+    record.ClearField("attributes")
+    reason = _fault(record, sender)
+    if not reason:
+        return Placed(found, message, position)
+    kept = _without_secrets(record, found.attributes)
+    return Poison(message.subject, message.id, position, reason, kept)
 
 
 def read_audit(message: Message, clock: Clock) -> tuple[AuditEvent, Placed] | Poison:

@@ -11,10 +11,12 @@ import zstandard
 from sqlalchemy import make_url, text
 
 from cli.embedded import EmbeddedMesh
+from mesh.clock import SystemClock
 from mesh.database import Database, open_database
 from mesh.ids import new_id
 from mesh.messaging import Retry
 from mesh.tasks import TaskSet
+from services.logging.reading import read_batch
 from tests.fakes.engines import database_of, messaging_of, settings_of
 from tests.fakes.logging import ingest_of
 from tests.fakes.proxy import proxy_to
@@ -195,3 +197,31 @@ async def test_what_is_published_is_queryable(engines: EmbeddedMesh, database: D
         async with asyncio.timeout(PATIENCE_SECONDS):
             while len(await stored(database, call)) < 5:
                 await asyncio.sleep(0.02)
+
+
+async def test_a_record_without_measure_is_set_aside_and_others_get_their_turn(
+    database: Database, call: str
+) -> None:
+    """Redacting megabytes takes long, and the same process answers calls."""
+    huge = record("huge", request_id=call)
+    huge.attributes.update({"text": "token " * 40_000})
+    large = [record(f"{n} token {'x' * 30_000}", request_id=call) for n in range(60)]
+    headers = {"Nats-Msg-Id": new_id(), **ZSTD}
+    payload = zstandard.compress(batch(huge, *large))
+    turns, reading = 0, asyncio.Event()
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while not reading.is_set():
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count_turns())
+    async for _ in read_batch(message("logs.bot_manager", payload, headers), SystemClock()):
+        pass
+    reading.set()
+    await counting
+    assert turns > len(large) // 3
+    await ingest_of(database).logs([message("logs.bot_manager", payload, headers)])
+    assert len(await stored(database, call)) == len(large)
+    assert await set_aside(database, headers["Nats-Msg-Id"]) == [("larger than a record may be", b"")]
