@@ -221,6 +221,20 @@ async def call(database: Database, function: str, **values: Any) -> Any:
         return (await connection.execute(text(f"SELECT {function}"), values)).scalar_one()
 
 
+async def test_a_day_is_made_for_all_categories_for_replicas_of_the_version_before(
+    database: Database,
+) -> None:
+    """During a roll-out they still ask for a day as a whole."""
+    day = ago(days=13)
+    await call(database, "ensure_day(:day)::text", day=day.date())
+    async with database.read() as connection:
+        found = await connection.execute(
+            text("SELECT relid::regclass::text FROM pg_partition_tree('records')")
+        )
+        names = {table(category, day) for category in ("user_activity", "debug", "terminal", "console")}
+        assert names <= set(found.scalars())
+
+
 async def test_the_owners_functions_do_no_more_than_they_are_for(database: Database) -> None:
     """They run with the owner's rights, so they take nothing but a category and a day that makes sense."""
     today = datetime.now(UTC).date()
