@@ -1,4 +1,4 @@
-"""Runs benchmarks: `python -m benchmarks [interceptor] [authentication] [configuration] [secrets] [logging_search] [startup] [gateway]`."""
+"""Runs benchmarks: `python -m benchmarks [NAME …]`, all of them without a name; `ALL` is the list of names."""
 
 import asyncio
 import sys
@@ -8,6 +8,7 @@ from benchmarks import (
     configuration,
     gateway,
     interceptor,
+    logging_ingest,
     logging_search,
     secrets,
     startup,
@@ -22,6 +23,7 @@ ALL = {
     "logging_search": logging_search.measure,
     "startup": startup.measure,
     "gateway": gateway.measure,
+    "logging_ingest": logging_ingest.measure,
 }
 
 

@@ -8,15 +8,17 @@ A server that is there and says nothing is as good as away. Every wait on a conn
 after ANSWER_TIMEOUT_SECONDS; the server is then asked to cancel. One that lives does so within CANCEL_TIMEOUT_SECONDS and the caller
 hears DeadlineExceeded; otherwise the socket is closed at once, and all that SQLAlchemy would still do on that connection fails without
 waiting. A commit that was sent and not answered is OutcomeUnknown, never "nothing was written".
+
+`copy` is for many rows at once: it goes past SQLAlchemy, but on the same connection, within its transaction and under the same bounds.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from math import inf
 from time import monotonic
-from typing import Any, TypeVar, cast
+from typing import Any, LiteralString, TypeVar, cast
 
 import psycopg
 import psycopg.errors
@@ -81,6 +83,7 @@ class Database:
         with _told_as_mesh_errors():
             async with self._connected() as connection:
                 transaction = await connection.begin()
+                (await _driver(connection)).followers = then
                 yield connection
                 for hook in self._before_commit if concludes else ():
                     follow_up = await hook(connection)
@@ -114,7 +117,7 @@ class Database:
         try:
             yield connection
         finally:
-            driver.expires_at = inf  # the rollback has its own bound
+            driver.expires_at, driver.followers = inf, None  # the rollback has its own bound
             driver.answer_seconds = ANSWER_TIMEOUT_SECONDS
             with suppress(exc.DBAPIError):  # the connection is lost and with it what was not committed
                 await connection.close()
@@ -138,6 +141,8 @@ class _BoundedConnection(psycopg.AsyncConnection[Any]):
     """When the block that uses the connection has to be through, on the monotonic clock; not a bound for a rollback."""
     answer_seconds: float = ANSWER_TIMEOUT_SECONDS
     """How long one answer may take."""
+    followers: list[Then] | None = None
+    """What is called once the transaction of the block is committed; None outside of a transaction."""
 
     async def wait(
         self, gen: PQGen[Answer], interval: float = POLL_SECONDS, timeout: float | None = None
@@ -180,6 +185,29 @@ class _BoundedConnection(psycopg.AsyncConnection[Any]):
         """Close the socket, without a word to the server, if an answer is still due."""
         if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
             self.pgconn.finish()
+
+
+async def copy(connection: AsyncConnection, statement: LiteralString, chunks: Iterable[bytes]) -> None:
+    """Run `COPY … FROM STDIN` within the connection's transaction; `chunks` are its data, asked for as the server takes them.
+
+    Other tasks run between two chunks, so each should take a few milliseconds at most to make. Raises what psycopg raises, which
+    the block of the transaction translates unless it is caught; after an error only a savepoint helps.
+    """
+    async with (await _driver(connection)).cursor().copy(statement) as stream:
+        for chunk in chunks:
+            await stream.write(chunk)
+            await asyncio.sleep(0)
+
+
+async def once_committed(connection: AsyncConnection, then: Then) -> None:
+    """Call `then` once the connection's transaction is committed, and never if it is not; it must not block or raise.
+
+    Raises RuntimeError on a connection for reading.
+    """
+    followers = (await _driver(connection)).followers
+    if followers is None:
+        raise RuntimeError("not in a transaction")
+    followers.append(then)
 
 
 async def _driver(connection: AsyncConnection) -> _BoundedConnection:

@@ -212,7 +212,7 @@ class Messaging:
         stop: asyncio.Event | None = None,
     ) -> None:
         """Like `consume`, with up to `batch` messages at a time that are acknowledged together when `handler` returns. A batch is
-        handed over when it is full or nothing came for `linger`."""
+        handed over when it is full, or `linger` after its first message came."""
         worker = consumers.BatchWorker(handler, batch, linger, ack_wait)
         await consumers.run(self, stream, durable, worker, stop, self._clock)
 

@@ -11,6 +11,7 @@ asked for again and again, quietly.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
+from time import monotonic
 from typing import Protocol
 
 from loguru import logger
@@ -22,6 +23,8 @@ from mesh.tasks import Backoff, TaskSet, pause_or_stop
 
 ACK_WAIT = timedelta(seconds=30)
 LINGER = timedelta(milliseconds=50)
+AT_HAND = timedelta(milliseconds=1)
+"""Once a batch's time is over, what is here already still joins it."""
 REBIND = Backoff(first=timedelta(milliseconds=100), most=timedelta(seconds=5))
 REDELIVER = Backoff(first=timedelta(seconds=1), most=timedelta(minutes=1))
 
@@ -173,12 +176,13 @@ class BatchWorker:
 
     async def _collect(self, pull: Pull) -> None:
         message = await pull.take()
+        end = monotonic() + self._linger.total_seconds()
         while message is not None:
             self._in_hand.append(message)
             if len(self._in_hand) == self._batch:
                 return
             try:
-                message = await pull.take(self._linger)
+                message = await pull.take(max(timedelta(seconds=end - monotonic()), AT_HAND))
             except PullLost:
                 return  # handle what has come; the next turn meets the loss again
 

@@ -3,6 +3,8 @@
 from typing import Final
 
 from mesh.configuration import SettingDefinition
+from services.logging.domain.records import CONSOLE, DEBUG, TERMINAL, USER_ACTIVITY
+from services.logging.domain.retention import MAX_DAYS
 
 SEARCH_TIMEOUT: Final = SettingDefinition(
     key="logging.search.timeout_seconds",
@@ -20,3 +22,27 @@ SEARCH_MAX_PARALLEL: Final = SettingDefinition(
     " connection to the database, of which a process has 16.",
     unit="searches",
 )
+
+
+def _days(category: str, default: int, kind: str) -> SettingDefinition[int]:
+    return SettingDefinition(
+        key=f"logging.retention.{category}_days",
+        default=default,
+        json_schema={"type": "integer", "minimum": 2, "maximum": MAX_DAYS},
+        description=f"How long {kind} are kept, by their time; then whole days of them are dropped.",
+        unit="days",
+    )
+
+
+DEBUG_DAYS: Final = _days("debug", 14, "records of what the services' own code logs")
+TERMINAL_DAYS: Final = _days("terminal", 14, "captured lines of what processes print")
+CONSOLE_DAYS: Final = _days("console", 30, "records that the console reports from browsers")
+USER_ACTIVITY_DAYS: Final = _days("user_activity", 400, "records of what users did (not the audit chain)")
+
+RETENTION: Final = {
+    USER_ACTIVITY: USER_ACTIVITY_DAYS,
+    DEBUG: DEBUG_DAYS,
+    TERMINAL: TERMINAL_DAYS,
+    CONSOLE: CONSOLE_DAYS,
+}
+"""Category -> how long its records are kept."""

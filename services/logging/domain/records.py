@@ -12,9 +12,12 @@ CONSOLE = 4
 """Numbers of `vivesphere.logging.v1.LogCategory`; stored as they are."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
-    """One record. Times are aware UTC; `severity` is OpenTelemetry's number, 0 to 24."""
+    """One record. Times are aware UTC; `severity` is OpenTelemetry's number, 0 to 24.
+
+    Nobody changes one. It is not frozen because a frozen one takes several times as long to make, and no other is made as often.
+    """
 
     id: str
     time: datetime

@@ -8,7 +8,7 @@ from mesh.ids import new_id
 from mesh.interceptors.stages import validate
 from services.logging import convert
 from services.logging.domain.records import CONSOLE, Record, Rejected
-from services.logging.store.records import RecordStore
+from services.logging.store.writing import RecordWriter
 from vivesphere.logging.v1 import log_record_pb2, log_service_pb2
 
 CONSOLE_SERVICE = "console"
@@ -17,7 +17,7 @@ CONSOLE_SERVICE = "console"
 class Intake:
     """Judges records one by one and stores the good ones."""
 
-    def __init__(self, database: Database, store: RecordStore, clock: Clock) -> None:
+    def __init__(self, database: Database, store: RecordWriter, clock: Clock) -> None:
         self._database = database
         self._store = store
         self._clock = clock
@@ -26,24 +26,30 @@ class Intake:
         self, request: log_service_pb2.IngestLogBatchRequest
     ) -> log_service_pb2.IngestLogBatchResponse:
         """Store the good records, say what is wrong with the others."""
-        accepted: list[Record] = []
+        accepted: list[tuple[int, Record]] = []
         rejected: list[Rejected] = []
         for index, message in enumerate(request.records):
             verdict = self._judge(index, message)
             if isinstance(verdict, Rejected):
                 rejected.append(verdict)
             else:
-                accepted.append(verdict)
+                accepted.append((index, verdict))
         if accepted:
             async with self._database.transaction() as connection:
-                await self._store.add(connection, accepted)
+                refused = await self._store.add(connection, [record for _, record in accepted])
+            names = {refusal.record.id for refusal in refused}
+            rejected += [
+                Rejected(index, "INVALID_FIELD", "", "the database refuses it")
+                for index, record in accepted
+                if record.id in names
+            ]
         return log_service_pb2.IngestLogBatchResponse(
-            accepted_count=len(accepted),
+            accepted_count=len(request.records) - len(rejected),
             rejected=[
                 log_service_pb2.RejectedLogRecord(
                     index=item.index, reason=item.reason, field=item.field, message=item.message
                 )
-                for item in rejected
+                for item in sorted(rejected, key=lambda item: item.index)
             ],
         )
 

@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import psycopg.errors
 import pytest
 from sqlalchemy import make_url, text
 
 from cli.embedded import EmbeddedMesh
-from mesh.database import Database, open_database
+from mesh.database import Database, copy, once_committed, open_database
 from mesh.errors import DeadlineExceeded, OutcomeUnknown, Unavailable
 from mesh.ids import new_id
 from mesh.outbox import first_delivery
-from tests.fakes.engines import settings_of
+from tests.fakes.engines import database_of, settings_of
 from tests.fakes.proxy import Proxy, proxy_to
 
 SERVICE = "configuration"
@@ -134,3 +135,58 @@ async def test_a_slow_statement_on_a_live_server_is_out_of_time(engines: Embedde
             async with asyncio.timeout(SOON_SECONDS), database.read() as connection:
                 await connection.execute(text("SELECT pg_sleep(12)"))
         await database.check()
+
+
+COPY = "COPY inbox (consumer, message_id) FROM STDIN"
+
+
+async def test_copied_rows_are_part_of_the_transaction(engines: EmbeddedMesh) -> None:
+    """What is copied comes and goes with what else the block wrote, and followers hear of commits alone."""
+    told: list[str] = []
+
+    async def block(message: str, error: Exception | None = None) -> None:
+        async with database.transaction() as connection:
+            await once_committed(connection, lambda: told.append(message))
+            await copy(connection, COPY, [f"test\t{message}\n".encode()])
+            if error is not None:
+                raise error
+
+    async with database_of(engines, SERVICE) as database:
+        kept, lost = new_id(), new_id()
+        await block(kept)
+        with pytest.raises(ZeroDivisionError):
+            await block(lost, ZeroDivisionError())
+        assert told == [kept]
+        assert not await write(database, kept)
+        assert await write(database, lost)
+        async with database.read() as connection:
+            with pytest.raises(RuntimeError, match="not in a transaction"):
+                await once_committed(connection, lambda: told.append("read"))
+
+
+async def test_a_refused_copy_leaves_what_was_before_its_savepoint(engines: EmbeddedMesh) -> None:
+    """Whoever copies can try again with less, without giving up the transaction."""
+    first, second = new_id(), new_id()
+    async with database_of(engines, SERVICE) as database:
+        async with database.transaction() as connection:
+            await copy(connection, COPY, [f"test\t{first}\n".encode()])
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                async with connection.begin_nested():
+                    await copy(connection, COPY, [f"test\t{second}\ntest\t{first}\n".encode()])
+        assert not await write(database, first)
+        assert await write(database, second)
+
+
+async def test_a_copy_into_a_frozen_server_ends_soon(engines: EmbeddedMesh) -> None:
+    """COPY goes past SQLAlchemy, not past the bounds."""
+    row = f"test\t{'x' * 8_000}\n".encode()
+    async with behind_proxy(engines) as (database, proxy):
+
+        async def block() -> None:
+            async with asyncio.timeout(SOON_SECONDS), database.transaction() as connection:
+                await first_delivery(connection, "test", new_id())
+                proxy.freeze()
+                await copy(connection, COPY, (row for _ in range(10_000)))
+
+        with pytest.raises(Unavailable):
+            await block()

@@ -3,7 +3,8 @@
     records → records_debug, records_terminal, … → records_debug_20261125, … and one default a category for times out of reach
 
 An id is unique within its category and time. The service may neither create nor drop tables, so the owner leaves it one function that
-makes a day's partitions and one that drops a category's days, which never touches yesterday or later.
+makes a day's partition, one that drops a category's days, which never touches yesterday or later, and one that merges a day's words into
+its text indexes.
 """
 
 import sqlalchemy as sa
@@ -17,32 +18,71 @@ depends_on = None
 
 CATEGORIES = {1: "user_activity", 2: "debug", 3: "terminal", 4: "console"}
 
+# A partition is made beside the others and then attached, which other than CREATE TABLE … PARTITION OF lets readers and writers of
+# all other partitions go on. Records of the day that lie in the default partition move over.
+# The reach is beyond the longest retention; it bounds how many partitions there can be. A pending list holds words that are not merged
+# into a text index yet: the larger, the fewer merges interrupt writers, but searches read it from end to end.
+_ENSURE_PARTITION = """
+CREATE FUNCTION ensure_partition(category text, day date) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = logging, pg_temp SET lock_timeout = '1s' AS $$
+DECLARE
+  parent text := 'records_' || category;
+  partition text := parent || '_' || to_char(day, 'YYYYMMDD');
+  first_time timestamptz := day::timestamp AT TIME ZONE 'UTC';
+  end_time timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
+  today date := (now() AT TIME ZONE 'UTC')::date;
+  text_index regclass;
+BEGIN
+  IF category NOT IN ('user_activity', 'debug', 'terminal', 'console')
+     OR day NOT BETWEEN today - 1010 AND today + 3 THEN
+    RETURN false;
+  END IF;
+  PERFORM pg_advisory_xact_lock(hashtext('logging.ensure_partition'));
+  IF to_regclass(quote_ident(partition)) IS NOT NULL THEN
+    RETURN true;
+  END IF;
+  EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', partition, parent);
+  FOR text_index IN
+    SELECT indexrelid::regclass FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
+    WHERE indrelid = to_regclass(quote_ident(partition)) AND amname = 'gin'
+  LOOP
+    EXECUTE format('ALTER INDEX %s SET (fastupdate = on, gin_pending_list_limit = 16384)', text_index);
+  END LOOP;
+  EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent || '_other');
+  EXECUTE format(
+    'WITH moved AS (DELETE FROM %I WHERE time >= %L AND time < %L RETURNING *) INSERT INTO %I SELECT * FROM moved',
+    parent || '_other', first_time, end_time, partition
+  );
+  EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, partition, first_time, end_time);
+  RETURN true;
+END $$
+"""
+
 _ENSURE_DAY = """
 CREATE OR REPLACE FUNCTION ensure_day(day date) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = logging AS $$
-DECLARE
-  category text;
-  partition text;
-BEGIN
-  FOREACH category IN ARRAY ARRAY['user_activity', 'debug', 'terminal', 'console'] LOOP
-    partition := 'records_' || category || '_' || to_char(day, 'YYYYMMDD');
-    CONTINUE WHEN to_regclass(quote_ident(partition)) IS NOT NULL;
-    BEGIN
-      EXECUTE format(
-        'CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-        partition, 'records_' || category, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC'
-      );
-    EXCEPTION WHEN check_violation THEN
-      -- Records of the day lie in the default partition already, where they are found as well.
-      NULL;
-    END;
-  END LOOP;
-END $$
+LANGUAGE sql SECURITY DEFINER SET search_path = logging, pg_temp AS $$
+  SELECT ensure_partition(category, day)
+  FROM unnest(ARRAY['user_activity', 'debug', 'terminal', 'console']) AS categories(category)
+$$
+"""
+
+# The service does not own the indexes, which merging the pending list of one asks for.
+_MERGE_WORDS = """
+CREATE FUNCTION merge_words(day date) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = logging, pg_temp AS $$
+  SELECT coalesce(sum(gin_clean_pending_list(indexrelid::regclass)), 0)::bigint
+  FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
+  WHERE amname = 'gin' AND relkind = 'i' AND relnamespace = to_regnamespace('logging')
+    AND indrelid IN (
+      SELECT to_regclass(quote_ident('records_' || category || '_' || to_char(day, 'YYYYMMDD')))
+      FROM unnest(ARRAY['user_activity', 'debug', 'terminal', 'console']) AS categories(category)
+    )
+$$
 """
 
 _DROP_DAYS = """
 CREATE FUNCTION drop_days(category text, before date) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = logging AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = logging, pg_temp SET lock_timeout = '1s' AS $$
 DECLARE
   partition text;
   dropped integer := 0;
@@ -69,10 +109,11 @@ def upgrade() -> None:
     """Move the records over and make what is new."""
     _set_aside()
     _create_records()
-    op.execute(_ENSURE_DAY)
-    op.execute(_DROP_DAYS)
-    op.execute("REVOKE ALL ON FUNCTION drop_days(text, date) FROM PUBLIC")
-    op.execute("GRANT EXECUTE ON FUNCTION drop_days(text, date) TO logging")
+    for function in (_ENSURE_PARTITION, _ENSURE_DAY, _DROP_DAYS, _MERGE_WORDS):
+        op.execute(function)
+    for name in ("ensure_partition(text, date)", "drop_days(text, date)", "merge_words(date)"):
+        op.execute(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC")
+        op.execute(f"GRANT EXECUTE ON FUNCTION {name} TO logging")
     _move_records()
     _create_batches()
     op.create_table(

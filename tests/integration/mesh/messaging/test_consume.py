@@ -258,6 +258,27 @@ async def test_batches_are_acknowledged_together_and_can_be_split(
     assert max(sizes) <= 50
 
 
+async def test_a_batch_does_not_wait_for_messages_to_stop_coming(
+    nats_server: NatsServer, messaging: Messaging, tasks: TaskSet
+) -> None:
+    """A steady trickle would otherwise hold up its first message until the batch is full."""
+    await make_stream(nats_server, "TRICKLE", "worker")
+    handed_over = asyncio.Event()
+
+    async def handle(messages: Sequence[Message]) -> None:
+        handed_over.set()
+
+    linger = timedelta(seconds=1)
+    consuming = messaging.consume_batches("TRICKLE", "worker", handle, batch=900, linger=linger)
+    tasks.spawn(consuming, name="consumer")
+    for number in range(300):
+        await messaging.publish("trickle.a", b"", message_id=str(number))
+        await asyncio.sleep(0.02)
+        if handed_over.is_set():
+            return
+    pytest.fail("nothing was handed over in the time of many lingers")
+
+
 async def test_a_service_needs_no_permission_but_the_listed_ones(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

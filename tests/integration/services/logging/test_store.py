@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from mesh.clock import SystemClock
 from mesh.database import Database
 from mesh.ids import new_id
 from mesh.messaging import Message
@@ -15,14 +14,14 @@ from services.logging.domain.chain import link
 from services.logging.domain.records import Filter
 from services.logging.ingest import Ingest
 from services.logging.store.audit import PostgresAuditStore
-from services.logging.store.records import PostgresRecordStore
 from services.logging.store.search import PostgresRecordSearch
+from tests.fakes.logging import ingest_of
 from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
 
 @pytest.fixture
 def ingest(database: Database) -> Ingest:
-    return Ingest(database, PostgresRecordStore(database), PostgresAuditStore(database), SystemClock())
+    return ingest_of(database)
 
 
 def message(subject: str, payload: bytes) -> Message:
