@@ -8,6 +8,7 @@ from google.protobuf import json_format, struct_pb2, timestamp_pb2
 
 from services.logging.domain.audit_filter import AuditFilter
 from services.logging.domain.chain import CHAIN, AuditEvent, ChainedEvent
+from services.logging.domain.following import Gap
 from services.logging.domain.records import Filter, Record
 from vivesphere.logging.v1 import (
     audit_event_pb2,
@@ -15,6 +16,8 @@ from vivesphere.logging.v1 import (
     log_record_pb2,
     log_service_pb2,
 )
+
+MAX_INT32 = 2**31 - 1
 
 
 def record_from(message: log_record_pb2.LogRecord, now: datetime, **defaults: str) -> Record:
@@ -132,6 +135,29 @@ def filter_from(request: log_service_pb2.QueryLogsRequest) -> Filter:
         attributes=dict(request.attributes),
         oldest_first=request.order == log_record_pb2.LOG_ORDER_OLDEST_FIRST,
     )
+
+
+def tail_filter_from(request: log_service_pb2.TailLogsRequest) -> Filter:
+    """What a tail follows."""
+    return Filter(
+        categories=tuple(request.categories),
+        min_severity=request.min_severity,
+        service=request.service,
+        actor=request.actor,
+        bot_id=request.bot_id.lower(),
+        request_id=request.request_id,
+        trace_id=request.trace_id,
+        text=request.text,
+        attributes=dict(request.attributes),
+    )
+
+
+def gap_to(gap: Gap) -> log_service_pb2.LogGap:
+    """The message of a gap."""
+    message = log_service_pb2.LogGap(dropped_count=min(gap.count, MAX_INT32))
+    message.first_time.FromDatetime(gap.first_time)
+    message.last_time.FromDatetime(gap.last_time)
+    return message
 
 
 def audit_filter_from(request: audit_service_pb2.ListAuditEventsRequest) -> AuditFilter:

@@ -1,9 +1,12 @@
 """LogService: each method belongs to the part that does it."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from services.logging.servicers.intake import Intake
 from services.logging.servicers.searching import Searching
+from services.logging.servicers.tailing import Tailing
 from vivesphere.logging.v1 import log_service_pb2, log_service_pb2_grpc
 
 if TYPE_CHECKING:
@@ -15,15 +18,24 @@ if TYPE_CHECKING:
 class LogServicer(log_service_pb2_grpc.LogServiceServicer):
     """Serves the contract."""
 
-    def __init__(self, searching: Searching, intake: Intake) -> None:
+    def __init__(self, searching: Searching, intake: Intake, tailing: Tailing) -> None:
         self._searching = searching
         self._intake = intake
+        self._tailing = tailing
 
     async def QueryLogs(
         self, request: log_service_pb2.QueryLogsRequest, context: "Context"
     ) -> log_service_pb2.QueryLogsResponse:
         """A page of records."""
         return await self._searching.query(request)
+
+    async def TailLogs(
+        self, request: log_service_pb2.TailLogsRequest, context: "Context"
+    ) -> AsyncIterator[log_service_pb2.TailLogsResponse]:
+        """Records as they are stored."""
+        async with aclosing(self._tailing.tail(request)) as items:
+            async for item in items:
+                yield item
 
     async def IngestLogBatch(
         self, request: log_service_pb2.IngestLogBatchRequest, context: "Context"

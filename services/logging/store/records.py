@@ -64,7 +64,7 @@ class PostgresRecordStore:
 
     async def find(self, wanted: Filter, after: Position | None, limit: int) -> list[Record]:
         """See RecordStore."""
-        query = _select(wanted, after).limit(limit)
+        query = select_records(wanted, after).limit(limit)
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).mappings().all()
         return [Record(**{name: row[name] for name in RECORD_FIELDS}) for row in rows]
@@ -76,9 +76,10 @@ class PostgresRecordStore:
                 await connection.execute(text("SELECT ensure_day(:day)"), {"day": day})
 
 
-def _select(wanted: Filter, after: Position | None) -> Select[Any]:
+def select_records(wanted: Filter, after: Position | None) -> Select[Any]:
+    """What matches, in the filter's order, after the position."""
     key = tuple_(records.c.time, records.c.id)
-    conditions = _conditions(wanted)
+    conditions = conditions_of(wanted)
     if after is not None:
         conditions.append(key > after if wanted.oldest_first else key < after)
     order = (records.c.time, records.c.id)
@@ -86,7 +87,8 @@ def _select(wanted: Filter, after: Position | None) -> Select[Any]:
     return query.order_by(*(order if wanted.oldest_first else (column.desc() for column in order)))
 
 
-def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+def conditions_of(wanted: Filter) -> list[ColumnElement[bool]]:
+    """What a record has to satisfy to match."""
     columns = records.c
     conditions: list[ColumnElement[bool]] = []
     if wanted.start_time is not None:
