@@ -1,15 +1,24 @@
 """Puts the logging service together: the one place where its concrete classes meet."""
 
+from collections.abc import Collection, Sequence
+
 from mesh.messaging.hints import Hints
 from mesh.paging import PageTokens
 from mesh.process import Process
+from services.logging.domain.rates import CallerRates
+from services.logging.domain.records import Record
 from services.logging.ingest import Ingest
 from services.logging.servicers.audit import AuditServicer
 from services.logging.servicers.intake import Intake
 from services.logging.servicers.logs import LogServicer
 from services.logging.servicers.searching import Searching
 from services.logging.servicers.tailing import Tailing
-from services.logging.settings import DEFINITIONS, TAIL_MAX_OPEN, TAIL_MAX_RECORDS_PER_SECOND
+from services.logging.settings import (
+    CONSOLE_RECORDS_PER_MINUTE,
+    DEFINITIONS,
+    TAIL_MAX_OPEN,
+    TAIL_MAX_RECORDS_PER_SECOND,
+)
 from services.logging.store.audit import PostgresAuditStore
 from services.logging.store.following import PostgresStoredBatches
 from services.logging.store.records import PostgresRecordStore
@@ -43,12 +52,19 @@ async def assemble(process: Process) -> None:
     process.tasks.spawn(end_tails(), name="end tails")
     process.tasks.spawn_loop(hub.run, name="tails")
     process.tasks.spawn_loop(hints.run, name="hints")
+    rates = CallerRates(lambda: value(CONSOLE_RECORDS_PER_MINUTE), process.clock.monotonic)
+
+    async def keep(batch: Sequence[Record]) -> Collection[str]:
+        async with process.database.transaction() as connection:
+            await records.add(connection, batch)
+        return ()
+
     secret = process.page_secret()
     process.serve(
         log_service_pb2_grpc.add_LogServiceServicer_to_server,
         LogServicer(
             Searching(records, PageTokens(secret, "logging.records")),
-            Intake(process.database, records, process.clock),
+            Intake(keep, rates, process.clock),
             Tailing(hub, stored, PageTokens(secret, "logging.tail")),
         ),
     )

@@ -1,11 +1,13 @@
 """protobuf ↔ domain for logging. Total: every message of the contract converts, whatever its fields hold."""
 
-from collections.abc import Mapping
+import math
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from google.protobuf import json_format, struct_pb2, timestamp_pb2
+from google.protobuf import struct_pb2, timestamp_pb2
 
+from mesh.ids import time_of
+from mesh.redaction import REDACTED, is_sensitive_name, redactor
 from services.logging.domain.audit_filter import AuditFilter
 from services.logging.domain.chain import CHAIN, AuditEvent, ChainedEvent
 from services.logging.domain.following import Gap
@@ -13,27 +15,35 @@ from services.logging.domain.records import Filter, Record
 from vivesphere.logging.v1 import (
     audit_event_pb2,
     audit_service_pb2,
+    log_batch_pb2,
     log_record_pb2,
     log_service_pb2,
 )
 
-MAX_INT32 = 2**31 - 1
+MAX_EXACT: Final = 2**53
+"""Below it a double holds every integer."""
+
+MAX_INT32: Final = 2**31 - 1
 
 
 def record_from(message: log_record_pb2.LogRecord, now: datetime, **defaults: str) -> Record:
-    """A record out of its message; `defaults` stand for empty fields (`id`, `service`, `instance`, `service_version`)."""
-    observed = _time(message.observed_time) if message.HasField("observed_time") else now
+    """A record out of its message; `defaults` stand for empty fields (`id`, `service`, `instance`, `service_version`).
+
+    What the source forgot to redact is redacted here. A time that no calendar has counts as absent.
+    """
+    identity = message.id.lower() or defaults["id"]
+    observed = _time_or_none(message, "observed_time") or now
     return Record(
-        id=message.id or defaults["id"],
-        time=_time(message.time) if message.HasField("time") else observed,
+        id=identity,
+        time=_time_or_none(message, "time") or _time_within(identity) or observed,
         observed_time=observed,
         category=message.category,
         severity=message.severity,
-        severity_text=message.severity_text,
-        body=_text(message.body),
-        service=message.service or defaults.get("service", ""),
-        instance=message.instance or defaults.get("instance", ""),
-        service_version=message.service_version or defaults.get("service_version", ""),
+        severity_text=_text(message.severity_text),
+        body=redactor.text(_text(message.body)),
+        service=_text(message.service or defaults.get("service", "")),
+        instance=_text(message.instance or defaults.get("instance", "")),
+        service_version=_text(message.service_version or defaults.get("service_version", "")),
         actor=_text(message.actor),
         bot_id=message.bot_id.lower(),
         request_id=_text(message.request_id),
@@ -41,6 +51,16 @@ def record_from(message: log_record_pb2.LogRecord, now: datetime, **defaults: st
         span_id=message.span_id,
         attributes=_plain(message.attributes),
     )
+
+
+def has_time(message: log_record_pb2.LogRecord) -> bool:
+    """Whether the message has a time of its own that a calendar has."""
+    return _time_or_none(message, "time") is not None
+
+
+def close_time_of(batch: log_batch_pb2.LogBatch, now: datetime) -> datetime:
+    """When the batch was closed, `now` if it does not say."""
+    return _time_or_none(batch, "create_time") or now
 
 
 def record_to(record: Record) -> log_record_pb2.LogRecord:
@@ -180,26 +200,56 @@ def _time(stamp: timestamp_pb2.Timestamp) -> datetime:
     return stamp.ToDatetime(tzinfo=UTC)
 
 
+def _time_or_none(message: log_record_pb2.LogRecord | log_batch_pb2.LogBatch, name: Any) -> datetime | None:
+    if not message.HasField(name):
+        return None
+    try:
+        return _time(getattr(message, name))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _time_within(identity: str) -> datetime | None:
+    """The time that a UUIDv7 carries."""
+    try:
+        return time_of(identity)
+    except (ValueError, OverflowError):
+        return None
+
+
 def _text(text: str) -> str:
     """PostgreSQL's text has no NUL; what held one says so."""
-    return text.replace("\x00", "\N{SYMBOL FOR NULL}")
+    return text.replace("\x00", "\N{SYMBOL FOR NULL}") if "\x00" in text else text
 
 
-def _plain(message: struct_pb2.Struct) -> Mapping[str, Any]:
-    plain: Mapping[str, Any] = _without_nul(json_format.MessageToDict(message))
+def _plain(message: struct_pb2.Struct) -> dict[str, Any]:
+    """A Struct as JSON data without secrets."""
+    plain: dict[str, Any] = {}
+    for name, value in message.fields.items():
+        key = _text(name)
+        hidden = value.HasField("string_value") and is_sensitive_name(key)
+        plain[redactor.text(key)] = REDACTED if hidden else _value(value)
     return plain
 
 
-def _without_nul(value: Any) -> Any:
-    match value:
-        case str():
-            return _text(value)
-        case dict():
-            return {_text(key): _without_nul(item) for key, item in value.items()}
-        case list():
-            return [_without_nul(item) for item in value]
-        case float() if value.is_integer() and abs(value) < 2**53:
-            # Struct has one kind of number; a count should read 3, not 3.0.
-            return int(value)
+def _value(value: struct_pb2.Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return redactor.text(_text(value.string_value))
+        case "number_value":
+            return _number(value.number_value)
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return _plain(value.struct_value)
+        case "list_value":
+            return [_value(item) for item in value.list_value.values]
         case _:
-            return value
+            return None
+
+
+def _number(number: float) -> int | float | str:
+    """Struct has one kind of number: a count should read 3, not 3.0; and JSON has no infinity."""
+    if not math.isfinite(number):
+        return str(number)
+    return int(number) if number.is_integer() and abs(number) < MAX_EXACT else number

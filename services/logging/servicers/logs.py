@@ -42,3 +42,9 @@ class LogServicer(log_service_pb2_grpc.LogServiceServicer):
     ) -> log_service_pb2.IngestLogBatchResponse:
         """Store the good records, say what is wrong with the others."""
         return await self._intake.batch(request)
+
+    async def IngestLogs(
+        self, request_iterator: AsyncIterator[log_service_pb2.IngestLogsRequest], context: "Context"
+    ) -> log_service_pb2.IngestLogsResponse:
+        """The same for each message of a stream."""
+        return await self._intake.stream(request_iterator)

@@ -1,0 +1,62 @@
+"""LogService in this process: the real chain over mutual TLS, the real store behind it."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mesh.clock import SystemClock
+from mesh.database import Database
+from mesh.paging import PageTokens
+from mesh.server import Registrar
+from services.logging.domain.rates import CallerRates
+from services.logging.domain.records import Record
+from services.logging.servicers.intake import Intake
+from services.logging.servicers.logs import LogServicer
+from services.logging.servicers.searching import Searching
+from services.logging.store.records import PostgresRecordStore
+from tests.fakes.mesh import LocalServer, serving
+from tests.integration.services.logging.stored import SECRET, Replica, replica, store
+from vivesphere.logging.v1.log_service_pb2_grpc import LogServiceStub, add_LogServiceServicer_to_server
+
+ROLES = {"reader": frozenset({"logs.read"})}
+
+
+@dataclass(frozen=True, slots=True)
+class LogServer:
+    """The server, and the part of it that follows."""
+
+    local: LocalServer
+    replica: Replica
+
+    @asynccontextmanager
+    async def stub(self, identity: str = "gateway") -> AsyncIterator[LogServiceStub]:
+        """LogService as `identity` reaches it."""
+        async with self.local.channel(identity, "logging") as channel:
+            yield LogServiceStub(channel)
+
+    def bearer(self, *roles: str, **claims: Any) -> tuple[tuple[str, str], ...]:
+        """Metadata of a signed-in user."""
+        return (("authorization", f"Bearer {self.local.issuer.token(*roles, **claims)}"),)
+
+
+@asynccontextmanager
+async def log_server(folder: Path, database: Database, *, per_minute: int = 600) -> AsyncIterator[LogServer]:
+    """A running server; a user may send `per_minute` records."""
+    clock = SystemClock()
+
+    async def keep(batch: Sequence[Record]) -> Collection[str]:
+        await store(database, *batch)
+        return ()
+
+    async with replica(database) as following:
+        servicer = LogServicer(
+            Searching(PostgresRecordStore(database), PageTokens(SECRET, "logging.records")),
+            Intake(keep, CallerRates(lambda: per_minute, clock.monotonic), clock),
+            following.tailing,
+        )
+        names = ["vivesphere.logging.v1.LogService"]
+        servicers: list[tuple[Registrar, Any]] = [(add_LogServiceServicer_to_server, servicer)]
+        async with serving(folder, "logging", names, servicers, roles=ROLES, max_calls=300) as local:
+            yield LogServer(local, following)
