@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Sequence
 
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
+
 from mesh.messaging.hints import Hints
 from mesh.paging import PageTokens
 from mesh.process import Process
@@ -11,6 +13,7 @@ from services.logging.ingest import Ingest
 from services.logging.servicers.audit import AuditServicer
 from services.logging.servicers.intake import Intake
 from services.logging.servicers.logs import LogServicer
+from services.logging.servicers.otlp import OtlpServicer
 from services.logging.servicers.searching import Searching
 from services.logging.servicers.tailing import Tailing
 from services.logging.settings import (
@@ -68,6 +71,7 @@ async def assemble(process: Process) -> None:
             Tailing(hub, stored, PageTokens(secret, "logging.tail")),
         ),
     )
+    process.serve(logs_service_pb2_grpc.add_LogsServiceServicer_to_server, OtlpServicer(keep, process.clock))
     process.serve(
         audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
         AuditServicer(audit, PageTokens(secret, "logging.audit_events")),

@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
+
+from cli.registry import PROJECT_ROOT
+from gateway.backends import Backend, Backends
+from gateway.door import GrpcDoor, GrpcServer
+from gateway.health import HealthService
+from gateway.metrics import Metrics
+from gateway.proxies import Proxies
+from gateway.readiness import Readiness
+from gateway.settings import Limits
+from gateway.transcoding.schema import Schema
 from mesh.clock import SystemClock
+from mesh.contract import services_of
 from mesh.database import Database
 from mesh.paging import PageTokens
 from mesh.server import Registrar
@@ -14,13 +26,15 @@ from services.logging.domain.rates import CallerRates
 from services.logging.domain.records import Record
 from services.logging.servicers.intake import Intake
 from services.logging.servicers.logs import LogServicer
+from services.logging.servicers.otlp import OtlpServicer
 from services.logging.servicers.searching import Searching
 from services.logging.store.records import PostgresRecordStore
 from tests.fakes.mesh import LocalServer, serving
 from tests.integration.services.logging.stored import SECRET, Replica, replica, store
 from vivesphere.logging.v1.log_service_pb2_grpc import LogServiceStub, add_LogServiceServicer_to_server
 
-ROLES = {"reader": frozenset({"logs.read"})}
+ROLES = {"reader": frozenset({"logs.read"}), "exporter": frozenset({"logs.ingest"})}
+IMAGE = PROJECT_ROOT / "generated" / "vivesphere.binpb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +70,25 @@ async def log_server(folder: Path, database: Database, *, per_minute: int = 600)
             Intake(keep, CallerRates(lambda: per_minute, clock.monotonic), clock),
             following.tailing,
         )
-        names = ["vivesphere.logging.v1.LogService"]
-        servicers: list[tuple[Registrar, Any]] = [(add_LogServiceServicer_to_server, servicer)]
+        names = [name for name in services_of("logging") if not name.endswith("AuditService")]
+        servicers: list[tuple[Registrar, Any]] = [
+            (add_LogServiceServicer_to_server, servicer),
+            (logs_service_pb2_grpc.add_LogsServiceServicer_to_server, OtlpServicer(keep, clock)),
+        ]
         async with serving(folder, "logging", names, servicers, roles=ROLES, max_calls=300) as local:
             yield LogServer(local, following)
+
+
+@asynccontextmanager
+async def grpc_door(server: LogServer) -> AsyncIterator[str]:
+    """The gateway's gRPC door in front of the server; its address."""
+    schema, limits = Schema(IMAGE.read_bytes()), Limits()
+    async with server.local.channel("gateway", "logging") as channel:
+        backends = Backends({"logging": Backend("logging", channel)}, adopted=schema.adopted)
+        health = HealthService(schema, backends, Readiness(backends))
+        door = GrpcServer(GrpcDoor(schema, backends, health, Metrics(), Proxies()), "127.0.0.1", 0, limits)
+        await door.start()
+        try:
+            yield f"127.0.0.1:{door.port}"
+        finally:
+            await door.stop()
