@@ -14,17 +14,6 @@ Key = tuple[datetime, int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What one transaction stored. `id` is on its records; their times lie from `first_time` to `last_time`."""
-
-    number: int
-    id: int
-    first_time: datetime
-    last_time: datetime
-    record_count: int
-
-
-@dataclass(frozen=True, slots=True)
 class Head:
     """Which batches there are: the newest was `last`, the oldest kept is `first`; one more than `last` if none is."""
 
@@ -43,6 +32,38 @@ class Place:
         """Whether everything behind it is still there, and it is of this history."""
         newest = self.number if self.key is None else self.number + 1
         return head.first <= self.number + 1 and newest <= head.last
+
+
+@dataclass(slots=True)
+class Gap:
+    """Records that were left out: how many, from when to when, and where somebody is who goes on behind them."""
+
+    count: int
+    first_time: datetime
+    last_time: datetime
+    place: Place
+
+    def widen(self, further: "Gap") -> None:
+        """Leave out what comes right behind it too."""
+        self.count += further.count
+        self.first_time = min(self.first_time, further.first_time)
+        self.last_time = max(self.last_time, further.last_time)
+        self.place = further.place
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction stored. `id` is on its records; their times lie from `first_time` to `last_time`."""
+
+    number: int
+    id: int
+    first_time: datetime
+    last_time: datetime
+    record_count: int
+
+    def gap(self) -> Gap:
+        """What stands for it where it is left out."""
+        return Gap(self.record_count, self.first_time, self.last_time, Place(self.number))
 
 
 @dataclass(slots=True)
@@ -65,23 +86,6 @@ class Row:
     def place(self) -> Place:
         """Where somebody is who has seen it and all before it."""
         return Place(self.number - 1, self.key)
-
-
-@dataclass(slots=True)
-class Gap:
-    """Records that were left out: how many, from when to when, and where somebody is who goes on behind them."""
-
-    count: int
-    first_time: datetime
-    last_time: datetime
-    place: Place
-
-    def widen(self, count: int, first_time: datetime, last_time: datetime, place: Place) -> None:
-        """Leave out more, further on."""
-        self.count += count
-        self.first_time = min(self.first_time, first_time)
-        self.last_time = max(self.last_time, last_time)
-        self.place = place
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,20 @@ A tail begins on its own: it reads the matching records behind its place until i
 the loop, so that there is neither a hole nor a double at the seam. Whoever resumes far behind reads at the own pace and loses nothing.
 
 The hub reads a bounded number of records a second. If more wait than it may read in two seconds it leaves whole batches out, the oldest
-first, and every tail gets a gap; what was left out is in the store and QueryLogs shows it.
+first, and every tail gets a gap; so it does with a batch that cannot be read in time. What was left out is in the store, and QueryLogs
+shows it. The count of such a gap is of all records of the batch, since nobody knows which would have matched.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import product
 
 from loguru import logger
 
 from mesh.clock import Clock
-from mesh.errors import InvalidArgument, MeshError, ResourceExhausted, Unavailable
+from mesh.errors import DeadlineExceeded, InvalidArgument, MeshError, ResourceExhausted, Unavailable
 from mesh.tasks import set_within
 from services.logging.domain.following import Batch, Gap, Key, Place, Quiet, Row
 from services.logging.domain.records import Filter
@@ -126,8 +128,8 @@ class Hub:
             if waiting and waiting[0].number != tail.after + 1:
                 raise forgotten()
             for group in _groups(waiting, alone=key is not None):
-                async for row in self._matching(group, wanted, key):
-                    yield row
+                async for event in self._missed(group, wanted, key):
+                    yield event
                 tail.told(group[-1].number)
                 key = None
         try:
@@ -148,10 +150,17 @@ class Hub:
         self.wake()
         return True
 
-    async def _matching(self, group: Sequence[Batch], wanted: Filter, key: Key | None) -> AsyncIterator[Row]:
+    async def _missed(
+        self, group: Sequence[Batch], wanted: Filter, key: Key | None
+    ) -> AsyncIterator[Row | Gap]:
         while True:
-            async with self._catching_up:
-                rows = await self._store.matching(group, wanted, key, RECORDS_A_READ)
+            try:
+                async with self._catching_up:
+                    rows = await self._store.matching(group, wanted, key, RECORDS_A_READ)
+            except DeadlineExceeded:
+                for batch in group:
+                    yield batch.gap()
+                return
             for row in _in_order(rows):
                 yield row
             if len(rows) < RECORDS_A_READ or len(group) > 1:
@@ -185,7 +194,12 @@ class Hub:
         tails, key = list(self._tails), None
         texts = {tail.wanted.text for tail in tails if tail.wanted.text}
         while True:
-            rows = await self._read(group, texts, key)
+            try:
+                rows = await self._read(group, texts, key)
+            except DeadlineExceeded:
+                for tail, batch in product(tails, group):
+                    tail.skip(batch)
+                return
             await self._let_take(tails)
             for place, row in enumerate(_in_order(rows)):
                 weight = weight_of(row)
@@ -206,10 +220,14 @@ class Hub:
             await self._clock.sleep(BREATH / 10)
 
     async def _read(self, group: Sequence[Batch], texts: set[str], key: Key | None) -> list[Row]:
-        """Rows of a batch that was begun: while the database is away there is nothing to do but wait."""
+        """Rows of a batch that was begun: while the database is away there is nothing to do but wait. Raises DeadlineExceeded for a
+        batch that cannot be read in time, such as one whose times lie days apart: another attempt would take as long."""
         while True:
             try:
                 return await self._store.rows(group, texts, key, RECORDS_A_READ)
+            except DeadlineExceeded:
+                logger.bind(batch=group[0].number).warning("batch left out of tails")
+                raise
             except MeshError as error:
                 logger.bind(reason=error.reason).warning("records not readable")
                 await self._clock.sleep(RETRY)

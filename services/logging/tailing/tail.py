@@ -6,7 +6,7 @@ little too slow gets stretches of records between few gaps, and not a gap behind
 
 import asyncio
 from collections import deque
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from mesh.errors import Unavailable
 from mesh.tasks import set_within
@@ -44,7 +44,7 @@ class Tail:
             return
         if self._leaving_out or len(self._waiting) >= MAX_WAITING_RECORDS or self._bytes > MAX_WAITING_BYTES:
             self._leaving_out = True
-            self._leave_out(1, row.record.time, row.record.time, row.place)
+            self._leave_out(Gap(1, row.record.time, row.record.time, row.place))
             return
         self._bytes += weight
         self._put(row)
@@ -53,7 +53,7 @@ class Tail:
         """A whole batch was not even read. Its count is of all its records, since nobody knows which would have matched."""
         if batch.number > self.after:
             self.after = batch.number
-            self._leave_out(batch.record_count, batch.first_time, batch.last_time, Place(batch.number))
+            self._leave_out(batch.gap())
 
     def told(self, number: int) -> None:
         """All of the batches up to `number` was offered."""
@@ -86,11 +86,12 @@ class Tail:
     def _has_room(self) -> bool:
         return len(self._waiting) <= MAX_WAITING_RECORDS // 2 and self._bytes <= MAX_WAITING_BYTES // 2
 
-    def _leave_out(self, count: int, first_time: datetime, last_time: datetime, place: Place) -> None:
-        if self._waiting and isinstance(self._waiting[-1], Gap):
-            self._waiting[-1].widen(count, first_time, last_time, place)
+    def _leave_out(self, gap: Gap) -> None:
+        last = self._waiting[-1] if self._waiting else None
+        if isinstance(last, Gap):
+            last.widen(gap)
         else:
-            self._put(Gap(count, first_time, last_time, place))
+            self._put(gap)
 
     def _put(self, event: Row | Gap) -> None:
         self._waiting.append(event)

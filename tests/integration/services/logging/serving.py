@@ -3,20 +3,26 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
 
+from cli.ports import LOOPBACK
 from cli.registry import PROJECT_ROOT
 from gateway.backends import Backend, Backends
 from gateway.door import GrpcDoor, GrpcServer
 from gateway.health import HealthService
+from gateway.http import HttpDoor, HttpServer
 from gateway.metrics import Metrics
+from gateway.pages import Pages
 from gateway.proxies import Proxies
 from gateway.readiness import Readiness
+from gateway.relay import RestRelay
 from gateway.settings import Limits
 from gateway.transcoding.schema import Schema
+from gateway.transcoding.transcoder import Transcoder
 from mesh.clock import SystemClock
 from mesh.contract import services_of
 from mesh.database import Database
@@ -29,7 +35,9 @@ from services.logging.servicers.logs import LogServicer
 from services.logging.servicers.otlp import OtlpServicer
 from services.logging.servicers.searching import Searching
 from services.logging.store.records import PostgresRecordStore
+from services.logging.tailing.hub import PATIENCE
 from tests.fakes.mesh import LocalServer, serving
+from tests.integration.gateway.conftest import free_port, wait_for_port
 from tests.integration.services.logging.stored import SECRET, Replica, replica, store
 from vivesphere.logging.v1.log_service_pb2_grpc import LogServiceStub, add_LogServiceServicer_to_server
 
@@ -56,7 +64,9 @@ class LogServer:
 
 
 @asynccontextmanager
-async def log_server(folder: Path, database: Database, *, per_minute: int = 600) -> AsyncIterator[LogServer]:
+async def log_server(
+    folder: Path, database: Database, *, per_minute: int = 600, patience: timedelta = PATIENCE
+) -> AsyncIterator[LogServer]:
     """A running server; a user may send `per_minute` records."""
     clock = SystemClock()
 
@@ -64,7 +74,7 @@ async def log_server(folder: Path, database: Database, *, per_minute: int = 600)
         await store(database, *batch)
         return ()
 
-    async with replica(database) as following:
+    async with replica(database, patience=patience) as following:
         servicer = LogServicer(
             Searching(PostgresRecordStore(database), PageTokens(SECRET, "logging.records")),
             Intake(keep, CallerRates(lambda: per_minute, clock.monotonic), clock),
@@ -80,15 +90,24 @@ async def log_server(folder: Path, database: Database, *, per_minute: int = 600)
 
 
 @asynccontextmanager
-async def grpc_door(server: LogServer) -> AsyncIterator[str]:
-    """The gateway's gRPC door in front of the server; its address."""
-    schema, limits = Schema(IMAGE.read_bytes()), Limits()
+async def gateway(server: LogServer) -> AsyncIterator[tuple[str, str]]:
+    """The gateway's two doors in front of the server: the base address of REST, and the address of gRPC."""
+    schema, limits, metrics = Schema(IMAGE.read_bytes()), Limits(drain_seconds=0.2), Metrics()
     async with server.local.channel("gateway", "logging") as channel:
         backends = Backends({"logging": Backend("logging", channel)}, adopted=schema.adopted)
-        health = HealthService(schema, backends, Readiness(backends))
-        door = GrpcServer(GrpcDoor(schema, backends, health, Metrics(), Proxies()), "127.0.0.1", 0, limits)
+        readiness = Readiness(backends)
+        health = HealthService(schema, backends, readiness)
+        door = GrpcServer(GrpcDoor(schema, backends, health, metrics, Proxies()), LOOPBACK, 0, limits)
         await door.start()
+        port = free_port()
+        relay = RestRelay(Transcoder(schema), backends, limits)
+        rest = HttpServer(
+            HttpDoor(relay, Pages(readiness, metrics, None), metrics, limits), LOOPBACK, port, limits
+        )
+        rest.start()
         try:
-            yield f"127.0.0.1:{door.port}"
+            await wait_for_port(port)
+            yield f"http://{LOOPBACK}:{port}", f"{LOOPBACK}:{door.port}"
         finally:
+            await rest.stop()
             await door.stop()

@@ -106,6 +106,8 @@ class Counting:
 
     async def matching(self, of: Sequence[Batch], wanted: Filter, after: Key | None, limit: int) -> list[Row]:
         """See StoredBatches."""
+        if self.failures:
+            raise self.failures.pop()
         return await self._store.matching(of, wanted, after, limit)
 
     async def up_to(self, number: int, wanted: Filter, after: Position | None, limit: int) -> list[Record]:

@@ -1,7 +1,7 @@
 """OpenTelemetry's own exporter sends through the gateway's gRPC door; what arrives can be searched like everything else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +17,17 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 
 from cli.embedded import EmbeddedMesh
+from mesh.clock import SystemClock
+from mesh.context import background_call
 from mesh.database import Database
+from mesh.errors import ResourceExhausted
 from mesh.ids import new_id
 from mesh.status import from_rpc_error
 from services.logging.domain.records import Filter, Record
+from services.logging.servicers.otlp import MAX_EXPORTS, OtlpServicer
 from services.logging.store.records import PostgresRecordStore
 from tests.fakes.engines import database_of
-from tests.integration.services.logging.serving import LogServer, grpc_door, log_server
+from tests.integration.services.logging.serving import LogServer, gateway, log_server
 
 Request = logs_service_pb2.ExportLogsServiceRequest
 
@@ -109,7 +113,7 @@ async def test_what_the_sdk_exports_through_the_gateway_is_stored(
                 )
             )
 
-    async with grpc_door(server) as address:
+    async with gateway(server) as (_, address):
         await asyncio.to_thread(log, address)
     [stored] = await found(database, marker)
     assert (stored.service, stored.service_version, stored.body) == ("shop", "1.2", "stock is low")
@@ -152,6 +156,28 @@ async def test_exporting_needs_the_permission(server: LogServer) -> None:
     error = from_rpc_error(refused.value)
     assert (error.code, error.reason) == ("PERMISSION_DENIED", "PERMISSION_MISSING")
     assert error.metadata == {"permission": "logs.ingest"}
+
+
+async def test_too_many_exports_at_once_are_told_when_to_come_back(database: Database) -> None:
+    """What an exporter is not told to repeat is lost; what it is told costs it a moment."""
+    let_go = asyncio.Event()
+
+    async def keep(batch: Sequence[Record]) -> Collection[str]:
+        await let_go.wait()
+        return ()
+
+    servicer = OtlpServicer(keep, SystemClock())
+    with background_call("test"):
+        running = [
+            asyncio.ensure_future(servicer.Export(request(new_id()), None)) for _ in range(MAX_EXPORTS)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(ResourceExhausted) as refused:
+            await servicer.Export(request(new_id()), None)
+        assert refused.value.retry_after
+        let_go.set()
+        await asyncio.gather(*running)
+        assert await servicer.Export(request(new_id()), None) == logs_service_pb2.ExportLogsServiceResponse()
 
 
 async def test_secrets_are_taken_out_and_nul_does_no_harm(server: LogServer, database: Database) -> None:

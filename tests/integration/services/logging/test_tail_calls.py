@@ -1,11 +1,14 @@
 """TailLogs over gRPC, through the real chain."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import httpx
 import pytest
 
 from cli.embedded import EmbeddedMesh
@@ -14,7 +17,7 @@ from mesh.ids import new_id
 from mesh.status import from_rpc_error
 from tests.fakes.engines import database_of
 from tests.fakes.mesh import until
-from tests.integration.services.logging.serving import log_server
+from tests.integration.services.logging.serving import gateway, log_server
 from tests.integration.services.logging.stored import a_record, store
 from vivesphere.logging.v1 import log_service_pb2 as pb
 
@@ -87,3 +90,33 @@ async def test_two_hundred_streams_stay_open_at_once(tmp_path: Path, database: D
         for call in calls:
             call.cancel()
         await until(lambda: len(server.replica.hub) == 0)
+
+
+async def test_over_rest_a_quiet_tail_keeps_talking_and_is_resumed(
+    tmp_path: Path, database: Database
+) -> None:
+    """One line of JSON an item, the first at once; what says nothing for long is taken for dead by everybody on the way."""
+    marker = new_id()
+    await store(database, a_record(marker, "old"))
+    async with (
+        log_server(tmp_path, database, patience=timedelta(milliseconds=50)) as server,
+        gateway(server) as (address, _),
+    ):
+        headers = {"authorization": server.bearer("reader")[0][1]}
+        query = {"requestId": marker, "initialCount": "1"}
+        async with httpx.AsyncClient(base_url=address, headers=headers, timeout=10) as client:
+            async with client.stream("GET", "/api/v1/logs:tail", params=query) as response:
+                lines = response.aiter_lines()
+                items = [json.loads(await anext(lines))["result"] for _ in range(3)]
+            assert items[0]["record"]["body"] == "old"
+            assert [list(item) for item in items[1:]] == [["resumeToken"], ["resumeToken"]]
+            await store(database, a_record(marker, "meanwhile"))
+            query = {"requestId": marker, "resumeToken": items[-1]["resumeToken"]}
+            async with client.stream("GET", "/api/v1/logs:tail", params=query) as response:
+                lines = response.aiter_lines()
+                while "record" not in (item := json.loads(await anext(lines))["result"]):
+                    pass
+            assert item["record"]["body"] == "meanwhile"
+            await until(lambda: len(server.replica.hub) == 0)
+            answer = await client.get("/api/v1/logs:tail", params={"resumeToken": "made-up"})
+            assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, "INVALID_PAGE_TOKEN")

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from cli.embedded import EmbeddedMesh
 from mesh.database import Database
-from mesh.errors import InvalidArgument, ResourceExhausted, Unavailable
+from mesh.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
 from mesh.ids import new_id
 from mesh.messaging.hints import Hints
 from mesh.paging import PageTokens
@@ -312,6 +312,26 @@ async def test_a_batch_that_could_not_be_read_is_read_again(database: Database) 
         await store(database, a_record(marker, "kept"))
         assert await reader.bodies(1) == ["kept"]
         assert one.store.failures == []
+
+
+async def test_a_batch_that_takes_too_long_to_read_is_a_gap(database: Database) -> None:
+    """It must not keep everybody from what comes after it, neither live nor on the way back."""
+    marker = new_id()
+    late = DeadlineExceeded("DEADLINE_TOO_SHORT", "the database did not finish in time")
+    async with replica(database) as one:
+        async with Reader(one, request_id=marker) as reader:
+            await reader.go_live()
+            token = reader.token
+            one.store.failures.append(late)
+            await store(database, a_record(marker), a_record(new_id()))
+            assert (await reader.next()).gap.dropped_count == 2
+            await store(database, a_record(marker, "after it"))
+            assert await reader.bodies(1) == ["after it"]
+        one.store.failures.append(late)
+        async with Reader(one, request_id=marker, resume_token=token) as reader:
+            await reader.until_live()
+            gaps = [(await reader.next()).gap.dropped_count for _ in range(2)]
+            assert gaps == [2, 1]
 
 
 async def test_tokens_that_lead_nowhere_are_refused(database: Database) -> None:
