@@ -1,12 +1,13 @@
 """protobuf ↔ domain for logging. Total: every message of the contract converts, whatever its fields hold."""
 
 import math
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from google.protobuf import struct_pb2, timestamp_pb2
 
-from mesh.ids import time_of
+from mesh.ids import EPOCH, time_of
 from mesh.redaction import REDACTED, is_sensitive_name, redactor
 from services.logging.domain.audit_filter import AuditFilter
 from services.logging.domain.chain import CHAIN, AuditEvent, ChainedEvent
@@ -22,8 +23,11 @@ from vivesphere.logging.v1 import (
 
 MAX_EXACT: Final = 2**53
 """Below it a double holds every integer."""
-
+LEAST_SECRET: Final = 5
+"""Characters of the shortest text that redaction would change: a name of three, a separator, a value."""
 MAX_INT32: Final = 2**31 - 1
+NAMES: Final = 4_096
+"""Of attributes that are remembered."""
 
 
 def record_from(message: log_record_pb2.LogRecord, now: datetime, **defaults: str) -> Record:
@@ -33,10 +37,11 @@ def record_from(message: log_record_pb2.LogRecord, now: datetime, **defaults: st
     """
     identity = message.id.lower() or defaults["id"]
     observed = _time_or_none(message, "observed_time") or now
+    time = _time_or_none(message, "time") or _time_within(identity) or observed
     return Record(
         id=identity,
-        time=_time_or_none(message, "time") or _time_within(identity) or observed,
-        observed_time=observed,
+        time=time,
+        observed_time=time if observed == time else observed,
         category=message.category,
         severity=message.severity,
         severity_text=_text(message.severity_text),
@@ -197,7 +202,8 @@ def audit_filter_from(request: audit_service_pb2.ListAuditEventsRequest) -> Audi
 
 
 def _time(stamp: timestamp_pb2.Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)
+    """To the microsecond. Raises OverflowError for what no calendar has."""
+    return EPOCH + timedelta(0, stamp.seconds, stamp.nanos // 1_000)
 
 
 def _time_or_none(message: log_record_pb2.LogRecord | log_batch_pb2.LogBatch, name: Any) -> datetime | None:
@@ -205,7 +211,7 @@ def _time_or_none(message: log_record_pb2.LogRecord | log_batch_pb2.LogBatch, na
         return None
     try:
         return _time(getattr(message, name))
-    except (ValueError, OverflowError):
+    except OverflowError:
         return None
 
 
@@ -226,16 +232,23 @@ def _plain(message: struct_pb2.Struct) -> dict[str, Any]:
     """A Struct as JSON data without secrets."""
     plain: dict[str, Any] = {}
     for name, value in message.fields.items():
-        key = _text(name)
-        hidden = value.HasField("string_value") and is_sensitive_name(key)
-        plain[redactor.text(key)] = REDACTED if hidden else _value(value)
+        shown, sensitive = _judged(name)
+        plain[shown] = REDACTED if sensitive and value.HasField("string_value") else _value(value)
     return plain
+
+
+@lru_cache(NAMES)
+def _judged(name: str) -> tuple[str, bool]:
+    """An attribute's name without secrets of its own, and whether it speaks of one. Few names come again and again."""
+    plain = _text(name)
+    return redactor.text(plain), is_sensitive_name(plain)
 
 
 def _value(value: struct_pb2.Value) -> Any:
     match value.WhichOneof("kind"):
         case "string_value":
-            return redactor.text(_text(value.string_value))
+            text = _text(value.string_value)
+            return redactor.text(text) if len(text) >= LEAST_SECRET else text
         case "number_value":
             return _number(value.number_value)
         case "bool_value":
