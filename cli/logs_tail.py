@@ -1,7 +1,7 @@
 """Following the logs of a running mesh.
 
 Every item carries a token that goes on behind it, so a connection that is lost costs nothing: what came meanwhile is sent first. A server
-that has nothing to say says nothing, and so does one that is gone, so a silent stream is opened anew from time to time.
+with nothing to tell sends a token alone every few seconds, so a silent stream is a dead one and is opened anew.
 """
 
 import time
@@ -12,10 +12,9 @@ import httpx
 
 from cli import following
 from cli.following import Renew
-from cli.rest import Api, Parameter
+from cli.rest import SILENCE_SECONDS, Api, Parameter
 
 PATH = "/api/v1/logs:tail"
-SILENCE_SECONDS = 300.0
 
 
 def follow(

@@ -32,10 +32,10 @@ class LogView:
         self._line(record if self._as_json else record_text(record))
 
     def tail_item(self, item: dict[str, Any]) -> None:
-        """A record or a gap of a tail."""
-        if "gap" not in item:
-            self.record(item.get("record", {}))
-        else:
+        """A record or a gap of a tail; nothing for an item that only says that the server is there."""
+        if "record" in item:
+            self.record(item["record"])
+        elif "gap" in item:
             self._line({"gap": item["gap"]} if self._as_json else gap_text(item["gap"]))
 
     def _line(self, content: Text | dict[str, Any]) -> None:

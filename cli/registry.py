@@ -31,7 +31,8 @@ class RegistryError(CliError):
 class Service:
     """One registered service.
 
-    `name` is its folder, schema, role, NATS user and SPIFFE name; `publishes` and `consumes` are NATS subjects.
+    `name` is its folder, schema, role, NATS user and SPIFFE name; `publishes`, `consumes` and `hears` are NATS
+    subjects.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Service:
     vault: bool = False
     publishes: tuple[str, ...] = ()
     consumes: tuple[str, ...] = ()
+    hears: tuple[str, ...] = ()
 
     @property
     def dashed(self) -> str:
@@ -61,6 +63,10 @@ def _subjects(name: str, field: str, value: object) -> tuple[str, ...]:
             raise RegistryError(f"{name}.{field}: {subject!r} is not a known subject")
         if field == "consumes" and subject.split(".", 1)[0] not in STREAM_OF:
             raise RegistryError(f"{name}.{field}: {subject!r} is stored in no stream")
+        if field == "hears" and not subject.startswith("hints."):
+            raise RegistryError(
+                f"{name}.{field}: {subject!r} is no hint; only hints are heard without a consumer"
+            )
     return tuple(value)
 
 
@@ -75,7 +81,7 @@ def _service(name: str, fields: object) -> Service:
         raise RegistryError(f"{name}: a service name is lower case words joined by underscores")
     if not isinstance(fields, Mapping):
         raise RegistryError(f"{name}: a table is needed, as in `{name} = {{ database = true }}`")
-    unknown = fields.keys() - {"database", "vault", "publishes", "consumes"}
+    unknown = fields.keys() - {"database", "vault", "publishes", "consumes", "hears"}
     if unknown:
         raise RegistryError(f"{name}.{min(unknown)}: unknown field")
     return Service(
@@ -84,6 +90,7 @@ def _service(name: str, fields: object) -> Service:
         vault=_flag(name, "vault", fields.get("vault", False)),
         publishes=_subjects(name, "publishes", fields.get("publishes", [])),
         consumes=_subjects(name, "consumes", fields.get("consumes", [])),
+        hears=_subjects(name, "hears", fields.get("hears", [])),
     )
 
 

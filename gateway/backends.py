@@ -1,14 +1,14 @@
 """Channels to the services: one each, made once in the running loop, closed at the end.
 
 A method belongs to the service that the third segment of its package names (`vivesphere.<service>.v1`); in stand-alone mode
-one backend has everything. Messages pass as raw bytes. A channel that cannot connect fails its calls at once instead of
+one backend has everything. What a package of ours adopts of other contracts belongs to the same service. Messages pass as raw bytes. A channel that cannot connect fails its calls at once instead of
 queueing them, and tries again within two seconds. Only what the contract marks NO_SIDE_EFFECTS or IDEMPOTENT is retried,
 by gRPC itself, through the service config; not where a request_id that may be missing is what makes it idempotent.
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -64,10 +64,12 @@ class Backends:
 
     by_service: dict[str, Backend]
     only: Backend | None = None
+    adopted: Mapping[str, str] = field(default_factory=dict)
+    """See `Schema.adopted`."""
 
     def of(self, grpc_service: str) -> Backend | None:
         """The backend of a full gRPC service name such as vivesphere.bot_manager.v1.PostService."""
-        return self.only or self.by_service.get(service_of(grpc_service) or "")
+        return self.only or self.by_service.get(owner_of(grpc_service, self.adopted) or "")
 
     def all(self) -> list[Backend]:
         """Every backend once, in order of name."""
@@ -85,6 +87,12 @@ def service_of(grpc_service: str) -> str | None:
     return parts[1] if grpc_service.startswith(MESH_PREFIX) and len(parts) == 4 else None
 
 
+def owner_of(grpc_service: str, adopted: Mapping[str, str]) -> str | None:
+    """The service of the mesh that serves a gRPC service of ours or one that was adopted; None if none does."""
+    package = adopted.get(grpc_service)
+    return service_of(grpc_service if package is None else f"{package}.{grpc_service.rpartition('.')[2]}")
+
+
 def mesh_backends(settings: GatewaySettings, limits: Limits, schema: Schema) -> Backends:
     """A channel over mutual TLS to every service of the descriptor set; raises OSError for an unreadable file."""
     credentials = grpc.ssl_channel_credentials(
@@ -93,13 +101,14 @@ def mesh_backends(settings: GatewaySettings, limits: Limits, schema: Schema) -> 
         certificate_chain=settings.tls_cert_file.read_bytes(),
     )
     made = {}
-    for name in sorted({found for service in schema.services if (found := service_of(service))}):
+    owners = {service: owner_of(service, schema.adopted) for service in schema.services}
+    for name in sorted({found for found in owners.values() if found}):
         dns_name = name.replace("_", "-")
         target = settings.targets.get(name, f"dns:///{dns_name}:9000")
-        methods = (method for method in schema.methods.values() if service_of(method.service) == name)
+        methods = (method for method in schema.methods.values() if owners[method.service] == name)
         options = [*_options(methods, limits), ("grpc.ssl_target_name_override", dns_name)]
         made[name] = Backend(name, grpc.aio.secure_channel(target, credentials, options=options))
-    return Backends(made)
+    return Backends(made, adopted=schema.adopted)
 
 
 def single_backend(target: str, limits: Limits, schema: Schema) -> Backends:

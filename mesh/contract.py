@@ -2,6 +2,9 @@
 
 There is no other list of permissions or routes. `policies_of` is called at start for every service that is about to be served and
 raises `ContractError` naming each method that carries no access rule, so such a server does not start.
+
+A service may also serve a contract that is not ours, such as OpenTelemetry's. Its methods cannot carry our options, so a file of the
+service's package adopts them (`vivesphere.mesh.v1.adopted`): then they count among its own, under the rule that is given there.
 """
 
 import importlib
@@ -13,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from vivesphere.mesh.v1 import access_pb2
@@ -55,7 +58,9 @@ class MethodPolicy:
     request_streaming: bool
     response_streaming: bool
     confidential: bool
-    """A message of the method has a field that the contract marks as secret (`debug_redact`)."""
+    """A message of the method has a field that the contract marks as secret (`debug_redact`), or the contract cannot tell."""
+    adopted: bool = False
+    """The contract is somebody else's: its messages carry no rules, and the service judges what is in them."""
 
     def bot_id(self, request: Any) -> str:
         """The bot the call is about, or "" if the rule names no field."""
@@ -65,29 +70,31 @@ class MethodPolicy:
         return value if isinstance(value, str) else ""
 
 
+_adopted: dict[str, access_pb2.AdoptedMethod] = {}
+"""By full name of the method, of every service whose contract was read."""
+
+
 @cache
 def services_of(service: str) -> tuple[str, ...]:
-    """Full names of the proto services in `vivesphere.<service>.v1`, sorted. Imports their generated code."""
+    """Full names of the proto services in `vivesphere.<service>.v1` and of those it adopts, sorted. Imports their generated code."""
     package = importlib.import_module(f"vivesphere.{service}.v1")
-    modules = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return tuple(
-        sorted(
-            descriptor.full_name
-            for name in modules
-            if name.endswith("_service_pb2")
-            for descriptor in importlib.import_module(
-                f"{package.__name__}.{name}"
-            ).DESCRIPTOR.services_by_name.values()
-        )
-    )
+    found: set[str] = set()
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name.endswith("_service_pb2"):
+            file: FileDescriptor = importlib.import_module(f"{package.__name__}.{module.name}").DESCRIPTOR
+            found.update(descriptor.full_name for descriptor in file.services_by_name.values())
+            for adopted in file.GetOptions().Extensions[access_pb2.adopted]:
+                _adopted[adopted.method] = adopted
+                found.add(adopted.method.rpartition(".")[0])
+    return tuple(sorted(found))
 
 
 def read_policy(method: MethodDescriptor) -> MethodPolicy | None:
     """The policy in the method's options, or None where there is no access rule."""
-    options = method.GetOptions()
-    if not options.HasExtension(access_pb2.access):
+    options, adopted = method.GetOptions(), _adopted.get(method.full_name)
+    if adopted is None and not options.HasExtension(access_pb2.access):
         return None
-    rule = options.Extensions[access_pb2.access]
+    rule = options.Extensions[access_pb2.access] if adopted is None else adopted.access
     kind = rule.WhichOneof("caller")
     if kind is None:
         return None
@@ -105,7 +112,10 @@ def read_policy(method: MethodDescriptor) -> MethodPolicy | None:
         reads=options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         request_streaming=method.client_streaming,
         response_streaming=method.server_streaming,
-        confidential=_has_secrets(method.input_type, set()) or _has_secrets(method.output_type, set()),
+        confidential=adopted is not None
+        or _has_secrets(method.input_type, set())
+        or _has_secrets(method.output_type, set()),
+        adopted=adopted is not None,
     )
 
 
@@ -159,14 +169,24 @@ def _fault(policy: MethodPolicy, method: MethodDescriptor) -> str:
 
 def rule_of(path: str) -> access_pb2.AccessRule:
     """The access rule of the method at `/package.Service/Method`, as the contract has it."""
-    service, _, name = path.removeprefix("/").partition("/")
-    method = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
-    rule: access_pb2.AccessRule = method.GetOptions().Extensions[access_pb2.access]
+    method = _method_at(path)
+    adopted = _adopted.get(method.full_name)
+    rule: access_pb2.AccessRule = (
+        method.GetOptions().Extensions[access_pb2.access] if adopted is None else adopted.access
+    )
     return rule
 
 
 def is_idempotent(path: str) -> bool:
     """Whether the contract lets a client repeat the method at `/package.Service/Method`."""
-    service, _, name = path.removeprefix("/").partition("/")
-    method = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+    method = _method_at(path)
+    adopted = _adopted.get(method.full_name)
+    if adopted is not None:
+        return adopted.idempotent
     return bool(method.GetOptions().idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN)
+
+
+def _method_at(path: str) -> MethodDescriptor:
+    service, _, name = path.removeprefix("/").partition("/")
+    method: MethodDescriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+    return method

@@ -29,8 +29,9 @@ class _Names:
     def __init__(self) -> None:
         self.seen: set[str] = set()
 
-    def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """Registers nothing."""
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.ServiceRpcHandler]) -> None:
+        """Notes the names; generated code of others may know this way alone."""
+        self.seen.update(handler.service_name() for handler in handlers)
 
     def add_registered_method_handlers(self, service: str, handlers: object) -> None:
         """Notes the name."""

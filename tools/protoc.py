@@ -2,8 +2,9 @@
 
 protoc reads sources and descriptors together. The contracts are sources; `google/api` and `google/rpc` are sources that
 the googleapis-common-protos wheel ships; the well-known types ship with grpcio-tools; `buf/validate/validate.proto` exists
-on a machine without a registry only as a descriptor inside the protovalidate wheel, so it is handed over as one. Paths
-given to protoc are relative to a proto root, so nothing of the machine gets into what it writes.
+on a machine without a registry only as a descriptor inside the protovalidate wheel, so it is handed over as one, and so are
+OpenTelemetry's logs, which the opentelemetry-proto wheel ships as generated code. Paths given to protoc are relative to a
+proto root, so nothing of the machine gets into what it writes.
 
 Which files are written where is decided by `tools.generate`.
 """
@@ -12,11 +13,13 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import distribution
 from pathlib import Path
 
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from protovalidate._gen.buf.validate import validate_pb
 
 VALIDATE = "buf/validate/validate.proto"
@@ -73,8 +76,8 @@ def _plugin(name: str, options: str, out: Path) -> list[str]:
 def _run(proto_root: Path, arguments: Sequence[str], files: Sequence[str]) -> None:
     google_sources = distribution("googleapis-common-protos").locate_file("")
     with tempfile.TemporaryDirectory() as folder:
-        descriptors = Path(folder, "validate.binpb")
-        descriptors.write_bytes(_validate_descriptor().SerializeToString(deterministic=True))
+        descriptors = Path(folder, "shipped.binpb")
+        descriptors.write_bytes(_shipped_descriptors().SerializeToString(deterministic=True))
         command = [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={descriptors}"]
         command += [f"-I{proto_root}", f"-I{google_sources}", *arguments, *files]
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)  # noqa: S603 - our own argv
@@ -82,7 +85,17 @@ def _run(proto_root: Path, arguments: Sequence[str], files: Sequence[str]) -> No
         raise CompileError(done.stderr.strip() or done.stdout.strip())
 
 
-def _validate_descriptor() -> FileDescriptorSet:
-    """buf/validate from the wheel; the well-known types it imports come from grpcio-tools as sources."""
-    serialized = validate_pb.FieldRules.desc().file.proto.to_binary()
-    return FileDescriptorSet(file=[FileDescriptorProto.FromString(serialized)])
+def _shipped_descriptors() -> FileDescriptorSet:
+    """What wheels ship without sources; the well-known types it imports come from grpcio-tools as sources."""
+    validate = FileDescriptorProto.FromString(validate_pb.FieldRules.desc().file.proto.to_binary())
+    logs = {file.name: file for file in _with_imports(logs_service_pb2.DESCRIPTOR)}
+    return FileDescriptorSet(file=[validate, *logs.values()])
+
+
+def _with_imports(file: FileDescriptor) -> Iterator[FileDescriptorProto]:
+    """The file behind those it imports, which may come several times."""
+    for imported in file.dependencies:
+        yield from _with_imports(imported)
+    copy = FileDescriptorProto()
+    file.CopyToProto(copy)
+    yield copy

@@ -2,7 +2,7 @@
 
 A client's certificate is its login (`verify_and_map`): users are SPIFFE IDs. A service may publish its own logs, audit
 entries and the subjects of its line in the registry, take messages from its own durable consumers, and listen to its own
-inbox and the two hints everyone gets. Only `setup` may make streams and consumers.
+inbox, the hints of its line and the two that everyone gets. Only `setup` may make streams and consumers.
 """
 
 import json
@@ -40,7 +40,7 @@ def permissions(service: Service) -> dict[str, list[str]]:
             f"$JS.ACK.{stream}.{service.name}.>",
             f"$JS.ACK.*.*.{stream}.{service.name}.>",  # with domain and account, as newer servers may write it
         ]
-    return {"publish": publish, "subscribe": [inbox(service.name), *EVERYONE_HEARS]}
+    return {"publish": publish, "subscribe": [inbox(service.name), *EVERYONE_HEARS, *service.hears]}
 
 
 def users(services: Sequence[Service]) -> list[dict[str, object]]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from google.protobuf import descriptor_pb2, duration_pb2
 from google.rpc import error_details_pb2
-from protobuf import DescMessage, DescMethod, DescService, Registry
+from protobuf import DescFile, DescMessage, DescMethod, DescService, Registry
 from protobuf.wkt import FileDescriptorSet
 
 from gateway.transcoding.fields import REQUEST_ID, camel_case, find
@@ -18,6 +18,7 @@ from gateway.transcoding.fields import REQUEST_ID, camel_case, find
 Kind = Literal["unary", "server_streaming", "client_streaming", "bidi_streaming"]
 
 _HTTP_EXTENSION = "google.api.http"
+_ADOPTED_EXTENSION = "vivesphere.mesh.v1.adopted"
 _NO_SIDE_EFFECTS = 1  # google.protobuf.MethodOptions.IdempotencyLevel
 _IDEMPOTENT = 2
 
@@ -63,6 +64,8 @@ class Schema:
         self.details = Registry(_well_known_details(), self.registry)
         self.methods: dict[str, Method] = {method.path: method for method in self._read()}
         self.services: tuple[str, ...] = tuple(dict.fromkeys(m.service for m in self.methods.values()))
+        self.adopted: dict[str, str] = dict(self._read_adopted())
+        """Services of contracts that are not ours, and the package of ours that serves them."""
 
     def _read(self) -> Iterator[Method]:
         extension = self.registry.extension(_HTTP_EXTENSION)
@@ -73,6 +76,16 @@ class Schema:
                         method.proto.options[extension.type] if extension and method.proto.options else None
                     )
                     yield _method(method, rule if extension and _has(method, extension) else None)
+
+    def _read_adopted(self) -> Iterator[tuple[str, str]]:
+        extension = self.registry.extension(_ADOPTED_EXTENSION)
+        for desc in self.registry:
+            if not isinstance(desc, DescFile) or extension is None:
+                continue
+            options = desc.proto.options
+            if options is not None and extension.type in options:
+                for adopted in options[extension.type]:
+                    yield adopted.method.rpartition(".")[0], desc.proto.package
 
 
 def _has(method: DescMethod, extension: Any) -> bool:

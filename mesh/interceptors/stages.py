@@ -139,12 +139,13 @@ class Deadline:
 
 
 class Validation:
-    """Holds the request against the rules in its contract."""
+    """Holds the request against the rules in its contract; one that was adopted has none, and its service judges what comes."""
 
     name = "validation"
 
     async def enter(self, call: Call, request: Any, context: ServicerContext) -> None:
-        if request is not None:
+        adopted = call.policy is not None and call.policy.adopted
+        if request is not None and not adopted:
             validate(request)
             refuse_nul(request)
 

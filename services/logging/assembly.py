@@ -1,9 +1,15 @@
 """Puts the logging service together: the one place where its concrete classes meet."""
 
+from collections.abc import Collection, Sequence
 from functools import partial
 
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
+
+from mesh.messaging.hints import Hints
 from mesh.paging import PageTokens
 from mesh.process import Process
+from services.logging.domain.rates import CallerRates
+from services.logging.domain.records import Record
 from services.logging.domain.retention import Retention
 from services.logging.housekeeping import Housekeeping
 from services.logging.ingest import LANES, LINGER, MESSAGES, Ingest
@@ -11,59 +17,106 @@ from services.logging.servicers.audit import AuditServicer
 from services.logging.servicers.exporting import Exporting
 from services.logging.servicers.intake import Intake
 from services.logging.servicers.logs import LogServicer
+from services.logging.servicers.otlp import OtlpServicer
 from services.logging.servicers.search_lanes import SearchLanes, SearchRules
 from services.logging.servicers.searching import Searching
-from services.logging.settings import RETENTION, SEARCH_MAX_PARALLEL, SEARCH_TIMEOUT
+from services.logging.servicers.tailing import Tailing
+from services.logging.settings import (
+    CONSOLE_RECORDS_PER_MINUTE,
+    DEFINITIONS,
+    RETENTION,
+    SEARCH_MAX_PARALLEL,
+    SEARCH_TIMEOUT,
+    TAIL_MAX_OPEN,
+    TAIL_MAX_RECORDS_PER_SECOND,
+)
 from services.logging.store.audit import PostgresAuditStore
+from services.logging.store.following import PostgresStoredBatches
 from services.logging.store.histogram import PostgresRecordCounter
 from services.logging.store.partitions import Partitions
 from services.logging.store.retention import Pruning
 from services.logging.store.search import PostgresRecordSearch
 from services.logging.store.writing import PostgresRecordWriter
+from services.logging.tailing.hub import Hub
+from services.logging.tailing.pace import Pace
 from vivesphere.logging.v1 import audit_service_pb2_grpc, log_service_pb2_grpc
 
 NAME = "logging"
+HINTS = "hints.logging"
 
 
 async def assemble(process: Process) -> None:
-    """Records and audit events out of JetStream into PostgreSQL, and the two services that read them."""
-    process.define_settings(*RETENTION.values(), SEARCH_TIMEOUT, SEARCH_MAX_PARALLEL)
+    """Records and audit events out of JetStream into PostgreSQL, and the services that take, find and follow them."""
+    process.define_settings(*DEFINITIONS)
+    hub = _following(process)
+    hints = Hints(process.messaging, HINTS, hub.wake)
+    process.tasks.spawn_loop(hints.run, name="hints")
+    writer = _storing(process, hints)
+    audit = PostgresAuditStore(process.database)
+    _ingesting(process, Ingest(process.database, writer, audit, process.clock))
+    _serving(process, hub, writer)
+    process.serve(
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
+        AuditServicer(audit, PageTokens(process.page_secret(), "logging.audit_events")),
+    )
+
+
+def _storing(process: Process, hints: Hints) -> PostgresRecordWriter:
     retention = partial(_retention, process)
     partitions = Partitions(process.database)
-    writer = PostgresRecordWriter(partitions, retention, process.clock, process.instance)
-    audit = PostgresAuditStore(process.database)
-    ingest = Ingest(process.database, writer, audit, process.clock)
     keeper = Housekeeping(partitions, Pruning(process.database, partitions), retention, process.clock)
     process.tasks.spawn_loop(keeper.run, name="housekeeping")
     process.tasks.spawn_loop(keeper.merge_words, name="text indexes")
+    return PostgresRecordWriter(partitions, retention, process.clock, process.instance, hints.announce)
+
+
+def _ingesting(process: Process, ingest: Ingest) -> None:
     for lane in range(LANES):
         consuming = process.messaging.consume_batches(
             "LOGS", NAME, ingest.logs, batch=MESSAGES, linger=LINGER
         )
         process.tasks.spawn(consuming, name=f"ingest logs {lane}")
     process.tasks.spawn(process.messaging.consume_batches("AUDIT", NAME, ingest.audit), name="ingest audit")
+
+
+def _following(process: Process) -> Hub:
     value = process.configuration.value
-    lanes = SearchLanes(lambda: SearchRules(value(SEARCH_MAX_PARALLEL), value(SEARCH_TIMEOUT)), process.clock)
-    search = PostgresRecordSearch(process.database)
+    pace = Pace(lambda: value(TAIL_MAX_RECORDS_PER_SECOND), process.clock)
+    hub = Hub(PostgresStoredBatches(process.database), pace, lambda: value(TAIL_MAX_OPEN), process.clock)
+
+    async def end_tails() -> None:
+        await process.stopping.wait()
+        hub.close()
+
+    process.tasks.spawn(end_tails(), name="end tails")
+    process.tasks.spawn_loop(hub.run, name="tails")
+    return hub
+
+
+def _serving(process: Process, hub: Hub, writer: PostgresRecordWriter) -> None:
+    value, clock, database = process.configuration.value, process.clock, process.database
+    lanes = SearchLanes(lambda: SearchRules(value(SEARCH_MAX_PARALLEL), value(SEARCH_TIMEOUT)), clock)
+    search = PostgresRecordSearch(database)
+    rates = CallerRates(lambda: value(CONSOLE_RECORDS_PER_MINUTE), clock.monotonic)
+
+    async def keep(batch: Sequence[Record]) -> Collection[str]:
+        async with database.transaction() as connection:
+            refused = await writer.add(connection, batch)
+        return {refusal.record.id for refusal in refused}
+
     secret = process.page_secret()
     process.serve(
         log_service_pb2_grpc.add_LogServiceServicer_to_server,
         LogServicer(
             Searching(
-                search,
-                PostgresRecordCounter(process.database),
-                lanes,
-                PageTokens(secret, "logging.records"),
-                process.clock,
+                search, PostgresRecordCounter(database), lanes, PageTokens(secret, "logging.records"), clock
             ),
-            Exporting(search, lanes, process.clock),
-            Intake(process.database, writer, process.clock),
+            Exporting(search, lanes, clock),
+            Intake(keep, rates, clock),
+            Tailing(hub, PostgresStoredBatches(database), search, PageTokens(secret, "logging.tail")),
         ),
     )
-    process.serve(
-        audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
-        AuditServicer(audit, PageTokens(secret, "logging.audit_events")),
-    )
+    process.serve(logs_service_pb2_grpc.add_LogsServiceServicer_to_server, OtlpServicer(keep, clock))
 
 
 def _retention(process: Process) -> Retention:

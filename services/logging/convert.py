@@ -13,6 +13,7 @@ from mesh.ids import EPOCH, time_of
 from mesh.redaction import REDACTED, is_sensitive_name, redactor
 from services.logging.domain.audit_filter import AuditFilter
 from services.logging.domain.chain import CHAIN, AuditEvent, ChainedEvent
+from services.logging.domain.following import Gap
 from services.logging.domain.histogram import Buckets, Grouping, Tally
 from services.logging.domain.records import Filter, Record
 from vivesphere.logging.v1 import (
@@ -27,6 +28,7 @@ MAX_EXACT: Final = 2**53
 """Below it a double holds every integer."""
 LEAST_SECRET: Final = 5
 """Characters of the shortest text that redaction would change: a name of three, a separator, a value."""
+MAX_INT32: Final = 2**31 - 1
 NAMES: Final = 4_096
 """Of attributes that are remembered."""
 
@@ -202,7 +204,30 @@ def _group_name(grouping: Grouping, group: int | str | None) -> str:
 
 def _saturated(number: int) -> int:
     """As much of a count as the contract's kind of number holds."""
-    return min(number, 2**31 - 1)
+    return min(number, MAX_INT32)
+
+
+def tail_filter_from(request: log_service_pb2.TailLogsRequest) -> Filter:
+    """What a tail follows."""
+    return Filter(
+        categories=tuple(request.categories),
+        min_severity=request.min_severity,
+        service=request.service,
+        actor=request.actor,
+        bot_id=request.bot_id.lower(),
+        request_id=request.request_id,
+        trace_id=request.trace_id,
+        text=request.text,
+        attributes=dict(request.attributes),
+    )
+
+
+def gap_to(gap: Gap) -> log_service_pb2.LogGap:
+    """The message of a gap."""
+    message = log_service_pb2.LogGap(dropped_count=_saturated(gap.count))
+    message.first_time.FromDatetime(gap.first_time)
+    message.last_time.FromDatetime(gap.last_time)
+    return message
 
 
 def audit_filter_from(request: audit_service_pb2.ListAuditEventsRequest) -> AuditFilter:

@@ -9,7 +9,7 @@ import grpc.aio
 import pytest
 from google.protobuf import descriptor_pool
 
-from mesh.contract import ContractError, Who, policies_of, services_of
+from mesh.contract import ContractError, Who, is_idempotent, policies_of, rule_of, services_of
 from mesh.interceptors.chain import ORDER, Chain
 from mesh.server import check_complete
 from mesh.status import from_rpc_error
@@ -41,6 +41,17 @@ def test_a_contract_without_an_access_rule_does_not_start() -> None:
     name = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
     with pytest.raises(ContractError, match="carries no access rule"):
         policies_of([name])
+
+
+def test_an_adopted_method_is_under_our_law() -> None:
+    """A contract of others carries no option of ours; without the adoption its methods would not be served at all."""
+    policies = policies_of(services_of("logging"))
+    export = policies["/opentelemetry.proto.collector.logs.v1.LogsService/Export"]
+    assert (export.who, export.permission, export.adopted) == (Who.PERMISSION, "logs.ingest", True)
+    assert export.confidential, "nobody knows what its messages hold"
+    assert not any(policy.adopted for path, policy in policies.items() if path.startswith("/vivesphere."))
+    assert rule_of(export.path).permission == "logs.ingest"
+    assert is_idempotent(export.path)
 
 
 def test_a_server_without_all_of_its_guards_does_not_start() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from services.logging.servicers.exporting import Exporting
 from services.logging.servicers.intake import Intake
 from services.logging.servicers.searching import Searching
+from services.logging.servicers.tailing import Tailing
 from vivesphere.logging.v1 import log_service_pb2, log_service_pb2_grpc
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 class LogServicer(log_service_pb2_grpc.LogServiceServicer):
     """Serves the contract."""
 
-    def __init__(self, searching: Searching, exporting: Exporting, intake: Intake) -> None:
+    def __init__(self, searching: Searching, exporting: Exporting, intake: Intake, tailing: Tailing) -> None:
         self._searching = searching
         self._exporting = exporting
         self._intake = intake
+        self._tailing = tailing
 
     async def QueryLogs(
         self, request: log_service_pb2.QueryLogsRequest, context: "Context"
@@ -43,8 +45,22 @@ class LogServicer(log_service_pb2_grpc.LogServiceServicer):
             async for chunk in chunks:
                 yield chunk
 
+    async def TailLogs(
+        self, request: log_service_pb2.TailLogsRequest, context: "Context"
+    ) -> AsyncIterator[log_service_pb2.TailLogsResponse]:
+        """Records as they are stored."""
+        async with aclosing(self._tailing.tail(request)) as items:
+            async for item in items:
+                yield item
+
     async def IngestLogBatch(
         self, request: log_service_pb2.IngestLogBatchRequest, context: "Context"
     ) -> log_service_pb2.IngestLogBatchResponse:
         """Store the good records, say what is wrong with the others."""
         return await self._intake.batch(request)
+
+    async def IngestLogs(
+        self, request_iterator: AsyncIterator[log_service_pb2.IngestLogsRequest], context: "Context"
+    ) -> log_service_pb2.IngestLogsResponse:
+        """The same for each message of a stream."""
+        return await self._intake.stream(request_iterator)

@@ -140,7 +140,9 @@ async def test_a_worker_fetches_and_acknowledges_from_its_durable_consumer(mesh:
     assert denials == []
 
 
-@pytest.mark.parametrize("subject", ["_INBOX_authentication.>", "logs.>", "actions.>", "$JS.>", ">"])
+@pytest.mark.parametrize(
+    "subject", ["_INBOX_authentication.>", "logs.>", "hints.logging", "actions.>", "$JS.>", ">"]
+)
 async def test_nobody_hears_what_is_not_for_them(mesh: EmbeddedMesh, subject: str) -> None:
     """Answers and records of others may hold what this service must not know."""
     denials: list[str] = []

@@ -52,3 +52,10 @@ def test_what_is_not_understood_is_refused_by_name(text: str, named: str) -> Non
     """A misspelt permission must not silently become no permission, nor every permission."""
     with pytest.raises(RegistryError, match=named.replace(".", r"\.")):
         parse_registry(text)
+
+
+def test_only_hints_are_heard_without_a_consumer() -> None:
+    """Records and events may hold what others must not know; a hint is a number."""
+    assert parse_registry('trends = { hears = ["hints.trends"] }')[0].hears == ("hints.trends",)
+    with pytest.raises(RegistryError, match=r"trends\.hears"):
+        parse_registry('trends = { hears = ["events.trends.>"] }')

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from gateway.backends import service_config, service_of
+from gateway.backends import owner_of, service_config, service_of
 from gateway.door import peer_address
 from gateway.settings import Limits, parse_targets, read_settings
 from gateway.transcoding.schema import Schema
@@ -67,3 +67,14 @@ def test_only_what_the_contract_marks_may_be_retried() -> None:
 def test_a_peer_is_an_address_without_its_port(peer: str, address: str) -> None:
     """x-forwarded-for holds addresses."""
     assert peer_address(peer) == address
+
+
+def test_an_adopted_contract_belongs_to_the_service_that_adopts_it() -> None:
+    """The descriptor set says so; a contract that nobody adopted is nobody's."""
+    schema = Schema((Path(__file__).parents[3] / "generated" / "vivesphere.binpb").read_bytes())
+    foreign = "opentelemetry.proto.collector.logs.v1.LogsService"
+    assert schema.adopted == {foreign: "vivesphere.logging.v1"}
+    assert owner_of(foreign, schema.adopted) == "logging"
+    assert owner_of("vivesphere.trends.v1.TrendService", schema.adopted) == "trends"
+    assert owner_of("opentelemetry.proto.collector.trace.v1.TraceService", schema.adopted) is None
+    assert schema.methods[f"/{foreign}/Export"].kind == "unary"

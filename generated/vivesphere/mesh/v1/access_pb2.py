@@ -25,15 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvivesphere/mesh/v1/access.proto\x12\x12vivesphere.mesh.v1\x1a google/protobuf/descriptor.proto\"\x81\x02\n\nAccessRule\x12\x10\n\x06public\x18\x01 \x01(\x08H\x00\x12\x17\n\rauthenticated\x18\x02 \x01(\x08H\x00\x12\x14\n\npermission\x18\x03 \x01(\tH\x00\x12\x36\n\x08services\x18\x04 \x01(\x0b\x32\".vivesphere.mesh.v1.ServiceCallersH\x00\x12\x11\n\tbot_field\x18\x05 \x01(\t\x12\r\n\x05\x61udit\x18\x06 \x01(\x08\x12\x0f\n\x07step_up\x18\x07 \x01(\x08\x12\x11\n\thigh_risk\x18\x08 \x01(\x08\x12\x0f\n\x07session\x18\t \x01(\x08\x12\x19\n\x11one_time_password\x18\n \x01(\x08\x42\x08\n\x06\x63\x61ller\"\x1f\n\x0eServiceCallers\x12\r\n\x05names\x18\x01 \x03(\t:P\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x1e.vivesphere.mesh.v1.AccessRuleb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvivesphere/mesh/v1/access.proto\x12\x12vivesphere.mesh.v1\x1a google/protobuf/descriptor.proto\"c\n\rAdoptedMethod\x12\x0e\n\x06method\x18\x01 \x01(\t\x12.\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x0b\x32\x1e.vivesphere.mesh.v1.AccessRule\x12\x12\n\nidempotent\x18\x03 \x01(\x08\"\x81\x02\n\nAccessRule\x12\x10\n\x06public\x18\x01 \x01(\x08H\x00\x12\x17\n\rauthenticated\x18\x02 \x01(\x08H\x00\x12\x14\n\npermission\x18\x03 \x01(\tH\x00\x12\x36\n\x08services\x18\x04 \x01(\x0b\x32\".vivesphere.mesh.v1.ServiceCallersH\x00\x12\x11\n\tbot_field\x18\x05 \x01(\t\x12\r\n\x05\x61udit\x18\x06 \x01(\x08\x12\x0f\n\x07step_up\x18\x07 \x01(\x08\x12\x11\n\thigh_risk\x18\x08 \x01(\x08\x12\x0f\n\x07session\x18\t \x01(\x08\x12\x19\n\x11one_time_password\x18\n \x01(\x08\x42\x08\n\x06\x63\x61ller\"\x1f\n\x0eServiceCallers\x12\r\n\x05names\x18\x01 \x03(\t:P\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x1e.vivesphere.mesh.v1.AccessRule:R\n\x07\x61\x64opted\x12\x1c.google.protobuf.FileOptions\x18\xb6\x87\x03 \x03(\x0b\x32!.vivesphere.mesh.v1.AdoptedMethodb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vivesphere.mesh.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACCESSRULE']._serialized_start=90
-  _globals['_ACCESSRULE']._serialized_end=347
-  _globals['_SERVICECALLERS']._serialized_start=349
-  _globals['_SERVICECALLERS']._serialized_end=380
+  _globals['_ADOPTEDMETHOD']._serialized_start=89
+  _globals['_ADOPTEDMETHOD']._serialized_end=188
+  _globals['_ACCESSRULE']._serialized_start=191
+  _globals['_ACCESSRULE']._serialized_end=448
+  _globals['_SERVICECALLERS']._serialized_start=450
+  _globals['_SERVICECALLERS']._serialized_end=481
 # @@protoc_insertion_point(module_scope)

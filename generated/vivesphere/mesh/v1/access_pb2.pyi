@@ -21,6 +21,40 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class AdoptedMethod(_message.Message):
+    """A method of somebody else's contract, which cannot carry an option of ours, and what our law is for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """Required. Full name of the method, for example "opentelemetry.proto.collector.logs.v1.LogsService.Export". All methods of a service
+    that is adopted have to be named.
+    """
+    idempotent: _builtins.bool
+    """Optional. True if it may be called again when its answer was lost, as `idempotency_level` says in a contract of ours."""
+    @_builtins.property
+    def access(self) -> Global___AccessRule:
+        """Required. Who may call it, and what is recorded of the call."""
+
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        access: Global___AccessRule | None = ...,
+        idempotent: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access", b"access"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "idempotent", b"idempotent", "method", b"method"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdoptedMethod: _TypeAlias = AdoptedMethod  # noqa: Y015
+
+@_typing.final
 class AccessRule(_message.Message):
     """Says who may call a method and what is recorded of the call. Exactly one of `caller` holds; nothing is granted by default."""
 
@@ -117,5 +151,10 @@ class ServiceCallers(_message.Message):
 Global___ServiceCallers: _TypeAlias = ServiceCallers  # noqa: Y015
 
 ACCESS_FIELD_NUMBER: _builtins.int
+ADOPTED_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___AccessRule]
 """Required on every method. A server refuses to start if it serves a method without it."""
+adopted: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FileOptions, _containers.RepeatedCompositeFieldContainer[Global___AdoptedMethod]]
+"""Methods of other people's contracts that a service of ours serves. The file imports their contract, and the service is the one whose
+package the file is of.
+"""
