@@ -93,7 +93,7 @@ def audit_event_to(chained: ChainedEvent) -> audit_event_pb2.AuditEvent:
     message = audit_event_pb2.AuditEvent(
         sequence=chained.sequence,
         id=event.id,
-        chain=CHAIN,
+        chain=chained.chain,
         service=event.service,
         actor=event.actor,
         action=event.action,
@@ -109,6 +109,10 @@ def audit_event_to(chained: ChainedEvent) -> audit_event_pb2.AuditEvent:
         session_id=event.session_id,
         hash=chained.hash.hex(),
         previous_hash=chained.previous_hash.hex(),
+        commitment=chained.commitment.hex(),
+        salt=chained.salt.hex(),
+        erased=chained.erased,
+        format=chained.format,
     )
     message.time.FromDatetime(event.time)
     if event.request:
@@ -141,11 +145,12 @@ def audit_filter_from(request: audit_service_pb2.ListAuditEventsRequest) -> Audi
         end_time=_time(request.end_time) if request.HasField("end_time") else None,
         actor=request.actor,
         action=request.action,
-        resource=request.resource,
+        resource=request.resource.rstrip("/"),
         outcome=request.outcome,
         bot_id=request.bot_id.lower(),
         request_id=request.request_id,
         service=request.service,
+        chain=request.chain or CHAIN,
         oldest_first=request.order == log_record_pb2.LOG_ORDER_OLDEST_FIRST,
     )
 
