@@ -6,9 +6,12 @@ from typing import Any
 
 from google.protobuf import json_format, struct_pb2, timestamp_pb2
 
+from services.logging.auditing.proving import Proof, Question
 from services.logging.domain.audit_filter import AuditFilter
 from services.logging.domain.chain import CHAIN, AuditEvent, ChainedEvent
 from services.logging.domain.records import Filter, Record
+from services.logging.domain.verifying import Defect
+from services.logging.store.statements import Signed
 from vivesphere.logging.v1 import (
     audit_event_pb2,
     audit_service_pb2,
@@ -152,6 +155,61 @@ def audit_filter_from(request: audit_service_pb2.ListAuditEventsRequest) -> Audi
         service=request.service,
         chain=request.chain or CHAIN,
         oldest_first=request.order == log_record_pb2.LOG_ORDER_OLDEST_FIRST,
+    )
+
+
+def question_from(request: audit_service_pb2.VerifyAuditChainRequest) -> Question:
+    """What is to be proved."""
+    return Question(
+        request.chain or CHAIN, request.first_sequence, request.last_sequence, request.checkpoint_note
+    )
+
+
+def proof_to(proof: Proof, chain: str) -> audit_service_pb2.VerifyAuditChainResponse:
+    """The answer to it."""
+    return audit_service_pb2.VerifyAuditChainResponse(
+        valid=proof.defect is None,
+        checked_count=proof.checked,
+        chain=chain,
+        first_sequence=proof.first,
+        last_sequence=proof.last,
+        last_hash=proof.last_hash.hex(),
+        defect=None if proof.defect is None else _defect(proof.defect),
+        tombstones=[_tombstone(item) for item in proof.tombstones],
+    )
+
+
+def checkpoint_to(signed: Signed) -> audit_event_pb2.AuditCheckpoint:
+    """The message of a checkpoint."""
+    said = signed.statement
+    message = audit_event_pb2.AuditCheckpoint(
+        chain=said.chain,
+        sequence=said.sequence,
+        hash=said.hash.hex(),
+        note=signed.note,
+        verifier_key=signed.key,
+    )
+    message.time.FromDatetime(said.time)
+    return message
+
+
+def _tombstone(signed: Signed) -> audit_event_pb2.AuditTombstone:
+    said = signed.statement
+    message = audit_event_pb2.AuditTombstone(
+        chain=said.chain, last_sequence=said.sequence, last_hash=said.hash.hex(), note=signed.note
+    )
+    message.time.FromDatetime(said.time)
+    return message
+
+
+def _defect(defect: Defect) -> audit_event_pb2.AuditDefect:
+    return audit_event_pb2.AuditDefect(
+        kind=audit_event_pb2.AuditDefectKind.ValueType(defect.kind.value),
+        sequence=defect.sequence,
+        event_id=defect.event_id,
+        expected_hash=defect.expected.hex(),
+        found_hash=defect.found.hex(),
+        message=defect.message,
     )
 
 

@@ -88,9 +88,7 @@ class ChainedEvent:
         return canonical(sequence, self.event, self.chain, commitment)
 
 
-def canonical(
-    sequence: int, event: AuditEvent, chain: str = CHAIN, commitment: bytes | None = None
-) -> bytes:
+def canonical(sequence: int, event: AuditEvent, chain: str = CHAIN, commitment: bytes | None = None) -> bytes:
     """The bytes of an event that are hashed: the same on every machine and for ever. Format 2 with a commitment, else 1."""
     fields: dict[str, Any] = {
         "chain": chain,

@@ -252,7 +252,9 @@ def forked(sequence: int, expected: bytes, found: bytes, witness: str = "", even
 
 def bad_signature(sequence: int, what: str) -> Defect:
     """A statement that nobody with the chain's key made."""
-    message = f"The signature of the {what} for event {sequence} is not by the chain's key: it proves nothing."
+    message = (
+        f"The signature of the {what} for event {sequence} is not by the chain's key: it proves nothing."
+    )
     return Defect(DefectKind.BAD_SIGNATURE, sequence, message)
 
 
@@ -263,7 +265,9 @@ def first(*defects: Defect | None) -> Defect | None:
 
 
 def _altered(event: ChainedEvent, place: int, expected: bytes, found: bytes, why: str = "") -> Defect:
-    message = f"Event {place} was altered: {why or 'what it says is not what was hashed when it was chained'}."
+    message = (
+        f"Event {place} was altered: {why or 'what it says is not what was hashed when it was chained'}."
+    )
     return Defect(DefectKind.ALTERED, place, message, event.event.id, expected, found)
 
 
@@ -273,7 +277,5 @@ def _inserted(event: ChainedEvent, place: int, expected: bytes = b"") -> Defect:
 
 
 def _reordered(event: ChainedEvent, place: int, expected: bytes | None) -> Defect:
-    message = (
-        f"Events were put in another order: what stands as number {place} was chained at another place."
-    )
+    message = f"Events were put in another order: what stands as number {place} was chained at another place."
     return Defect(DefectKind.REORDERED, place, message, event.event.id, expected or b"", event.hash)

@@ -149,7 +149,8 @@ def _conditions(wanted: AuditFilter) -> list[ColumnElement[bool]]:
 
 def _row(chained: ChainedEvent) -> dict[str, Any]:
     row = asdict(chained)
-    return row | row.pop("event")
+    event: dict[str, Any] = row.pop("event")
+    return row | event
 
 
 def _event(row: Mapping[Any, Any]) -> ChainedEvent:

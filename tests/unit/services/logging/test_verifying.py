@@ -52,7 +52,9 @@ def test_the_bytes_that_are_hashed_are_the_same_for_ever() -> None:
     assert CHAIN[-1].hash.hex() == "8453807e3876e670d77e0c17232c24e621ddd461d2ab82abcd7effa93a245094"
 
 
-@given(places, st.sampled_from(["actor", "peer", "user_agent", "action", "service", "id", "outcome", "resource"]))
+@given(
+    places, st.sampled_from(["actor", "peer", "user_agent", "action", "service", "id", "outcome", "resource"])
+)
 def test_a_changed_field_is_an_alteration(place: int, field: str) -> None:
     """Also of those that the hash covers only through the commitment."""
     events = list(CHAIN)
