@@ -36,7 +36,9 @@ class Checkpointer:
         outside: Outside,
         clock: Clock,
         pace: Callable[[], tuple[int, int]],
+        chain: str = CHAIN,
     ) -> None:
+        self._chain = chain
         self._events = events
         self._statements = statements
         self._signer = signer
@@ -75,7 +77,7 @@ class Checkpointer:
     async def sign_end(self, chain: str) -> Signed | None:
         """A checkpoint of the chain's present end, kept nowhere. None if there is no such chain."""
         end = await self._events.end(chain)
-        if end is None and chain != CHAIN:
+        if end is None and chain != self._chain:
             return None
         sequence, digest = (end.sequence, end.hash) if end else (0, GENESIS)
         return await self._signer.sign(Statement(chain, sequence, digest, self._clock.now()))
@@ -86,25 +88,27 @@ class Checkpointer:
         kept = await self._adopt_newest()
         if kept is not None and kept.statement.sequence > self._outside_sequence:
             await self._keep_outside(kept)
-        end = await self._events.end(CHAIN)
+        end = await self._events.end(self._chain)
         if end is None or not self._is_time(end):
             return
         await self._prove(end)
-        signed = await self._signer.sign(Statement(CHAIN, end.sequence, end.hash, self._clock.now()))
+        signed = await self._signer.sign(Statement(self._chain, end.sequence, end.hash, self._clock.now()))
         await self._statements.keep(signed)
         self._last, self._new_since = signed.statement, None
         await self._keep_outside(signed)
 
     async def _begin(self) -> None:
         """What lies outside is known before anything is signed: the database may have been rewritten while nobody looked."""
-        note = await self._outside.newest()
+        note = await self._outside.newest(self._chain)
         statement = None if note is None else await self._verified(note)
+        if note is not None and statement is None:
+            raise _broken("the newest checkpoint outside of the database is not by the chain's key")
         self._last = statement
         self._outside_sequence = statement.sequence if statement else 0
 
     async def _adopt_newest(self) -> Signed | None:
         """The newest checkpoint in the database, if it is more than is known: another replica's, for example."""
-        kept = await self._statements.newest(CHAIN)
+        kept = await self._statements.newest(self._chain)
         if kept is None or (self._last is not None and kept.statement.sequence <= self._last.sequence):
             return kept
         statement = await self._verified(kept.note)
@@ -124,7 +128,7 @@ class Checkpointer:
             statement = read_statement(read)
         except BadNote:
             return None
-        return statement if read.signed_by(await self._signer.keys(CHAIN)) else None
+        return statement if read.signed_by(await self._signer.keys(self._chain)) else None
 
     def _is_time(self, end: Link) -> bool:
         known = self._last.sequence if self._last else 0
@@ -139,9 +143,9 @@ class Checkpointer:
     async def _prove(self, end: Link) -> None:
         """Raises FailedPrecondition unless the chain leads from the last checkpoint to its end."""
         start = await self._start(end)
-        walk = Walk(start)
+        walk = Walk(start, self._chain)
         while not walk.decided and walk.last_sequence < end.sequence:
-            page = await self._events.read(CHAIN, walk.last_sequence, PAGE)
+            page = await self._events.read(self._chain, walk.last_sequence, PAGE)
             walk.feed(item for item in page if item.sequence <= end.sequence)
             if len(page) < PAGE or page[-1].sequence > walk.last_sequence:
                 break
@@ -153,7 +157,7 @@ class Checkpointer:
 
     async def _start(self, end: Link) -> Start:
         last = self._last
-        tombstones = await self._statements.tombstones(CHAIN)
+        tombstones = await self._statements.tombstones(self._chain)
         removed = tombstones[-1].statement if tombstones else None
         if removed is not None and (last is None or removed.sequence >= last.sequence):
             return Start(removed.sequence + 1, removed.hash)
@@ -161,7 +165,7 @@ class Checkpointer:
             return Start()
         if end.sequence < last.sequence:
             raise _refuse(truncated(end.sequence, last.sequence, last.hash))
-        link = (await self._events.links(CHAIN, [last.sequence])).get(last.sequence)
+        link = (await self._events.links(self._chain, [last.sequence])).get(last.sequence)
         if last.sequence > 0 and (link is None or link.hash != last.hash):
             raise _refuse(forked(last.sequence, last.hash, link.hash if link else b""))
         return Start(last.sequence + 1, last.hash, kept=False)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
 from mesh.messaging import Messaging
+from services.logging.domain.notes import origin
 
 STREAM: Final = "CHECKPOINTS"
 SUBJECT: Final = "checkpoints.logging"
@@ -19,8 +20,8 @@ class Outside(Protocol):
     async def keep(self, note: str) -> None:
         """Add a note; one that was added just before is not added twice."""
 
-    async def newest(self) -> str | None:
-        """The note added last."""
+    async def newest(self, chain: str) -> str | None:
+        """The note about a chain that was added last."""
 
     def all(self) -> AsyncIterator[list[str]]:
         """Every note in the order in which they were added, some at a time."""
@@ -37,10 +38,16 @@ class StreamOutside:
         payload = note.encode()
         await self._messaging.publish(SUBJECT, payload, message_id=hashlib.sha256(payload).hexdigest())
 
-    async def newest(self) -> str | None:
+    async def newest(self, chain: str) -> str | None:
         """See Outside."""
+        about = f"{origin(chain)}\n"
         found = await self._messaging.read_last(STREAM, SUBJECT)
-        return None if found is None else _text(found.payload)
+        if found is None or _text(found.payload).startswith(about):
+            return None if found is None else _text(found.payload)
+        last: str | None = None
+        async for notes in self.all():
+            last = next((note for note in reversed(notes) if note.startswith(about)), last)
+        return last
 
     async def all(self) -> AsyncIterator[list[str]]:
         """See Outside."""

@@ -111,6 +111,8 @@ class Prover:
         stored_end = await self._end(question.chain, kept)
         witnesses = _Witnesses(question, keys, kept, stored_end)
         await self._hear(own, witnesses)
+        if stored_end == 0 and witnesses.newest is None and question.chain != CHAIN:
+            raise NotFound("AUDIT_CHAIN_NOT_FOUND", "there is no audit chain of this name")
         cut = await self._cut(witnesses)
         _check_range(question, witnesses.newest.sequence if cut and witnesses.newest else stored_end)
         walk = await self._walk(question, kept, stored_end)
@@ -134,8 +136,6 @@ class Prover:
 
     async def _end(self, chain: str, kept: Start) -> int:
         end = await self._events.end(chain)
-        if end is None and kept.sequence == 1 and chain != CHAIN:
-            raise NotFound("AUDIT_CHAIN_NOT_FOUND", "there is no audit chain of this name")
         return end.sequence if end else kept.sequence - 1
 
     async def _cut(self, witnesses: _Witnesses) -> Defect | None:

@@ -39,7 +39,9 @@ class TrailRetention:
         signer: Signer,
         clock: Clock,
         days: Callable[[], int],
+        chain: str = CHAIN,
     ) -> None:
+        self._chain = chain
         self._database = database
         self._events = events
         self._statements = statements
@@ -66,13 +68,15 @@ class TrailRetention:
             return 0
         now = self._clock.now()
         limit = now - max(timedelta(days=days), FLOOR)
-        oldest = await self._events.read(CHAIN, -1, MOST + 1)
+        oldest = await self._events.read(self._chain, -1, MOST + 1)
         if not oldest or oldest[0].event.time > limit - FEW:
             return 0
         last = _last_due(oldest[:-1], limit)
         if last is None:
             return 0
-        tombstone = await self._signer.sign(Statement(CHAIN, last.sequence, last.hash, now, removed=True))
+        tombstone = await self._signer.sign(
+            Statement(self._chain, last.sequence, last.hash, now, removed=True)
+        )
         async with self._database.transaction(concludes=False) as connection:
             removed = await self._statements.remove(connection, tombstone)
         logger.bind(last_sequence=last.sequence, removed=removed).info("audit events removed")

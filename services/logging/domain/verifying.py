@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from services.logging.domain.chain import CHAIN, GENESIS, ChainedEvent
+from services.logging.domain.chain import GENESIS, ChainedEvent
 
 NEAR: Final = 512
 """How far around its place an odd event is looked for by trial: what shifts the events behind it shifts them by a few."""
@@ -75,7 +75,7 @@ class _Trouble:
 class Walk:
     """One walk. Feed it, then ask `finish`."""
 
-    def __init__(self, start: Start, chain: str = CHAIN) -> None:
+    def __init__(self, start: Start, chain: str) -> None:
         self._start = start
         self._chain = chain
         self._next = start.sequence

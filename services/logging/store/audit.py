@@ -56,18 +56,21 @@ def random_salt() -> bytes:
 
 
 class PostgresAuditStore:
-    """AuditStore on PostgreSQL."""
+    """AuditStore on PostgreSQL. `chain` is the one that events are added to."""
 
-    def __init__(self, database: Database, salt: Callable[[], bytes] = random_salt) -> None:
+    def __init__(
+        self, database: Database, salt: Callable[[], bytes] = random_salt, chain: str = CHAIN
+    ) -> None:
         self._database = database
         self._salt = salt
+        self._chain = chain
 
     async def append(self, connection: AsyncConnection, events: Sequence[AuditEvent]) -> None:
         """See AuditStore."""
         await connection.execute(select(func.pg_advisory_xact_lock(APPEND_LOCK)))
         known = select(audit_events.c.id).where(audit_events.c.id.in_([event.id for event in events]))
         seen = set((await connection.execute(known)).scalars())
-        head = await _end(connection, CHAIN)
+        head = await _end(connection, self._chain)
         sequence, last = (head.sequence, head.hash) if head else (0, GENESIS)
         rows: list[dict[str, Any]] = []
         for event in events:
@@ -75,7 +78,7 @@ class PostgresAuditStore:
                 continue
             seen.add(event.id)
             sequence += 1
-            chained = link(sequence, event, last, self._salt())
+            chained = link(sequence, event, last, self._salt(), self._chain)
             last = chained.hash
             rows.append(_row(chained))
         if rows:

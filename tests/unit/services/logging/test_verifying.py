@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.logging.domain.chain import CHAIN as MAIN
 from services.logging.domain.chain import ChainedEvent, link
 from services.logging.domain.verifying import Defect, DefectKind, Start, Walk
 from tests.unit.services.logging.chains import chain, event, salt
@@ -17,7 +18,7 @@ places = st.integers(1, LENGTH)
 
 
 def walk(events: Iterable[ChainedEvent], start: Start | None = None) -> Defect | None:
-    made = Walk(start or Start())
+    made = Walk(start or Start(), MAIN)
     made.feed(events)
     return made.finish()
 
@@ -40,7 +41,7 @@ def recomputed(item: ChainedEvent, **changes: object) -> ChainedEvent:
 
 def test_a_chain_that_nobody_touched_is_sound() -> None:
     """Both formats in one chain, as after an upgrade."""
-    whole = Walk(Start())
+    whole = Walk(Start(), MAIN)
     whole.feed(CHAIN)
     assert whole.finish() is None
     assert (whole.count, whole.last_sequence, whole.last_hash) == (LENGTH, LENGTH, CHAIN[-1].hash)
