@@ -140,14 +140,21 @@ def verify(
 
 
 def _verify_there(context: typer.Context, chain: str, checkpoints: list[Path], as_json: bool) -> None:
+    from cli.audit_server import proofs
+
+    answer: dict[str, Any] = {}
+    checked = 0
     with signed_in(context) as api:
-        notes = [path.read_text(encoding="utf-8") for path in checkpoints] or [""]
-        answers = [api.post(f"{FOLDER}:verify", {"chain": chain, "checkpointNote": note}) for note in notes]
-    broken = next((answer for answer in answers if not answer.get("valid")), None)
-    answer = broken or answers[-1]
+        notes = [path.read_text(encoding="utf-8") for path in checkpoints]
+        for answer in proofs(api, chain, notes):
+            checked += answer.get("checkedCount", 0)
+            if not answer.get("valid"):
+                break
+    answer["checkedCount"] = checked
+    broken = not answer.get("valid")
     if as_json:
         print_json(answer)
-    elif broken is None:
+    elif not broken:
         counted = f"{answer.get('checkedCount', 0)} events of the chain {answer.get('chain', '')}"
         _say(
             f"[green]sound[/]: {counted} are in place and unaltered, up to number {answer.get('lastSequence', 0)}."
@@ -156,7 +163,7 @@ def _verify_there(context: typer.Context, chain: str, checkpoints: list[Path], a
         defect = answer.get("defect", {})
         kind = defect.get("kind", "").removeprefix("AUDIT_DEFECT_KIND_")
         _say_broken(kind, defect.get("message", ""), defect.get("eventId", ""))
-    if broken is not None:
+    if broken:
         raise typer.Exit(1)
 
 

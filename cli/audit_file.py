@@ -11,7 +11,7 @@ There is one spelling of each line, so that no byte can be changed without being
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ VERSION: Final = 1
 MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 _EVENT: Final = b'{"kind":"event",'
 _CONTENT: Final = tuple(field.name for field in fields(AuditEvent))
+_PLACE: Final = ("chain", "sequence", "format", "erased")
 _BYTES: Final = ("hash", "previous_hash", "commitment", "salt")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -62,11 +63,11 @@ def header(chain: str, verifier_keys: list[str]) -> str:
 
 def event_line(event: ChainedEvent) -> str:
     """The line of an event."""
-    plain = asdict(event)
-    plain |= plain.pop("event")
+    plain = {"kind": "event"} | {name: getattr(event, name) for name in _PLACE}
+    plain |= {name: getattr(event, name).hex() for name in _BYTES}
+    plain |= {name: getattr(event.event, name) for name in _CONTENT}
     plain["time"] = _stamp(event.event.time)
-    plain |= {name: plain[name].hex() for name in _BYTES}
-    return written({"kind": "event", **plain})
+    return written(plain)
 
 
 def written(item: Mapping[str, Any]) -> str:
@@ -88,16 +89,17 @@ def read(line: Line) -> dict[str, Any]:
 
 def event_from(line: Line) -> ChainedEvent:
     """The event of a line. Raises BadLine."""
-    item = read(line)
-    item.pop("kind")
     try:
+        item = json.loads(line.content)
+        item.pop("kind")
         content = {name: item.pop(name) for name in _CONTENT}
         content["time"] = datetime.fromisoformat(content["time"])
         item |= {name: bytes.fromhex(item[name]) for name in _BYTES}
         event = ChainedEvent(event=AuditEvent(**content), **item)
-        if event_line(event).encode() == line.content and isinstance(event.sequence, int):
+        # Other spellings of times and hashes mean the same: only ours is right.
+        if event_line(event).encode() == line.content and type(event.sequence) is int:
             return event
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         pass
     raise BadLine(f"line {line.number} is not the line of an event")
 

@@ -116,7 +116,9 @@ class Prover:
         cut = await self._cut(witnesses)
         _check_range(question, witnesses.newest.sequence if cut and witnesses.newest else stored_end)
         walk = await self._walk(question, kept, stored_end)
-        defects = [item for item in (walk.finish(), witnesses.defect, cut) if item and question.covers(item)]
+        defects = [item for item in (walk.finish(), witnesses.defect) if item and question.covers(item)]
+        if cut is not None and (question.last == 0 or cut.sequence <= question.last):
+            defects.append(cut)
         return await self._answer(question, kept, walk, first(*defects), tombstones)
 
     async def _answer(

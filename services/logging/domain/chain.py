@@ -26,6 +26,20 @@ ERASABLE: Final = ("actor", "peer", "request", "user_agent")
 _EVENT: Final = b"\x01"
 _COMMITMENT: Final = b"\x02"
 _EXACT_IN_DOUBLE: Final = 2**53
+_TEXTS: Final = (
+    "id",
+    "service",
+    "action",
+    "resource",
+    "outcome",
+    "reason",
+    "bot_id",
+    "request_id",
+    "trace_id",
+    "peer_identity",
+    "session_id",
+)
+_quote = json.encoder.encode_basestring
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -90,32 +104,19 @@ class ChainedEvent:
 
 def canonical(sequence: int, event: AuditEvent, chain: str = CHAIN, commitment: bytes | None = None) -> bytes:
     """The bytes of an event that are hashed: the same on every machine and for ever. Format 2 with a commitment, else 1."""
-    fields: dict[str, Any] = {
-        "chain": chain,
-        "sequence": sequence,
-        "id": event.id,
-        "time": event.time.astimezone(UTC).isoformat(timespec="microseconds"),
-        "service": event.service,
-        "action": event.action,
-        "resource": event.resource,
-        "outcome": event.outcome,
-        "reason": event.reason,
-        "bot_id": event.bot_id,
-        "request_id": event.request_id,
-        "trace_id": event.trace_id,
-        "peer_identity": event.peer_identity,
-        "session_id": event.session_id,
-    }
+    time = event.time.astimezone(UTC).isoformat(timespec="microseconds")
+    values = {name: _quote(getattr(event, name)) for name in _TEXTS}
+    values |= {"chain": _quote(chain), "sequence": str(sequence), "time": f'"{time}"'}
     if commitment is None:
-        fields.update(_erasable(event))
+        values |= _erasable(event)
     else:
-        fields.update(format=COMMITTED, commitment=commitment.hex())
-    return _encode(fields).encode()
+        values |= {"commitment": f'"{commitment.hex()}"', "format": str(COMMITTED)}
+    return _object(values)
 
 
 def commit(event: AuditEvent, salt: bytes) -> bytes:
     """The commitment to the fields of an event that can be erased."""
-    return hashlib.sha256(_COMMITMENT + salt + _encode(_erasable(event)).encode()).digest()
+    return hashlib.sha256(_COMMITMENT + salt + _object(_erasable(event))).digest()
 
 
 def link(
@@ -148,8 +149,18 @@ def exact(value: Any) -> Any:
             return value
 
 
-def _erasable(event: AuditEvent) -> dict[str, Any]:
-    return {name: getattr(event, name) for name in ERASABLE}
+def _erasable(event: AuditEvent) -> dict[str, str]:
+    return {
+        "actor": _quote(event.actor),
+        "peer": _quote(event.peer),
+        "request": _encode(event.request),
+        "user_agent": _quote(event.user_agent),
+    }
+
+
+def _object(values: Mapping[str, str]) -> bytes:
+    """A JSON object of values that are JSON already. The general encoder takes twice as long, and whole chains are verified."""
+    return ("{" + ",".join([f'"{name}":{values[name]}' for name in sorted(values)]) + "}").encode()
 
 
 def _hash(previous_hash: bytes, content: bytes) -> bytes:
