@@ -8,9 +8,10 @@ from typing import Final, Protocol
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# The keys are looked up first, so that each row is found again by the index of its own partition.
+# The keys are looked up first, so that each row is found again by the index of its own partition. The second condition is that of the
+# index on actors.
 _ERASE: Final = text("""
-    WITH found AS (SELECT category, time, id FROM records WHERE actor = :actor LIMIT :most)
+    WITH found AS (SELECT category, time, id FROM records WHERE actor = :actor AND actor <> '' LIMIT :most)
     UPDATE records SET
       actor = '',
       attributes = CASE WHEN position(:actor IN records.attributes::text) > 0 THEN '{}' ELSE records.attributes END

@@ -130,6 +130,18 @@ async def test_a_chain_that_was_rewritten_to_its_end_is_given_away_by_checkpoint
     assert await trail.found(first=5, last=8) is None
 
 
+async def test_a_kept_checkpoint_beyond_the_end_shows_the_cut_whatever_is_asked_for(trail: Trail) -> None:
+    """Even if only what lies behind the end is asked for."""
+    await trail.append(LENGTH)
+    await trail.checkpoint()
+    kept = await trail.statements.newest(trail.chain)
+    assert kept is not None
+    trail.tamper("DELETE FROM audit_events WHERE chain = %(chain)s AND sequence > 5")
+    assert await trail.found(note=kept.note, first=LENGTH) == ("TRUNCATED", 6)
+    assert await trail.found(first=6, last=8) == ("TRUNCATED", 6)
+    assert await trail.found(first=1, last=5) is None
+
+
 async def test_forged_checkpoints_prove_nothing(trail: Trail) -> None:
     """Whoever writes into the table cannot sign."""
     await trail.append(LENGTH)
