@@ -81,9 +81,14 @@ async def test_somebody_with_a_long_history_is_erased_completely(
 async def test_events_of_the_first_format_are_kept_and_still_verify(trail: Trail) -> None:
     """Their hash covers the actor itself, so erasing it would break the chain: they are left as they are."""
     person = new_id()
+    await trail.append_plain(3, actor=person)
     await trail.append(2, actor=person)
-    trail.tamper("UPDATE audit_events SET format = 1 WHERE chain = %(chain)s")
-    assert (await trail.eraser.erase(person)).events == 0
+    await trail.checkpoint()
+    assert (await trail.eraser.erase(person)).events == 2
+    assert [item.format for item in await trail.read()] == [1, 1, 1, 2, 2]
+    assert await trail.found() is None
+    trail.tamper("UPDATE audit_events SET actor = '' WHERE chain = %(chain)s AND sequence = 2")
+    assert await trail.found() == ("ALTERED", 2)
 
 
 async def test_old_events_are_removed_and_a_tombstone_accounts_for_them(trail: Trail) -> None:
@@ -141,6 +146,17 @@ async def test_checkpoints_come_by_time_and_by_number(trail: Trail) -> None:
     assert await signed() == [2, 7]
     notes = [note async for page in trail.outside.all() for note in page if trail.chain in note]
     assert [note.split("\n")[1] for note in notes] == ["2", "7"]
+
+
+async def test_the_loop_signs_by_itself_until_it_is_stopped(trail: Trail) -> None:
+    """As it runs in the service."""
+    await trail.append(2)
+    async with asyncio.timeout(20), TaskSet() as tasks:
+        tasks.spawn(trail.checkpointer.run(), name="audit checkpoints")
+        while await trail.statements.newest(trail.chain) is None:
+            await trail.clock.advance(timedelta(seconds=10))
+            await asyncio.sleep(0.01)
+    assert await trail.found() is None
 
 
 async def test_two_replicas_sign_each_end_once(trail: Trail, engines: EmbeddedMesh) -> None:
@@ -269,3 +285,29 @@ async def test_what_is_signed_verifies_with_the_key_that_is_told(trail: Trail) -
     signed = await trail.signer.sign(Statement(trail.chain, 0, bytes(32), trail.clock.now()))
     assert signed.key.startswith(f"vivesphere.audit/{trail.chain}+")
     assert signed.note.startswith(f"vivesphere.audit/{trail.chain}\n0\n")
+
+
+async def test_a_proof_is_not_led_astray_by_what_happens_meanwhile(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events come, ends are signed, old events go with their tombstones: none of it is a defect, whenever it happens."""
+    monkeypatch.setattr("services.logging.auditing.proving.PAGE", 3)
+    monkeypatch.setattr("services.logging.auditing.retaining.MOST", 4)
+    await trail.append(20, age=90 * DAY)
+    await trail.append(5)
+    trail.days = 60
+
+    async def upkeep() -> None:
+        for _ in range(5):
+            await trail.append(3)
+            await trail.checkpoint()
+            await trail.retention.remove_due()
+
+    working = asyncio.create_task(upkeep())
+    found = []
+    while not working.done():
+        found.append(await trail.found())
+    await working
+    assert set(found) == {None}
+    proof = await trail.proof()
+    assert (proof.defect, proof.first, proof.last) == (None, 21, 40)

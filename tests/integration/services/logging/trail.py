@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from sqlalchemy import insert
 
 from cli.embedded import EmbeddedMesh
 from mesh.clock import SystemClock
@@ -18,10 +20,11 @@ from services.logging.auditing.outside import StreamOutside
 from services.logging.auditing.proving import Proof, Prover, Question
 from services.logging.auditing.retaining import TrailRetention
 from services.logging.auditing.signing import VaultSigner
-from services.logging.domain.chain import AuditEvent, ChainedEvent
+from services.logging.domain.chain import GENESIS, AuditEvent, ChainedEvent, plain_link
 from services.logging.store.audit import PostgresAuditStore
 from services.logging.store.erasing import PostgresRecordEraser
 from services.logging.store.statements import PostgresStatementStore
+from services.logging.store.tables import audit_events
 from tests.fakes.clock import ManualClock
 from tests.fakes.engines import database_of, messaging_of, settings_of
 
@@ -86,6 +89,21 @@ class Trail:
             await self.events.append(
                 connection, [event(time + timedelta(milliseconds=n), actor) for n in range(count)]
             )
+
+    async def append_plain(self, count: int, *, actor: str) -> None:
+        """Begin the chain with events of the first format, as an earlier version left them."""
+        last = GENESIS
+        async with self.database.transaction() as connection:
+            for sequence in range(1, count + 1):
+                made = plain_link(sequence, event(datetime.now(UTC), actor), last, self.chain)
+                last = made.hash
+                place = {
+                    "chain": self.chain,
+                    "sequence": sequence,
+                    "hash": last,
+                    "previous_hash": made.previous_hash,
+                }
+                await connection.execute(insert(audit_events), [place | asdict(made.event)])
 
     async def checkpoint(self) -> None:
         """Sign the end now, as the loop would."""
