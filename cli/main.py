@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cli.audit import audit
 from cli.environment import inherited, python_module
 from cli.errors import CliError
 from cli.layout import DataDir
@@ -46,6 +47,7 @@ users = typer.Typer(
 app.add_typer(users, name="users")
 app.add_typer(logs, name="logs")
 app.add_typer(settings, name="settings")
+app.add_typer(audit, name="audit")
 app.add_typer(vault, name="vault")
 
 DataDirOption = Annotated[

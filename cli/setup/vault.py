@@ -23,6 +23,8 @@ from mesh.vault_names import VaultNames
 
 DERIVED_KEYS = ("bot-secrets", "service-values")
 """Keys of secure_bot_data's that derive another one for each bot or caller."""
+SIGNING_KEYS = ("audit-chain",)
+"""Ed25519 keys: logging signs the audit chain's checkpoints."""
 TIMEOUT_SECONDS = 10
 DEFAULT_NAMES = VaultNames()
 _MOUNT_SECONDS = 10.0
@@ -140,17 +142,19 @@ def _require_cas(client: hvac.Client, mount: str) -> None:
 
 
 def _ensure_keys(steps: Steps, client: hvac.Client, users: Sequence[Service], names: VaultNames) -> None:
-    wanted = {**{service.dashed: False for service in users}, **dict.fromkeys(DERIVED_KEYS, True)}
+    wanted = {service.dashed: ("aes256-gcm96", False) for service in users}
+    wanted |= dict.fromkeys(DERIVED_KEYS, ("aes256-gcm96", True))
+    wanted |= dict.fromkeys(SIGNING_KEYS, ("ed25519", False))
     transit, mount = client.secrets.transit, names.transit_mount
-    for name, derived in wanted.items():
+    for name, (kind, derived) in wanted.items():
         key = _found(lambda name=name: transit.read_key(name, mount_point=mount))  # type: ignore[misc]
-        if key is not None and bool(key["derived"]) is not derived:
+        if key is not None and (key["type"], bool(key["derived"])) != (kind, derived):
             raise VaultMismatch(
                 f"the key {name} of {mount} exists and is of another kind: give another mount"
             )
 
-        def make(name: str = name, derived: bool = derived) -> None:
-            transit.create_key(name, key_type="aes256-gcm96", derived=derived, mount_point=mount)
+        def make(name: str = name, kind: str = kind, derived: bool = derived) -> None:
+            transit.create_key(name, key_type=kind, derived=derived, mount_point=mount)
 
         steps.ensure(f"key {name}", key is not None, make)
 

@@ -7,7 +7,7 @@ outcome is unknown and the caller publishes again with the same message id, whic
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,6 +21,7 @@ from mesh.clock import Clock, SystemClock
 from mesh.errors import InvalidArgument, MeshError, OutOfRange
 from mesh.ids import new_id
 from mesh.messaging import consumer as consumers
+from mesh.messaging import reading
 from mesh.messaging.acknowledgements import Acknowledgements
 from mesh.messaging.client import (
     StrictClient,
@@ -34,6 +35,7 @@ from mesh.messaging.client import (
 from mesh.messaging.failure import MessagingUnavailable
 from mesh.messaging.message import MESSAGE_ID
 from mesh.messaging.pull import Pull, PullLost
+from mesh.messaging.reading import Stored
 from mesh.tasks import Backoff, first_of, set_within
 from mesh.telemetry.metrics import messaging_connected
 
@@ -163,6 +165,15 @@ class Messaging:
 
         return list(await asyncio.gather(*(one(item) for item in items)))
 
+    async def read(self, stream: str, subject: str) -> AsyncIterator[list[Stored]]:
+        """Every message of a subject of a stream that can be read by number, oldest first. Raises MessagingUnavailable."""
+        async for found in reading.read(self._must_be_connected(), self._own_inbox(), stream, subject):
+            yield found
+
+    async def read_last(self, stream: str, subject: str) -> Stored | None:
+        """The newest of them. Raises MessagingUnavailable."""
+        return await reading.read_last(self._must_be_connected(), self._own_inbox(), stream, subject)
+
     async def hint(self, subject: str, payload: bytes) -> None:
         """Tell whoever listens now. May get lost, waits for nobody, never raises for NATS being away."""
         client = self._client
@@ -222,7 +233,7 @@ class Messaging:
         client = self._client
         if client is None or stop.is_set():
             raise PullLost("not connected")
-        pull = Pull(client, self._respond, stream, durable, f"{self._inbox}.{new_id()}")
+        pull = Pull(client, self._respond, stream, durable, self._own_inbox())
         self._consumers.add(pull)
         self._consumers_gone.clear()
         try:
@@ -287,10 +298,16 @@ class Messaging:
         for pull in self._consumers:
             pull.lose()
 
-    async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
-        client = self._client
-        if client is None:
+    def _must_be_connected(self) -> StrictClient:
+        if self._client is None:
             raise MessagingUnavailable("not connected to NATS")
+        return self._client
+
+    def _own_inbox(self) -> str:
+        return f"{self._inbox}.{new_id()}"
+
+    async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
+        client = self._must_be_connected()
         limit = client.max_payload - HEADER_RESERVE_BYTES
         if len(payload) > limit:
             raise OutOfRange("MESSAGE_TOO_LARGE", f"a message may have at most {limit} bytes")

@@ -4,8 +4,10 @@
     AUDIT    audit.<service>      one audit record a message; a full stream refuses, outboxes wait
     ACTIONS  actions.<service>.>  a work queue: a message is gone once its worker has acknowledged it
     EVENTS   events.<service>.>   what has happened; the oldest go first
+    CHECKPOINTS  checkpoints.<service>  signed statements about a chain; nobody can delete one, they go after a year
 
-Streams are transport, never the record: each can be rebuilt from the services' databases. The set-up job runs `ensure` with an
+Streams are transport, never the record: each can be rebuilt from the services' databases. CHECKPOINTS alone is evidence, and kept here
+because it must lie outside of the database that it tells of. The set-up job runs `ensure` with an
 identity that may create; services may not. Knows no service: which service consumes what is an argument.
 """
 
@@ -42,6 +44,8 @@ class StreamSpec:
     duplicate_window: timedelta
     discard: DiscardPolicy
     retention: RetentionPolicy = RetentionPolicy.LIMITS
+    evidence: bool = False
+    """Messages can be read by number and deleted by nobody, not even by who may administer streams."""
 
     def config(self, replicas: int = 1) -> StreamConfig:
         """What the server is asked for. `replicas`: 1 on one machine, 3 in a cluster."""
@@ -55,6 +59,9 @@ class StreamSpec:
             duplicate_window=self.duplicate_window.total_seconds(),
             storage=StorageType.FILE,
             num_replicas=replicas,
+            allow_direct=self.evidence,
+            deny_delete=self.evidence,
+            deny_purge=self.evidence,
         )
 
 
@@ -104,6 +111,15 @@ STREAMS: tuple[StreamSpec, ...] = (
     ),
     StreamSpec(
         "EVENTS", ("events.*.>",), 256 * MiB, timedelta(days=1), timedelta(minutes=10), DiscardPolicy.OLD
+    ),
+    StreamSpec(
+        "CHECKPOINTS",
+        ("checkpoints.*",),
+        512 * MiB,
+        timedelta(days=365),
+        timedelta(hours=1),
+        DiscardPolicy.NEW,
+        evidence=True,
     ),
 )
 

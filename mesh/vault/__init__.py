@@ -16,7 +16,15 @@ from mesh.vault.credentials import AppRole, Credentials, Kubernetes, WrappedAppR
 from mesh.vault.kv import KvStore, SecretMetadata, SecretVersion, VersionInfo
 from mesh.vault.link import VaultState
 from mesh.vault.opening import open_vault
-from mesh.vault.transit import KeyVersionRetired, SealedItem, Transit, TransitItem, TransitKey, key_version
+from mesh.vault.transit import (
+    KeyVersionRetired,
+    SealedItem,
+    Signed,
+    Transit,
+    TransitItem,
+    TransitKey,
+    key_version,
+)
 
 __all__ = [
     "AppRole",
@@ -28,6 +36,7 @@ __all__ = [
     "SealedItem",
     "SecretMetadata",
     "SecretVersion",
+    "Signed",
     "Transit",
     "TransitItem",
     "TransitKey",

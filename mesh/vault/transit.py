@@ -56,6 +56,14 @@ class TransitKey:
     create_times: Mapping[int, datetime]
 
 
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A signature and the version of the key that made it."""
+
+    version: int
+    signature: bytes
+
+
 class KeyVersionRetired(InvalidArgument):
     """A ciphertext does not open because its version of the key was retired: nothing is wrong with it, but nobody gets at it any more."""
 
@@ -120,6 +128,32 @@ class Transit:
             lambda wire: HvacTransit(wire).read_key(key, mount_point=self._mount), repeatable=True
         )
         return _key(_done(answer))
+
+    async def sign(self, key: str, data: bytes) -> Signed:
+        """A signature over the data by the newest version of an Ed25519 key."""
+        segment(key, "key")
+        answer = await self._call(
+            # Signing changes nothing in the vault, so it may be repeated.
+            lambda wire: HvacTransit(wire).sign_data(key, hash_input=_base64(data), mount_point=self._mount),
+            repeatable=True,
+        )
+        if answer.status == HTTPStatus.BAD_REQUEST and any(_lacks_key(text) for text in answer.errors):
+            raise unavailable(None)
+        signature = _text(_done(answer).data.get("signature"))
+        return Signed(key_version(signature), _bytes(signature.rpartition(":")[2]))
+
+    async def public_keys(self, key: str) -> Mapping[int, bytes]:
+        """The public halves of an Ed25519 key by version, ascending, 32 bytes each."""
+        segment(key, "key")
+        answer = await self._call(
+            lambda wire: HvacTransit(wire).read_key(key, mount_point=self._mount), repeatable=True
+        )
+        versions = _done(answer).data.get("keys")
+        if not isinstance(versions, dict) or not all(isinstance(item, dict) for item in versions.values()):
+            raise Internal("INTERNAL", "the secret store gave an answer of another shape than Transit")
+        return {
+            int(version): _bytes(versions[version].get("public_key")) for version in sorted(versions, key=int)
+        }
 
     async def rotate(self, key: str) -> None:
         """Makes a new version, which encrypts from now on. OutcomeUnknown when the confirmation was lost: `key` then tells."""

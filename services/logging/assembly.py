@@ -8,6 +8,12 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
 from mesh.messaging.hints import Hints
 from mesh.paging import PageTokens
 from mesh.process import Process
+from services.logging.auditing.checkpointing import Checkpointer
+from services.logging.auditing.erasing import Eraser
+from services.logging.auditing.outside import StreamOutside
+from services.logging.auditing.proving import Prover
+from services.logging.auditing.retaining import TrailRetention
+from services.logging.auditing.signing import VaultSigner
 from services.logging.domain.rates import CallerRates
 from services.logging.domain.records import Record
 from services.logging.domain.retention import Retention
@@ -22,6 +28,9 @@ from services.logging.servicers.search_lanes import SearchLanes, SearchRules
 from services.logging.servicers.searching import Searching
 from services.logging.servicers.tailing import Tailing
 from services.logging.settings import (
+    AUDIT_RETENTION_DAYS,
+    CHECKPOINT_EVENTS,
+    CHECKPOINT_SECONDS,
     CONSOLE_RECORDS_PER_MINUTE,
     DEFINITIONS,
     RETENTION,
@@ -31,11 +40,13 @@ from services.logging.settings import (
     TAIL_MAX_RECORDS_PER_SECOND,
 )
 from services.logging.store.audit import PostgresAuditStore
+from services.logging.store.erasing import PostgresRecordEraser
 from services.logging.store.following import PostgresStoredBatches
 from services.logging.store.histogram import PostgresRecordCounter
 from services.logging.store.partitions import Partitions
 from services.logging.store.retention import Pruning
 from services.logging.store.search import PostgresRecordSearch
+from services.logging.store.statements import PostgresStatementStore
 from services.logging.store.writing import PostgresRecordWriter
 from services.logging.tailing.hub import Hub
 from services.logging.tailing.pace import Pace
@@ -55,10 +66,7 @@ async def assemble(process: Process) -> None:
     audit = PostgresAuditStore(process.database)
     _ingesting(process, Ingest(process.database, writer, audit, process.clock))
     _serving(process, hub, writer)
-    process.serve(
-        audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
-        AuditServicer(audit, PageTokens(process.page_secret(), "logging.audit_events")),
-    )
+    _trailing(process, audit)
 
 
 def _storing(process: Process, hints: Hints) -> PostgresRecordWriter:
@@ -117,6 +125,38 @@ def _serving(process: Process, hub: Hub, writer: PostgresRecordWriter) -> None:
         ),
     )
     process.serve(logs_service_pb2_grpc.add_LogsServiceServicer_to_server, OtlpServicer(keep, clock))
+
+
+def _trailing(process: Process, events: PostgresAuditStore) -> None:
+    """What reads the chain, signs its end, proves it, and removes what may be removed."""
+    value = process.configuration.value
+    signer = VaultSigner(process.vault().transit())
+    statements, outside = PostgresStatementStore(process.database), StreamOutside(process.messaging)
+    checkpointer = Checkpointer(
+        events,
+        statements,
+        signer,
+        outside,
+        process.clock,
+        lambda: (value(CHECKPOINT_SECONDS), value(CHECKPOINT_EVENTS)),
+    )
+    retention = TrailRetention(
+        process.database, events, statements, signer, process.clock, lambda: value(AUDIT_RETENTION_DAYS)
+    )
+    process.tasks.spawn_loop(checkpointer.run, name="audit checkpoints")
+    process.tasks.spawn_loop(retention.run, name="audit retention")
+    process.health.add("audit_checkpoints", checkpointer.check, advisory=True)
+    process.serve(
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server,
+        AuditServicer(
+            events,
+            statements,
+            checkpointer,
+            Prover(events, statements, signer, outside),
+            Eraser(process.database, statements, PostgresRecordEraser()),
+            process.page_secret(),
+        ),
+    )
 
 
 def _retention(process: Process) -> Retention:

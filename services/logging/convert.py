@@ -11,11 +11,14 @@ from google.protobuf import struct_pb2, timestamp_pb2
 
 from mesh.ids import EPOCH, time_of
 from mesh.redaction import REDACTED, is_sensitive_name, redactor
+from services.logging.auditing.proving import Proof, Question
 from services.logging.domain.audit_filter import AuditFilter
 from services.logging.domain.chain import CHAIN, AuditEvent, ChainedEvent
 from services.logging.domain.following import Gap
 from services.logging.domain.histogram import Buckets, Grouping, Tally
 from services.logging.domain.records import Filter, Record
+from services.logging.domain.verifying import Defect
+from services.logging.store.statements import Signed
 from vivesphere.logging.v1 import (
     audit_event_pb2,
     audit_service_pb2,
@@ -124,7 +127,7 @@ def audit_event_to(chained: ChainedEvent) -> audit_event_pb2.AuditEvent:
     message = audit_event_pb2.AuditEvent(
         sequence=chained.sequence,
         id=event.id,
-        chain=CHAIN,
+        chain=chained.chain,
         service=event.service,
         actor=event.actor,
         action=event.action,
@@ -140,6 +143,10 @@ def audit_event_to(chained: ChainedEvent) -> audit_event_pb2.AuditEvent:
         session_id=event.session_id,
         hash=chained.hash.hex(),
         previous_hash=chained.previous_hash.hex(),
+        commitment=chained.commitment.hex(),
+        salt=chained.salt.hex(),
+        erased=chained.erased,
+        format=chained.format,
     )
     message.time.FromDatetime(event.time)
     if event.request:
@@ -237,12 +244,68 @@ def audit_filter_from(request: audit_service_pb2.ListAuditEventsRequest) -> Audi
         end_time=_time(request.end_time) if request.HasField("end_time") else None,
         actor=request.actor,
         action=request.action,
-        resource=request.resource,
+        resource=request.resource.rstrip("/"),
         outcome=request.outcome,
         bot_id=request.bot_id.lower(),
         request_id=request.request_id,
         service=request.service,
+        chain=request.chain or CHAIN,
         oldest_first=request.order == log_record_pb2.LOG_ORDER_OLDEST_FIRST,
+    )
+
+
+def question_from(request: audit_service_pb2.VerifyAuditChainRequest) -> Question:
+    """What is to be proved."""
+    return Question(
+        request.chain or CHAIN, request.first_sequence, request.last_sequence, request.checkpoint_note
+    )
+
+
+def proof_to(proof: Proof, chain: str) -> audit_service_pb2.VerifyAuditChainResponse:
+    """The answer to it."""
+    return audit_service_pb2.VerifyAuditChainResponse(
+        valid=proof.defect is None,
+        checked_count=proof.checked,
+        chain=chain,
+        first_sequence=proof.first,
+        last_sequence=proof.last,
+        last_hash=proof.last_hash.hex(),
+        defect=None if proof.defect is None else _defect(proof.defect),
+        tombstones=[_tombstone(item) for item in proof.tombstones],
+    )
+
+
+def checkpoint_to(signed: Signed) -> audit_event_pb2.AuditCheckpoint:
+    """The message of a checkpoint."""
+    said = signed.statement
+    message = audit_event_pb2.AuditCheckpoint(
+        chain=said.chain,
+        sequence=said.sequence,
+        hash=said.hash.hex(),
+        note=signed.note,
+        verifier_key=signed.key,
+    )
+    message.time.FromDatetime(said.time)
+    return message
+
+
+def _tombstone(signed: Signed) -> audit_event_pb2.AuditTombstone:
+    said = signed.statement
+    message = audit_event_pb2.AuditTombstone(
+        chain=said.chain, last_sequence=said.sequence, last_hash=said.hash.hex(), note=signed.note
+    )
+    message.time.FromDatetime(said.time)
+    return message
+
+
+def _defect(defect: Defect) -> audit_event_pb2.AuditDefect:
+    return audit_event_pb2.AuditDefect(
+        kind=audit_event_pb2.AuditDefectKind.ValueType(defect.kind.value),
+        sequence=defect.sequence,
+        event_id=defect.event_id,
+        expected_hash=defect.expected.hex(),
+        found_hash=defect.found.hex(),
+        message=defect.message,
     )
 
 

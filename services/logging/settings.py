@@ -75,6 +75,28 @@ CONSOLE_RECORDS_PER_MINUTE: Final = SettingDefinition(
     unit="records per minute",
 )
 
+CHECKPOINT_SECONDS: Final = SettingDefinition(
+    key="logging.audit.checkpoint_seconds",
+    default=60,
+    json_schema={"type": "integer", "minimum": 1, "maximum": 86_400},
+    description="How long after an event the end of the audit chain is signed at the latest.",
+    unit="seconds",
+)
+CHECKPOINT_EVENTS: Final = SettingDefinition(
+    key="logging.audit.checkpoint_events",
+    default=1_000,
+    json_schema={"type": "integer", "minimum": 1, "maximum": 1_000_000},
+    description="After how many new events the end of the audit chain is signed without waiting longer.",
+    unit="events",
+)
+AUDIT_RETENTION_DAYS: Final = SettingDefinition(
+    key="logging.audit.retention_days",
+    default=0,
+    json_schema={"anyOf": [{"const": 0}, {"type": "integer", "minimum": 31, "maximum": 36_500}]},
+    description="Audit events older than this are removed, and a signed tombstone accounts for them. 0 keeps them for ever.",
+    unit="days",
+)
+
 DEFINITIONS: Final = (
     *RETENTION.values(),
     SEARCH_TIMEOUT,
@@ -82,4 +104,7 @@ DEFINITIONS: Final = (
     TAIL_MAX_OPEN,
     TAIL_MAX_RECORDS_PER_SECOND,
     CONSOLE_RECORDS_PER_MINUTE,
+    CHECKPOINT_SECONDS,
+    CHECKPOINT_EVENTS,
+    AUDIT_RETENTION_DAYS,
 )

@@ -22,6 +22,11 @@ EXPLAINED = {
     Path("mesh/telemetry/spool.py"): "a CRC against torn writes",
     Path("services/bot_manager/store/requests.py"): "digests of two requests of one caller",
     Path("services/configuration/domain/role_book.py"): "the same",
+    Path(
+        "services/logging/domain/verifying.py"
+    ): "hashes of the audit chain, which everybody who may ask is shown",
+    Path("services/logging/auditing/proving.py"): "the same",
+    Path("services/logging/auditing/checkpointing.py"): "the same",
 }
 """Where something that sounds like a secret is compared with `==`, and why that tells nobody anything. Columns in a query are no
 comparison of ours: they hold digests of values that nobody can guess, or ciphertext."""

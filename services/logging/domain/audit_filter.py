@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.logging.domain.chain import CHAIN
+
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
@@ -13,16 +15,19 @@ class AuditFilter:
     end_time: datetime | None = None
     actor: str = ""
     action: str = ""
+    """The full name of a method, or its own name alone."""
     resource: str = ""
+    """A path; what lies below it is found too."""
     outcome: str = ""
     bot_id: str = ""
     request_id: str = ""
     service: str = ""
+    chain: str = CHAIN
     oldest_first: bool = False
 
     def equalities(self) -> Iterator[tuple[str, str]]:
         """Fields that must be equal, with their values."""
-        for name in ("actor", "action", "resource", "outcome", "bot_id", "request_id", "service"):
+        for name in ("chain", "actor", "outcome", "bot_id", "request_id", "service"):
             value = getattr(self, name)
             if value:
                 yield name, value
@@ -33,5 +38,7 @@ class AuditFilter:
             "start": self.start_time.isoformat() if self.start_time else None,
             "end": self.end_time.isoformat() if self.end_time else None,
             "oldest_first": self.oldest_first,
+            "action": self.action,
+            "resource": self.resource,
             **dict(self.equalities()),
         }

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    false,
     func,
     text,
 )
@@ -111,6 +112,7 @@ rejected = Table(
 audit_events = Table(
     "audit_events",
     metadata,
+    Column("chain", Text, primary_key=True, server_default="main"),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("id", Uuid(as_uuid=False), nullable=False, unique=True),
     Column("time", DateTime(timezone=True), nullable=False),
@@ -130,6 +132,36 @@ audit_events = Table(
     Column("request", JSON, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Column("previous_hash", LargeBinary, nullable=False),
+    Column("format", SmallInteger, nullable=False, server_default="1"),
+    Column("commitment", LargeBinary),
+    Column("salt", LargeBinary),
+    Column("erased", Boolean, nullable=False, server_default=false()),
     Index("audit_events_time", "time"),
     Index("audit_events_actor", "actor", "sequence"),
+    Index("audit_events_bot", "bot_id", "sequence", postgresql_where=text("bot_id <> ''")),
+    Index("audit_events_request", "request_id", "sequence", postgresql_where=text("request_id <> ''")),
+)
+"""The service may add and read. `erase_audit_actor` and `remove_audit_events`, the owner's, do the two removals that are allowed."""
+
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("chain", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, primary_key=True),
+    Column("time", DateTime(timezone=True), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("verifier_key", Text, nullable=False),
+)
+"""The hash belongs to the key: two statements about one event that differ are kept both, and are the proof that something is wrong."""
+
+audit_tombstones = Table(
+    "audit_tombstones",
+    metadata,
+    Column("chain", Text, primary_key=True),
+    Column("last_sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_hash", LargeBinary, nullable=False),
+    Column("time", DateTime(timezone=True), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("verifier_key", Text, nullable=False),
 )

@@ -119,6 +119,33 @@ async def test_the_declared_streams_can_be_made_and_made_again(nats_server: Nats
     await client.close()
 
 
+async def test_what_is_kept_as_evidence_can_be_read_back(
+    nats_server: NatsServer, messaging: Messaging
+) -> None:
+    """All of it and in order, over as many questions as it takes; the newest alone; and nothing of another subject."""
+    await make_stream(nats_server, "KEPT", allow_direct=True)
+    assert [found async for found in messaging.read("KEPT", "kept.a")] == []
+    assert await messaging.read_last("KEPT", "kept.a") is None
+    for subject, count in (("kept.a", 1_100), ("kept.b", 1)):
+        outcomes = await messaging.publish_many(
+            [Outgoing(subject, b"%d" % n, f"{subject}-{n}") for n in range(count)]
+        )
+        assert outcomes == [None] * count
+    pages = [found async for found in messaging.read("KEPT", "kept.a")]
+    payloads = [item.payload for page in pages for item in page]
+    assert sorted(payloads) == sorted(b"%d" % n for n in range(1_100))
+    assert [item.sequence for page in pages for item in page] == list(range(1, 1_101))
+    assert len(pages) > 1
+    last = await messaging.read_last("KEPT", "kept.a")
+    assert last is not None
+    assert last.payload == payloads[-1]
+    with pytest.raises(MessagingUnavailable):
+        await messaging.read_last("NONE", "kept.a")
+    away = Messaging("tester", nats_server.url)
+    with pytest.raises(MessagingUnavailable):
+        await away.read_last("KEPT", "kept.a")
+
+
 async def test_a_cancelled_publish_is_cancelled(nats_server: NatsServer, messaging: Messaging) -> None:
     """nats-py swallows cancellation while flushing; a task that cannot be stopped holds up shutdown."""
     await make_stream(nats_server, "STOP")

@@ -36,6 +36,7 @@ path "{transit}/encrypt/bot-secrets" {{ capabilities = ["update"] }}
 path "{transit}/decrypt/bot-secrets" {{ capabilities = ["update"] }}
 path "{transit}/decrypt/absent" {{ capabilities = ["update"] }}
 path "{transit}/keys/+" {{ capabilities = ["read"] }}
+path "{transit}/sign/+" {{ capabilities = ["update"] }}
 path "{transit}/+/rotating" {{ capabilities = ["update"] }}
 path "{transit}/keys/rotating/rotate" {{ capabilities = ["update"] }}
 path "{transit}/keys/rotating/config" {{

@@ -108,6 +108,26 @@ def test_secure_bot_data_may_do_what_it_has_to(
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "body", "allowed"),
+    [
+        ("POST", "TRANSIT/sign/audit-chain", {"input": "aGk="}, True),
+        ("GET", "TRANSIT/keys/audit-chain", None, True),
+        ("POST", "TRANSIT/keys/audit-chain/rotate", None, False),
+        ("POST", "TRANSIT/keys/audit-chain/config", {"exportable": True}, False),
+        ("DELETE", "TRANSIT/keys/audit-chain", None, False),
+        ("GET", "TRANSIT/export/signing-key/audit-chain", None, False),
+        ("GET", "TRANSIT/backup/audit-chain", None, False),
+        ("POST", "TRANSIT/encrypt/bot-secrets", PLAIN, False),
+    ],
+)
+def test_logging_may_sign_with_the_key_of_the_chain_and_no_more(
+    installed: Installation, method: str, path: str, body: dict[str, object] | None, allowed: bool
+) -> None:
+    """Whoever could export or replace the key could rewrite the trail."""
+    assert (installed.status("logging", method, path, body) in OPEN) is allowed
+
+
+@pytest.mark.parametrize(
     ("method", "path", "body"),
     [
         ("GET", "sys/mounts", None),

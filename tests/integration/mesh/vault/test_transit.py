@@ -1,6 +1,8 @@
 """Transit on a real OpenBao."""
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mesh.errors import InvalidArgument, Unavailable
 from mesh.vault import KeyVersionRetired, SealedItem, Transit, TransitItem, VaultClient, key_version
@@ -8,6 +10,7 @@ from tests.integration.mesh.vault.bao import Bao
 
 KEY = "bot-secrets"
 ROTATING = "rotating"
+SIGNING = "signing"
 
 
 @pytest.fixture
@@ -124,3 +127,28 @@ async def test_what_is_known_of_a_missing_key_is_the_vaults_fault(transit: Trans
 def test_text_that_names_no_version_of_a_key(text: str) -> None:
     """Whoever asks must not take nonsense for a version."""
     assert key_version(text) == 0
+
+
+async def test_signatures_verify_with_the_public_half_of_the_version_that_made_them(
+    transit: Transit, bao: Bao
+) -> None:
+    """A rotated key signs anew; what it signed before stays valid."""
+    bao.admin("POST", f"vivesphere-transit/keys/{SIGNING}", {"type": "ed25519"})
+    first = await transit.sign(SIGNING, b"end of the chain")
+    bao.admin("POST", f"vivesphere-transit/keys/{SIGNING}/rotate")
+    second = await transit.sign(SIGNING, b"end of the chain")
+    keys = await transit.public_keys(SIGNING)
+    assert (second.version, max(keys)) == (first.version + 1, second.version)
+    for made in (first, second):
+        key = Ed25519PublicKey.from_public_bytes(keys[made.version])
+        key.verify(made.signature, b"end of the chain")
+        with pytest.raises(InvalidSignature):
+            key.verify(made.signature, b"another end")
+
+
+async def test_a_missing_signing_key_is_the_vaults_fault(transit: Transit) -> None:
+    """Whoever signs waits until the vault has been set up."""
+    with pytest.raises(Unavailable):
+        await transit.sign("absent", b"x")
+    with pytest.raises(Unavailable):
+        await transit.public_keys("absent")

@@ -131,7 +131,7 @@ async def test_concurrent_appends_make_one_chain(ingest: Ingest, database: Datab
     assert [item.sequence for item in events] == list(range(1, len(events) + 1))
     last = bytes(32)
     for item in events:
-        assert item == link(item.sequence, item.event, last)
+        assert item == link(item.sequence, item.event, last, item.salt)
         last = item.hash
 
 
