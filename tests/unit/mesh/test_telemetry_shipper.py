@@ -1,7 +1,7 @@
 """Records reach the bus, the disk, or the count of losses; there is no fourth place."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from mesh.errors import MeshError
 from mesh.ids import new_id
 from mesh.messaging import MessagingUnavailable
 from mesh.telemetry.backlog import Backlog
+from mesh.telemetry.compression import decompress
 from mesh.telemetry.logs import redact_record
 from mesh.telemetry.shipper import SHED, LogShipper
 from mesh.telemetry.spool import Spool
@@ -34,11 +35,17 @@ class Bus:
         self._failures.append((error, stored))
 
     async def publish(
-        self, subject: str, payload: bytes, *, message_id: str, timeout: timedelta = timedelta(seconds=5)
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        message_id: str,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta = timedelta(seconds=5),
     ) -> None:
         error, stored = self._failures.pop(0) if self._failures else (None, True)
         if stored:
-            batch = log_batch_pb2.LogBatch.FromString(payload)
+            batch = log_batch_pb2.LogBatch.FromString(decompress(payload, headers or {}))
             assert batch.id == message_id
             self.batches.setdefault(message_id, batch)
             self.subjects.add(subject)
@@ -197,6 +204,7 @@ async def test_what_is_shed_is_counted_by_severity_and_told(bus: Bus, tmp_path: 
     assert [body.split()[0] for body in bus.bodies] == ["DEBUG"] * 5 + ["INFO"] * 3 + ["ERROR"] * 2 + ["log"]
     (report,) = [record for record in bus.records if record.body == SHED]
     assert report.attributes["count"] == 20
+    assert (report.attributes["first_sequence"], report.attributes["last_sequence"]) == (6, 11)
     assert dict(report.attributes["by_severity"].items()) == {"DEBUG": 5, "INFO": 7, "ERROR": 8}
     assert next(iter(bus.batches.values())).dropped_count == 20
     await shipper.close()
