@@ -1,9 +1,9 @@
-"""Runs benchmarks: `python -m benchmarks [interceptor] [authentication] [configuration] [secrets] [startup] [gateway]`."""
+"""Runs benchmarks: `python -m benchmarks [interceptor] [authentication] [configuration] [secrets] [startup] [gateway] [logging_call]`."""
 
 import asyncio
 import sys
 
-from benchmarks import authentication, configuration, gateway, interceptor, secrets, startup
+from benchmarks import authentication, configuration, gateway, interceptor, logging_call, secrets, startup
 from benchmarks.report import print_machine
 
 ALL = {
@@ -13,6 +13,7 @@ ALL = {
     "secrets": secrets.measure,
     "startup": startup.measure,
     "gateway": gateway.measure,
+    "logging_call": logging_call.measure,
 }
 
 

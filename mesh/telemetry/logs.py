@@ -106,8 +106,8 @@ def redact_record(record: "Record") -> None:
     """Take secrets out of message, fields and exception of a record, in place. If that fails, everything goes but the event's place."""
     try:
         exception = record["exception"]
-        record["message"] = redactor.text(clip(record["message"], MAX_MESSAGE_CHARS))
-        fields: dict[str, Any] = dict(redactor.fields(record["extra"]))
+        record["message"] = redactor.constant(clip(record["message"], MAX_MESSAGE_CHARS))
+        fields: dict[str, Any] = redactor.fields(record["extra"])  # type: ignore[assignment]  # wider than JSON
         if exception is not None:
             record["exception"] = None
             fields.update(_exception_fields(exception.type, exception.value, exception.traceback))
