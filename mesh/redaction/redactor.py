@@ -108,7 +108,9 @@ class Redactor:
             if self._hides(name, value):
                 result[self.constant(name)] = REDACTED
             elif type(value) is str:
-                result[self.constant(name)] = self.text(value if len(value) <= MAX_TEXT_CHARS else clip(value))
+                result[self.constant(name)] = self.text(
+                    value if len(value) <= MAX_TEXT_CHARS else clip(value)
+                )
             else:
                 result[self.constant(name)] = self._value(value, "", depth + 1)
         return result

@@ -40,13 +40,16 @@ def decompress(payload: bytes, headers: Mapping[str, str]) -> bytes:
     if encoding != ZSTD:
         raise ValueError("unknown Content-Encoding")
     try:
-        if zstandard.frame_content_size(payload) > MAX_BYTES:
+        told = zstandard.frame_content_size(payload)
+        if told > MAX_BYTES:
             raise ValueError("decompresses to too much")
-        # Not by what the frame says of itself alone: it need not say anything.
+        # A frame need not say how much it holds, and may say it wrongly.
         reader = zstandard.ZstdDecompressor().stream_reader(payload)
         plain = reader.read(MAX_BYTES + 1)
     except zstandard.ZstdError:
         raise ValueError("not a zstd frame") from None
+    if told >= 0 and len(plain) != told:
+        raise ValueError("not a whole zstd frame")
     if len(plain) > MAX_BYTES:
         raise ValueError("decompresses to too much")
     return plain
