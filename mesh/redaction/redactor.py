@@ -100,12 +100,14 @@ class Redactor:
         self, fields: Mapping[object, object] | Mapping[str, object], depth: int
     ) -> dict[str, JsonValue]:
         result: dict[str, JsonValue] = {}
+        # {"name": "Authorization", "value": "…"}
+        named = _plain_name(fields.get("name")) or _plain_name(fields.get("key")) if "value" in fields else ""
         for key, value in fields.items():
             if len(result) == MAX_ITEMS:
                 result[CUT] = len(fields) - MAX_ITEMS
                 break
             name = key if isinstance(key, str) else str(self._value(key, "", MAX_DEPTH))
-            if self._hides(name, value):
+            if self._hides(name, value) or (named and name == "value" and self._hides(named, value)):
                 result[self.constant(name)] = REDACTED
             elif type(value) is str:
                 result[self.constant(name)] = self.text(
@@ -160,7 +162,11 @@ class Redactor:
                 break
             # An argument list carries a secret behind its flag: ["--password", "…"].
             flag = previous.lstrip("-") if isinstance(previous, str) and previous.startswith("--") else ""
-            items.append(self._value(item, flag, depth + 1))
+            name = _name_of_pair(item)
+            if name and self._hides(name, item[1]):  # type: ignore[index]  # it is a pair
+                items.append([self.text(name), REDACTED])
+            else:
+                items.append(self._value(item, flag, depth + 1))
             previous = item
         return items
 
@@ -187,6 +193,17 @@ def clip(text: str, limit: int = MAX_TEXT_CHARS) -> str:
     words = text[:limit].rsplit(None, 1)
     kept = words[0] if len(words) == 2 and len(words[1]) < limit // 2 else text[:limit]
     return kept + CUT
+
+
+def _plain_name(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else ""
+
+
+def _name_of_pair(item: object) -> str:
+    """Headers are often lists of pairs."""
+    return _plain_name(item[0]) if isinstance(item, list | tuple) and len(item) == 2 else ""
 
 
 def _number(value: float) -> JsonValue:

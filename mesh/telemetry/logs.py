@@ -107,7 +107,7 @@ def redact_record(record: "Record") -> None:
     try:
         exception = record["exception"]
         record["message"] = redactor.constant(clip(record["message"], MAX_MESSAGE_CHARS))
-        fields: dict[str, Any] = redactor.fields(record["extra"])  # type: ignore[assignment]  # wider than JSON
+        fields: dict[str, Any] = redactor.fields(record["extra"])
         if exception is not None:
             record["exception"] = None
             fields.update(_exception_fields(exception.type, exception.value, exception.traceback))
