@@ -26,6 +26,8 @@ from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
 DATABASE_AWAY = timedelta(seconds=2)
 DAYS_AHEAD = 2
+TERMINAL_SENDER = "terminal"
+"""The supervisor of a mesh on one machine, which captures what its processes print."""
 PARTITION_INTERVAL = timedelta(hours=6)
 
 
@@ -124,12 +126,10 @@ class Ingest:
 
 
 def _fault(record: log_record_pb2.LogRecord, sender: str) -> str:
-    """Why a record cannot be stored, or "". A service speaks for itself alone: the subject says who it is."""
-    if (
-        record.service
-        and record.service != sender
-        and record.category != log_record_pb2.LOG_CATEGORY_TERMINAL
-    ):
+    """Why a record cannot be stored, or "". A service speaks for itself alone: the subject says who it is. Only who captures the
+    output of all speaks for others."""
+    captured = sender == TERMINAL_SENDER and record.category == log_record_pb2.LOG_CATEGORY_TERMINAL
+    if record.service and record.service != sender and not captured:
         return "service is not the one that published"
     try:
         validate(record)
