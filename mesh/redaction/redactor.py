@@ -8,7 +8,7 @@ their type is named.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Final
@@ -16,6 +16,7 @@ from typing import Final
 from google.protobuf.message import Message
 
 from mesh.ids import is_uuid
+from mesh.redaction.patterns import Patterns
 from mesh.redaction.shapes import (
     BARE_PATTERN,
     LONG_RUN,
@@ -60,11 +61,17 @@ def is_sensitive_name(name: str) -> bool:
 
 
 class Redactor:
-    """Its only state is what it remembers of clean texts; one is enough. Any thread."""
+    """Knows the patterns of people besides the shapes, and remembers clean texts; one is enough. Any thread."""
 
     def __init__(self) -> None:
+        self._patterns: Patterns | None = None
         self._clean: set[str] = set()
         self._names: dict[str, bool] = {}
+
+    def use(self, patterns: Sequence[str]) -> None:
+        """Replace what matches one of these too, from now on. Raises PatternError; then nothing has changed."""
+        self._patterns = Patterns(patterns) if patterns else None
+        self._clean = set()
 
     def constant(self, text: str) -> str:
         """As `text`, faster for a text that was seen before."""
@@ -79,7 +86,9 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """`text` with every secret replaced by "[REDACTED]"."""
-        if is_uuid(text):  # most fields are, and no shape is
+        if self._patterns is not None:
+            text = self._patterns.replace(text)
+        elif is_uuid(text):  # most fields are, and no shape is
             return text
         lowered = text.lower()
         if may_be_named(lowered):

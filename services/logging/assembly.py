@@ -2,6 +2,7 @@
 
 from mesh.paging import PageTokens
 from mesh.process import Process
+from mesh.redaction.settings import REDACTION_PATTERNS
 from services.logging.ingest import Ingest
 from services.logging.servicers.audit import AuditServicer
 from services.logging.servicers.intake import Intake
@@ -16,6 +17,7 @@ NAME = "logging"
 
 async def assemble(process: Process) -> None:
     """Records and audit events out of JetStream into PostgreSQL, and the two services that read them."""
+    process.define_settings(REDACTION_PATTERNS)
     records = PostgresRecordStore(process.database)
     audit = PostgresAuditStore(process.database)
     ingest = Ingest(process.database, records, audit, process.clock)
