@@ -4,8 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from mesh.configuration.own import OwnSettings
 from mesh.redaction import REDACTED, redactor
 from mesh.redaction.patterns import MAX_PATTERN_CHARS, MAX_PATTERNS, PatternError
+from mesh.redaction.settings import REDACTION_PATTERNS, follow_patterns
+from tests.unit.mesh.configuration.said import said
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +62,16 @@ def test_a_catastrophic_pattern_and_any_text_are_borne() -> None:
     redactor.text("a" * 100_000 + "!")
     redactor.use(["secret-[a-z]+"])
     assert redactor.text("\ud800 secret-abc \x00") == f"\\ud800 {REDACTED} \x00"
+
+
+def test_a_process_follows_the_setting_and_reports_what_it_refuses() -> None:
+    """A mistake must neither switch the other patterns off nor go unnoticed: health tells the reason."""
+    own = OwnSettings("tester-1")
+    follow_patterns(own)  # type: ignore[arg-type]  # the part of a watch that judges values
+    own.accept(said(1, (REDACTION_PATTERNS, ["ACME-[0-9]+"])))
+    assert redactor.text("ACME-7") == REDACTED
+    own.accept(said(2, (REDACTION_PATTERNS, ["fine", "("])))
+    assert redactor.text("ACME-7") == REDACTED
+    assert own.refusals[REDACTION_PATTERNS.key].startswith("pattern 2")
+    own.accept(said(3, (REDACTION_PATTERNS, [])))
+    assert (redactor.text("ACME-7"), dict(own.refusals)) == ("ACME-7", {})
