@@ -24,7 +24,7 @@ from typing import Final, TextIO
 from mesh.telemetry import metrics
 from mesh.telemetry.backlog import Backlog, Shed
 from mesh.telemetry.records import severity_of
-from mesh.telemetry.snapshot import Snapshot, size_of
+from mesh.telemetry.snapshot import Snapshot
 
 GATHER_SECONDS: Final = 0.01
 """How long a line may wait for others, to be written together."""
@@ -65,7 +65,7 @@ class Console:
 
     def put(self, snapshot: Snapshot) -> None:
         """Any thread; never raises, and waits only as the module says."""
-        kept = self._backlog.put(snapshot, size_of(snapshot), severity_of(snapshot.level))
+        kept = self._backlog.put(snapshot, snapshot.size, severity_of(snapshot.level))
         if not kept:
             metrics.log_console_dropped_lines.inc()
         if self._at_once or snapshot.level >= URGENT_LEVEL:

@@ -59,7 +59,7 @@ def configure(
     logger.remove()
     logger.configure(patcher=_patcher(enrich))
     _replace_console(_console(stream, service, instance))
-    add_sink(_to_console, least)
+    add_sink(_consoles[0].put, least)
     _intercept(logger.level(least).no)
 
 
@@ -74,15 +74,19 @@ def _patcher(enrich: "Callable[[Record], None] | None") -> "Callable[[Record], N
     return patch
 
 
-def add_sink(take: "Callable[[Record], None]", level: str) -> int:
-    """Give `take` each redacted record of this severity and above; it must neither wait nor raise. Returns the sink's number.
+def add_sink(take: Callable[[Snapshot], None], level: str) -> int:
+    """Give `take` a snapshot of each redacted record of this severity and above; it must neither wait nor raise. Returns the sink's number.
 
     It is called as a filter that lets nothing through: loguru then makes no text of the record and takes no lock, which it would not
     take twice, so that finalizers and signal handlers may log, and a fork finds nothing locked.
     """
 
     def no_text(record: "Record") -> bool:
-        take(record)
+        # One snapshot for all sinks; the record is loguru's dictionary for this one call.
+        snapshot = record.get("snapshot")
+        if snapshot is None:
+            snapshot = record["snapshot"] = snapshot_of(record)  # type: ignore[typeddict-unknown-key]
+        take(snapshot)  # type: ignore[arg-type]
         return False
 
     # loguru's queue (`enqueue`) deadlocks on fork and in signal handlers; `diagnose` prints the values of variables.
@@ -137,10 +141,6 @@ def _replace_console(console: Console) -> None:
     while _consoles:
         _consoles.pop().close()
     _consoles.append(console)
-
-
-def _to_console(record: "Record") -> None:
-    _consoles[0].put(snapshot_of(record))
 
 
 def _console(stream: TextIO, service: str, instance: str) -> Console:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError
 from loguru import logger
@@ -31,12 +31,9 @@ from mesh.telemetry.backlog import Backlog, Shed
 from mesh.telemetry.compression import compress, decompress, headers_of
 from mesh.telemetry.logs import add_sink
 from mesh.telemetry.records import severity_of, to_log_record
-from mesh.telemetry.snapshot import Snapshot, size_of, snapshot_of
+from mesh.telemetry.snapshot import Snapshot
 from mesh.telemetry.spool import Spool
 from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
-
-if TYPE_CHECKING:
-    from loguru import Record
 
 KiB: Final = 1024
 BATCH_RECORDS: Final = 200
@@ -110,10 +107,9 @@ class LogShipper:
         """Begin to take records of this severity and above."""
         self._sink = add_sink(self.take, level.upper())
 
-    def take(self, record: "Record") -> None:
+    def take(self, snapshot: Snapshot) -> None:
         """The loguru sink: any thread, never waits, never raises."""
-        snapshot = snapshot_of(record)
-        self._put(snapshot, size_of(snapshot), severity_of(snapshot.level))
+        self._put(snapshot, snapshot.size, severity_of(snapshot.level))
 
     def add(self, record: log_record_pb2.LogRecord) -> None:
         """Queue a record that was not logged here but is shipped from here; redacted already. Never waits."""

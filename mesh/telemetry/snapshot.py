@@ -22,25 +22,22 @@ class Snapshot(NamedTuple):
     message: str
     logger: str
     extra: dict[str, Any]
+    size: int = _OVERHEAD_BYTES
+    """About how many bytes of memory it holds."""
 
 
 def snapshot_of(record: "Record") -> Snapshot:
     """Of a record that has passed the redactor."""
-    level = record["level"]
-    return Snapshot(
-        record["time"], level.no, level.name, record["message"], record["name"] or "", record["extra"]
-    )
-
-
-def size_of(snapshot: Snapshot) -> int:
-    """About how many bytes of memory it holds."""
-    size = _OVERHEAD_BYTES + len(snapshot.message)
-    for value in snapshot.extra.values():
+    level, message, extra = record["level"], record["message"], record["extra"]
+    size = _OVERHEAD_BYTES + len(message)
+    for value in extra.values():
         size += len(value) if type(value) is str else _size(value)
-    return size
+    return Snapshot(record["time"], level.no, level.name, message, record["name"] or "", extra, size)
 
 
 def _size(value: object) -> int:
+    if isinstance(value, int):
+        return 32
     if isinstance(value, str):
         return 64 + len(value)
     if isinstance(value, list):
