@@ -7,12 +7,14 @@ traceback with its causes, indented lines, a private key in PEM (of which nothin
 our own services log are left out, since they ship those themselves.
 """
 
+import asyncio
 import json
 import re
 import socket
 import threading
 import time
 from collections.abc import Collection, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +41,8 @@ MAX_FOLDED_LINES: Final = 200
 FOLD_SECONDS: Final = 0.5
 """How long a record waits for a line that belongs to it."""
 LOOK_SECONDS: Final = 0.2
-CLOSE_SECONDS: Final = 2.0
+CLOSE_SECONDS: Final = 1.0
+FLUSH: Final = timedelta(seconds=1)
 SHED: Final = "terminal lines shed"
 
 _ANSI: Final = re.compile(
@@ -174,8 +177,8 @@ class TerminalShipping:
     async def close(self) -> None:
         """Make records of what is there, send or spool them."""
         self._closing.set()
-        self._thread.join(CLOSE_SECONDS)
-        await self._shipper.close()
+        await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
+        await self._shipper.close(FLUSH)
         await self._tasks.close()
 
     def _work(self) -> None:

@@ -75,13 +75,14 @@ class Redactor:
 
     def constant(self, text: str) -> str:
         """As `text`, faster for a text that was seen before."""
-        if text in self._clean:
+        clean = self._clean  # this one, also if other patterns come meanwhile
+        if text in clean:
             return text
         result = self.text(text)
         if result == text and len(text) <= REMEMBERED_CHARS:
-            if len(self._clean) >= REMEMBERED:
-                self._clean.clear()
-            self._clean.add(text)
+            if len(clean) >= REMEMBERED:
+                clean.clear()
+            clean.add(text)
         return result
 
     def text(self, text: str) -> str:

@@ -143,6 +143,8 @@ class LogShipper:
 
     async def flush(self) -> None:
         """Send everything that waits, or put it into the spool; then what waits in the spool, while there is a connection."""
+        if self._forked:
+            return
         async with self._turn:
             while batches := self._next_batches():
                 if not await self._deliver(batches):
