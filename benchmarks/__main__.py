@@ -8,6 +8,7 @@ from benchmarks import (
     configuration,
     gateway,
     interceptor,
+    logging_call,
     logging_ingest,
     logging_search,
     secrets,
@@ -24,6 +25,7 @@ ALL = {
     "startup": startup.measure,
     "gateway": gateway.measure,
     "logging_ingest": logging_ingest.measure,
+    "logging_call": logging_call.measure,
 }
 
 

@@ -17,9 +17,9 @@ from typing import Literal
 
 from cli.errors import CliError
 from cli.processlog import ProcessLog
+from cli.terminal import Lines, LineSplitter, Stream
 
 LAUNCHER = Path(__file__).resolve().parent / "launch.py"
-MAX_LINE_BYTES = 64 * 1024  # a longer line is cut into pieces
 KILL_SECONDS = 1.0  # what a SIGKILL may take before we stop looking
 DRAIN_SECONDS = 0.3  # for the last lines in the pipe after the end; a grandchild may hold it open for ever
 
@@ -76,40 +76,33 @@ def describe_exit(code: int) -> str:
 
 
 class _Output(asyncio.Protocol):
-    """Takes what comes out of the pipe, line by line, into the log."""
+    """Takes what comes out of a pipe, line by line."""
 
-    def __init__(self, log: ProcessLog, closed: "asyncio.Future[None]") -> None:
-        self._log = log
+    def __init__(self, splitter: LineSplitter, closed: "asyncio.Future[None]") -> None:
+        self._splitter = splitter
         self._closed = closed
-        self._rest = b""
 
     def data_received(self, data: bytes) -> None:
-        *lines, rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._log.write(line + b"\n")
-        if len(rest) > MAX_LINE_BYTES:
-            self._log.write(rest + b"\n")
-            rest = b""
-        self._rest = rest
+        self._splitter.feed(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._rest:
-            self._log.write(self._rest + b"\n")
+        self._splitter.close()
         if not self._closed.done():
             self._closed.set_result(None)
 
 
 class Child:
-    """A spec and the process that runs it now, if any. `spawn` may be called again after the process has ended."""
+    """A spec and the process that runs it now, if any. `spawn` may be called again after the process has ended. What it prints goes
+    into `log`, and to `lines` if there are any."""
 
-    def __init__(self, spec: ChildSpec, log: ProcessLog) -> None:
+    def __init__(self, spec: ChildSpec, log: ProcessLog, lines: Lines | None = None) -> None:
         self.spec = spec
         self.log = log
+        self._lines = lines
         self.started_at = 0.0  # seconds since the epoch
         self._process: asyncio.subprocess.Process | None = None
         self._group: int | None = None
-        self._output_closed: asyncio.Future[None] | None = None
-        self._pipe: asyncio.ReadTransport | None = None
+        self._pipes: list[tuple[asyncio.ReadTransport, asyncio.Future[None]]] = []
 
     @property
     def pid(self) -> int | None:
@@ -118,21 +111,34 @@ class Child:
 
     async def spawn(self) -> None:
         """Starts the process; must be called on the main thread, whose end is what the kernel calls the parent's death."""
-        loop = asyncio.get_running_loop()
-        read_end, write_end = os.pipe()
+        self._pipes = []
+        ends: list[int] = []
         try:
-            self._output_closed = loop.create_future()
-            output = _Output(self.log, self._output_closed)
-            self._pipe, _ = await loop.connect_read_pipe(
-                lambda: output, os.fdopen(read_end, "rb", buffering=0)
-            )
-            self._process = await self._execute(write_end)
+            ends.append(await self._open_pipe("stdout"))
+            ends.append(await self._open_pipe("stderr"))
+            self._process = await self._execute(*ends)
             self._group = self._process.pid
         finally:
-            os.close(write_end)
+            for end in ends:
+                os.close(end)
         self.started_at = time.time()
 
-    async def _execute(self, output: int) -> asyncio.subprocess.Process:
+    async def _open_pipe(self, stream: Stream) -> int:
+        """A pipe that is read here; returns the end to write to."""
+
+        def on_line(text: bytes, cut_bytes: int) -> None:
+            if self._lines is not None:
+                self._lines.put(self.spec.name, self._group or 0, stream, text, cut_bytes)
+
+        loop = asyncio.get_running_loop()
+        closed: asyncio.Future[None] = loop.create_future()
+        output = _Output(LineSplitter(self.log.write, on_line), closed)
+        read_end, write_end = os.pipe()
+        pipe, _ = await loop.connect_read_pipe(lambda: output, os.fdopen(read_end, "rb", buffering=0))
+        self._pipes.append((pipe, closed))
+        return write_end
+
+    async def _execute(self, stdout: int, stderr: int) -> asyncio.subprocess.Process:
         spec = self.spec
         launcher = (sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(int(spec.death_signal)))
         return await asyncio.create_subprocess_exec(
@@ -142,8 +148,8 @@ class Child:
             env={**spec.env, **(spec.first_env if self._process is None else {})},
             cwd=spec.cwd,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdout=stdout,
+            stderr=stderr,
             start_new_session=True,
         )
 
@@ -152,9 +158,10 @@ class Child:
         code = await self._started().wait()
         self.kill()  # what the leader has left behind
         self._group = None
-        if self._output_closed is not None and self._pipe is not None:
-            await asyncio.wait((self._output_closed,), timeout=DRAIN_SECONDS)
-            self._pipe.close()
+        if self._pipes:
+            await asyncio.wait([closed for _, closed in self._pipes], timeout=DRAIN_SECONDS)
+            for pipe, _ in self._pipes:
+                pipe.close()
         return code
 
     async def wait_ready(self, poll_seconds: float = 0.02) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from cli.child import ChildSpec
 from cli.engines.nats import nats_spec
@@ -32,6 +33,10 @@ from cli.setup.database import DatabaseAdmin, prepare_database
 from cli.setup.vault_init import root_token
 from cli.state import ChildState, Lock, State, read_state, write_state
 from cli.supervisor import Event, Supervisor
+from cli.terminal import Lines
+
+if TYPE_CHECKING:
+    from cli.terminal_shipping import TerminalShipping
 
 ENGINE_STAGE, SERVICE_STAGE, DOOR_STAGE = 1, 2, 3
 ENGINE_PORTS = ("postgres", "nats", "openbao", "openbao_cluster")
@@ -44,7 +49,7 @@ class EmbeddedMesh:
     """Starts on `async with`, stops at its end. Everything public is usable in between.
 
     `services` are the names of services to run as processes; `registry` defaults to services/registry.toml. `extra` are further
-    variables by service name. Entering raises AlreadyRunning, PortTaken, ChildFailed, EngineMissing, VaultUnusable or the error
+    variables by service name. `capture` also makes log records of what the processes print. Entering raises AlreadyRunning, PortTaken, ChildFailed, EngineMissing, VaultUnusable or the error
     of a set-up step; whatever had started is stopped by then.
     """
 
@@ -57,13 +62,16 @@ class EmbeddedMesh:
         registry: Sequence[Service] | None = None,
         extra: Mapping[str, Mapping[str, str]] | None = None,
         report: Callable[[Event], None] = lambda event: None,
+        capture: bool = False,
     ) -> None:
         self.data = DataDir(data_dir.absolute())
         self.registry = tuple(load_registry() if registry is None else registry)
         self.ports: dict[str, int] = {}
         self.addresses: dict[str, str] = {}
         self.extra = {name: dict(variables) for name, variables in (extra or {}).items()}
-        self.supervisor = Supervisor(self.data.logs, report, self._save_state)
+        self._lines = Lines() if capture else None
+        self._terminal: TerminalShipping | None = None
+        self.supervisor = Supervisor(self.data.logs, report, self._save_state, self._lines)
         self._wanted = tuple(services)
         self._fsync = fsync
         self._resources = ExitStack()
@@ -148,6 +156,8 @@ class EmbeddedMesh:
                 tasks.create_task(self._start_postgres(), name="postgres")
                 tasks.create_task(self._start_nats(), name="nats")
                 tasks.create_task(self._start_openbao(), name="openbao")
+                if self._lines is not None:
+                    tasks.create_task(self._start_capture(self._lines), name="terminal")
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
@@ -159,6 +169,17 @@ class EmbeddedMesh:
     async def _start_nats(self) -> None:
         await self.supervisor.start(ENGINE_STAGE, nats_spec(self.data, self.ports["nats"], self.registry))
         await streams.prepare_streams(self.nats_url, self.data.tls_files("setup"), self.registry)
+
+    async def _start_capture(self, lines: Lines) -> None:
+        self._terminal = await asyncio.to_thread(self._open_capture, lines)
+        await self._terminal.start()
+
+    def _open_capture(self, lines: Lines) -> "TerminalShipping":
+        from cli.terminal_shipping import TerminalShipping  # takes a second to load, while the engines start
+
+        spool = make_private_directory(self.data.service("supervisor")) / "spool"
+        names = [service.name for service in self.registry]
+        return TerminalShipping(lines, self.nats_url, self.data.tls_files("supervisor"), spool, names)
 
     async def _start_openbao(self) -> None:
         spec = openbao_spec(self.data, self.ports["openbao"], self.ports["openbao_cluster"])
@@ -173,6 +194,8 @@ class EmbeddedMesh:
 
     async def _stop(self) -> None:
         await self.supervisor.stop()
+        if self._terminal is not None:
+            await self._terminal.close()
         self._resources.close()
 
     def _save_state(self) -> None:

@@ -23,7 +23,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cli.layout import DataDir, TlsFiles, write_private
 
 TRUST_DOMAIN = "vivesphere"
-OTHER_IDENTITIES = ("gateway", "nats", "openbao", "vault", "postgres", "setup")  # beside the services
+OTHER_IDENTITIES = (
+    "gateway",
+    "nats",
+    "openbao",
+    "vault",
+    "postgres",
+    "setup",
+    "supervisor",
+)  # beside the services
 AUTHORITY_LIFE = timedelta(days=3650)
 LEAF_LIFE = timedelta(days=397)  # the longest that common clients take
 _BACKDATED = timedelta(minutes=5)  # for clocks that differ between machines

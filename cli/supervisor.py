@@ -19,6 +19,7 @@ from typing import Literal
 
 from cli.child import Child, ChildFailed, ChildSpec, describe_exit
 from cli.processlog import ProcessLog
+from cli.terminal import Lines
 from mesh.tasks import TaskSet
 
 FIRST_DELAY_SECONDS = 0.5
@@ -52,10 +53,12 @@ class Supervisor:
         logs: Path,
         report: Callable[[Event], None] = lambda event: None,
         on_change: Callable[[], None] = lambda: None,
+        lines: Lines | None = None,
     ) -> None:
         self._logs = logs
         self._report = report
         self._on_change = on_change
+        self._lines = lines
         self._stages: dict[int, list[Child]] = {}
         self._keepers = TaskSet()
         self._keeping: dict[str, asyncio.Task[None]] = {}
@@ -67,7 +70,7 @@ class Supervisor:
 
     async def start(self, stage: int, *specs: ChildSpec) -> None:
         """Starts `specs` side by side in `stage`. Raises ChildFailed; what has started so far is stopped by `stop`."""
-        group = [Child(spec, ProcessLog(self._logs / f"{spec.name}.log")) for spec in specs]
+        group = [Child(spec, ProcessLog(self._logs / f"{spec.name}.log"), self._lines) for spec in specs]
         self._stages.setdefault(stage, []).extend(group)
         try:
             async with asyncio.TaskGroup() as tasks:

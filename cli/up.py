@@ -58,7 +58,7 @@ async def run_up(
 ) -> None:
     """Runs the mesh until a signal or cancellation. Raises what EmbeddedMesh raises, PortTaken for a door's port."""
     options = with_free_ports(options)
-    mesh = EmbeddedMesh(options.data_dir, fsync=options.fsync, report=report)
+    mesh = EmbeddedMesh(options.data_dir, fsync=options.fsync, report=report, capture=True)
     _stop_on_signals(mesh)
     try:
         async with mesh:

@@ -42,6 +42,7 @@ from mesh.interceptors.stages import Deadline, Observe, Overload, Validation
 from mesh.memory import shield
 from mesh.messaging import Messaging
 from mesh.outbox import Outbox
+from mesh.redaction.settings import follow_patterns
 from mesh.server import DRAIN, Registrar, build_server, check_complete
 from mesh.settings import ProcessSettings
 from mesh.tasks import TaskSet
@@ -92,6 +93,7 @@ class Process:
             self.metrics.totals,
         )
         self.rules = Rules(self.configuration)
+        follow_patterns(self.configuration)
         self.keys = KeySource(self._fetch_jwks, self.clock)
         self.revocations = self.follow_revocations(
             feed_of_authentication(self._authentication, self.instance)

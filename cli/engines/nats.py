@@ -3,7 +3,7 @@
 A client's certificate is its login (`verify_and_map`): users are SPIFFE IDs. A service may publish its own logs, audit
 entries and the subjects of its line in the registry, read back what it published as evidence, take messages from its own
 durable consumers, and listen to its own inbox, the hints of its line and the two that everyone gets. Only `setup` may make
-streams and consumers.
+streams and consumers, and only `supervisor` may tell what other processes print.
 """
 
 import json
@@ -22,6 +22,9 @@ from cli.setup import streams
 
 TEMPLATE = PROJECT_ROOT / "deploy" / "nats" / "nats.conf"
 EVERYONE_HEARS = ("hints.configuration", "events.authentication.>")
+TERMINAL = (
+    "logs.terminal"  # records in the name of any process; `services.logging.ingest` trusts this subject
+)
 GATEWAY = Service("gateway")  # logs, audits and hears revocations like a service, but serves the outside
 
 
@@ -48,7 +51,12 @@ def permissions(service: Service) -> dict[str, list[str]]:
 def users(services: Sequence[Service]) -> list[dict[str, object]]:
     """The `authorization.users` of the server's configuration."""
     setup: dict[str, list[str]] = {"publish": ["$JS.API.>"], "subscribe": [inbox("setup")]}
-    named = [("setup", setup), *((service.name, permissions(service)) for service in (*services, GATEWAY))]
+    supervisor = {"publish": [TERMINAL], "subscribe": [inbox("supervisor")]}
+    named = [
+        ("setup", setup),
+        ("supervisor", supervisor),
+        *((service.name, permissions(service)) for service in (*services, GATEWAY)),
+    ]
     return [{"user": spiffe_id(name), "permissions": rules} for name, rules in named]
 
 

@@ -59,7 +59,7 @@ def redact_details(details: Mapping[str, object], max_bytes: int = MAX_BYTES) ->
         clean = redactor.value(value, name)
         size = len(name) + len(json.dumps(clean, ensure_ascii=False).encode())
         fits = size <= left
-        result[name] = clean if fits else CUT
+        result[redactor.constant(name)] = clean if fits else CUT
         left -= size if fits else len(name) + len(CUT)
     return result
 

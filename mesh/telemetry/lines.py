@@ -1,4 +1,4 @@
-"""A redacted loguru record as a line on standard output: compact for a person at a terminal, JSON for everything else.
+"""A redacted record as a line on standard output: compact for a person at a terminal, JSON for everything else.
 
 One record is one line, apart from a traceback shown to a person. Control characters, line separators and direction marks are
 escaped, so that nothing that is logged can forge a line or drive the terminal.
@@ -6,12 +6,10 @@ escaped, so that nothing that is logged can forge a line or drive the terminal.
 
 import json
 import unicodedata
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mesh.telemetry.records import split_fields
-
-if TYPE_CHECKING:
-    from loguru import Record
+from mesh.telemetry.snapshot import Snapshot
 
 STACK: Final = "exception.stacktrace"
 _COLOURS: Final = {
@@ -26,16 +24,16 @@ _COLOURS: Final = {
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
-def json_line(record: "Record", service: str, instance: str) -> str:
+def json_line(record: Snapshot, service: str, instance: str) -> str:
     """Every field under the name it has in the log store; empty ones are left out. ASCII only, without the line end."""
-    own, attributes = split_fields(record["extra"])
+    own, attributes = split_fields(record.extra)
     fields: dict[str, Any] = {
-        "time": record["time"].isoformat(),
-        "severity": record["level"].name,
-        "body": record["message"],
+        "time": record.time.isoformat(),
+        "severity": record.level_name,
+        "body": record.message,
         "service": service,
         "instance": instance,
-        "logger": record["name"],
+        "logger": record.logger,
         **{name: value for name, value in own.items() if value},
     }
     if attributes:
@@ -43,17 +41,17 @@ def json_line(record: "Record", service: str, instance: str) -> str:
     return json.dumps(fields, default=repr, separators=(",", ":"))
 
 
-def human_line(record: "Record", service: str) -> str:
+def human_line(record: Snapshot, service: str) -> str:
     """`12:30:01.250 WARNING bot_manager  post waits  post_id=…`, in colour by severity; a traceback follows on lines of its own."""
-    extra = dict(record["extra"])
+    extra = dict(record.extra)
     stack = extra.pop(STACK, "")
     fields = "  ".join(
         f"{escape(name)}={_short(value)}" for name, value in extra.items() if value not in ("", None)
     )
-    level = record["level"].name
+    level = record.level_name
     colour = _COLOURS.get(level)
     shown = f"\x1b[{colour}m{level:<8}\x1b[0m" if colour else f"{level:<8}"
-    line = f"{record['time']:%H:%M:%S.%f}"[:-3] + f" {shown} {service}  {escape(record['message'])}"
+    line = f"{record.time:%H:%M:%S.%f}"[:-3] + f" {shown} {service}  {escape(record.message)}"
     tail = "".join(f"\n    {escape(part)}" for part in str(stack).splitlines())
     return f"{line}  {fields}{tail}" if fields else f"{line}{tail}"
 

@@ -1,6 +1,7 @@
 """Sets up loguru as the one way out for logs: redaction first, standard output, and the standard library's logging led into it.
 
-Redaction is loguru's patcher, so it runs before every sink, also one that somebody adds later. Tracebacks become text there, without
+Redaction is loguru's patcher, so it runs before every sink, also one that somebody adds later. Our own sinks only queue a snapshot;
+lines and `LogRecord`s are made from it outside of the call that logs. Tracebacks become text there, without
 local variables, and pass the redactor as well; sinks never see the exception itself. `diagnose` and `backtrace` stay off: the first
 prints the values of variables. Loggers of libraries that write tokens or signatures at DEBUG are pinned to WARNING.
 """
@@ -9,15 +10,19 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from loguru import logger
 
 from mesh.redaction import clip, redactor
+from mesh.telemetry.backlog import Shed
+from mesh.telemetry.console import Console
 from mesh.telemetry.lines import STACK, human_line, json_line
+from mesh.telemetry.snapshot import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
-    from loguru import Message, Record
+    from loguru import Record
 
 PINNED: Final = (
     "tweepy",
@@ -33,6 +38,7 @@ PINNED: Final = (
 """tweepy logs `Authorization` headers at DEBUG, oauthlib signature base strings; the others log URLs and bodies."""
 MAX_MESSAGE_CHARS: Final = 128 * 1024
 MAX_STACK_CHARS: Final = 16_384
+LINES_SHED: Final = "log lines shed"
 LEVELS: Final = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -52,7 +58,8 @@ def configure(
     stream = console or sys.stdout
     logger.remove()
     logger.configure(patcher=_patcher(enrich))
-    add_sink(_ConsoleSink(stream, service, instance).write, least)
+    _replace_console(_console(stream, service, instance))
+    add_sink(_consoles[0].put, least)
     _intercept(logger.level(least).no)
 
 
@@ -67,25 +74,44 @@ def _patcher(enrich: "Callable[[Record], None] | None") -> "Callable[[Record], N
     return patch
 
 
-def add_sink(sink: Any, level: str) -> int:
-    """Add a function that takes redacted records, with the options that keep secrets in and deadlocks out."""
+def add_sink(take: Callable[[Snapshot], None], level: str) -> int:
+    """Give `take` a snapshot of each redacted record of this severity and above; it must neither wait nor raise. Returns the sink's number.
+
+    It is called as a filter that lets nothing through: loguru then makes no text of the record and takes no lock, which it would not
+    take twice, so that finalizers and signal handlers may log, and a fork finds nothing locked.
+    """
+
+    def no_text(record: "Record") -> bool:
+        # One snapshot for all sinks; the record is loguru's dictionary for this one call.
+        snapshot = record.get("snapshot")
+        if snapshot is None:
+            snapshot = record["snapshot"] = snapshot_of(record)  # type: ignore[typeddict-unknown-key]
+        take(snapshot)  # type: ignore[arg-type]
+        return False
+
+    # loguru's queue (`enqueue`) deadlocks on fork and in signal handlers; `diagnose` prints the values of variables.
     return logger.add(
-        sink,
+        _nowhere,
         level=level,
-        format=lambda _: "",  # sinks read the record; loguru's own text would be formatted for nothing
+        format="",
+        filter=no_text,
         diagnose=False,
         backtrace=False,
-        enqueue=False,  # loguru's queue deadlocks on fork and in signal handlers
+        enqueue=False,
         catch=True,
     )
+
+
+def _nowhere(_: object) -> None:
+    """What the filter stands before."""
 
 
 def redact_record(record: "Record") -> None:
     """Take secrets out of message, fields and exception of a record, in place. If that fails, everything goes but the event's place."""
     try:
         exception = record["exception"]
-        record["message"] = redactor.text(clip(record["message"], MAX_MESSAGE_CHARS))
-        fields: dict[str, Any] = dict(redactor.fields(record["extra"]))
+        record["message"] = redactor.constant(clip(record["message"], MAX_MESSAGE_CHARS))
+        fields: dict[str, Any] = redactor.fields(record["extra"])
         if exception is not None:
             record["exception"] = None
             fields.update(_exception_fields(exception.type, exception.value, exception.traceback))
@@ -108,26 +134,28 @@ def _exception_fields(kind: Any, value: Any, trace: Any) -> dict[str, str]:
     }
 
 
-class _ConsoleSink:
-    """Writes lines and never fails: a closed pipe must not stop what is being done."""
+_consoles: list[Console] = []
 
-    def __init__(self, stream: TextIO, service: str, instance: str) -> None:
-        self._stream = stream
-        self._service = service
-        self._instance = instance
-        self._human = stream.isatty()
 
-    def write(self, message: "Message") -> None:
-        record = message.record
-        if self._human:
-            line = human_line(record, self._service)
-        else:
-            line = json_line(record, self._service, self._instance)
-        try:
-            self._stream.write(line + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            return
+def _replace_console(console: Console) -> None:
+    while _consoles:
+        _consoles.pop().close()
+    _consoles.append(console)
+
+
+def _console(stream: TextIO, service: str, instance: str) -> Console:
+    """Compact lines on a terminal, JSON lines otherwise."""
+
+    def render(snapshot: Snapshot) -> str:
+        return human_line(snapshot, service) if human else json_line(snapshot, service, instance)
+
+    def told(shed: Shed) -> str:
+        fields = {"count": shed.total, "by_severity": shed.by_severity}
+        level = logger.level("WARNING")
+        return render(Snapshot(datetime.now(UTC), level.no, level.name, LINES_SHED, __name__, fields))
+
+    human = stream.isatty()
+    return Console(stream, render, told)
 
 
 class InterceptHandler(logging.Handler):

@@ -58,6 +58,11 @@ log_spool_bytes: Final = Gauge(
 log_dropped_records: Final = Counter(
     "vivesphere_log_dropped_records", "Log records shed, by severity.", ("severity",), registry=registry
 )
+log_console_dropped_lines: Final = Counter(
+    "vivesphere_log_console_dropped_lines",
+    "Log lines shed because standard output was read too slowly.",
+    registry=registry,
+)
 
 
 FAILED: Final = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNAVAILABLE", "DEADLINE_EXCEEDED"})

@@ -1,4 +1,4 @@
-"""A loguru record as the `LogRecord` that is shipped. The record has passed the redactor before.
+"""A snapshot as the `LogRecord` that is shipped. The record has passed the redactor before.
 
 Extras with a field of their own (`request_id`, `trace_id`, `span_id`, `actor`, `bot_id`, `category`) go there if their form is right;
 everything else, and what has the wrong form, becomes an attribute. What is too long is cut, and the cut is told.
@@ -6,13 +6,11 @@ everything else, and what has the wrong form, becomes an attribute. What is too 
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mesh.ids import is_uuid, new_id
+from mesh.telemetry.snapshot import Snapshot
 from vivesphere.logging.v1 import log_record_pb2
-
-if TYPE_CHECKING:
-    from loguru import Record
 
 KiB: Final = 1024
 MAX_BODY_BYTES: Final = 64 * KiB
@@ -41,8 +39,14 @@ _SEVERITIES: Final = (
 )
 
 
+_USUAL: Final = dict(_SEVERITIES)
+
+
 def severity_of(level: int) -> "log_record_pb2.Severity.ValueType":
     """OpenTelemetry's severity of a loguru or standard library level."""
+    usual = _USUAL.get(level)
+    if usual is not None:
+        return usual
     for least, severity in _SEVERITIES:
         if level >= least:
             return severity
@@ -61,20 +65,20 @@ def split_fields(extra: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]
     return own, attributes
 
 
-def to_log_record(record: "Record") -> log_record_pb2.LogRecord:
+def to_log_record(record: Snapshot) -> log_record_pb2.LogRecord:
     """The record with a new id, without `service` and `instance`, which its batch carries."""
-    own, attributes = split_fields(record["extra"])
-    body, cut = cut_text(record["message"], MAX_BODY_BYTES)
+    own, attributes = split_fields(record.extra)
+    body, cut = cut_text(record.message, MAX_BODY_BYTES)
     if cut:
         attributes["log.cut_bytes"] = cut
-    attributes["logger"] = record["name"] or ""
+    attributes["logger"] = record.logger
     result = log_record_pb2.LogRecord(
         id=new_id(),
         category=_CATEGORIES.get(
-            str(record["extra"].get("category", "")).lower(), log_record_pb2.LOG_CATEGORY_DEBUG
+            str(record.extra.get("category", "")).lower(), log_record_pb2.LOG_CATEGORY_DEBUG
         ),
-        severity=severity_of(record["level"].no),
-        severity_text=record["level"].name[:32],
+        severity=severity_of(record.level),
+        severity_text=record.level_name[:32],
         body=body,
         request_id=own.get("request_id", ""),
         trace_id=own.get("trace_id", ""),
@@ -82,7 +86,7 @@ def to_log_record(record: "Record") -> log_record_pb2.LogRecord:
         actor=own.get("actor", ""),
         bot_id=own.get("bot_id", ""),
     )
-    result.time.FromDatetime(record["time"])
+    result.time.FromDatetime(record.time)
     result.observed_time.CopyFrom(result.time)
     _set_attributes(result, attributes)
     return result

@@ -1,18 +1,24 @@
 """Takes log records to the logging service, and never holds up the code that logs.
 
-    loguru sink → Backlog (memory, bounded) → LogBatch → `logs.<service>` on JetStream
-                                                   ↘ NATS away: Spool (disk, bounded), replayed in order
+    loguru sink → Backlog (memory, bounded) → LogBatch, zstd → `logs.<service>` on JetStream
+                                                         ↘ NATS away: Spool (disk, bounded), replayed in order
 
-A batch is closed at 200 records, at 256 KiB, or 200 ms after its first record. Its id is the message id, so a batch published twice is
-stored once. While anything waits in the spool, new batches go behind it. Where there is no room records are shed, counted by
-severity, and the count goes out as a record of its own. Nothing here logs from within the sink.
+A batch is closed at 200 records, at 256 KiB, or 200 ms after its first record; up to four are in flight. Its id is the message id, so
+a batch published twice is stored once. While anything waits in the spool, new batches go behind it. Where there is no room records
+are shed, counted by severity, and the count goes out as a record of its own, with where in the instance's count the loss lies.
+Nothing here logs from within the sink. A process that ends without `close` leaves what waits in the spool; a forked child ships
+nothing, since what waits, the spool and the connection are its parent's.
 """
 
 import asyncio
+import atexit
+import os
+import weakref
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError
 from loguru import logger
@@ -21,14 +27,13 @@ from mesh.errors import MeshError, Unavailable
 from mesh.ids import new_id
 from mesh.tasks import set_within
 from mesh.telemetry import metrics
-from mesh.telemetry.backlog import Backlog
+from mesh.telemetry.backlog import Backlog, Shed
+from mesh.telemetry.compression import compress, decompress, headers_of
 from mesh.telemetry.logs import add_sink
-from mesh.telemetry.records import to_log_record
+from mesh.telemetry.records import severity_of, to_log_record
+from mesh.telemetry.snapshot import Snapshot
 from mesh.telemetry.spool import Spool
 from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
-
-if TYPE_CHECKING:
-    from loguru import Message
 
 KiB: Final = 1024
 BATCH_RECORDS: Final = 200
@@ -38,7 +43,12 @@ LOOK: Final = timedelta(seconds=1)
 """How often the spool is looked at when nothing is logged."""
 PUBLISH_TIMEOUT: Final = timedelta(seconds=5)
 FLUSH_TIMEOUT: Final = timedelta(seconds=3)
+WINDOW: Final = 4
+"""Batches in flight at a time."""
 SHED: Final = "log records shed"
+NOT_MADE: Final = "log record could not be made"
+
+Entry = Snapshot | log_record_pb2.LogRecord
 
 
 class Publisher(Protocol):
@@ -48,8 +58,21 @@ class Publisher(Protocol):
     def connected(self) -> bool: ...
 
     async def publish(
-        self, subject: str, payload: bytes, *, message_id: str, timeout: timedelta = PUBLISH_TIMEOUT
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        message_id: str,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta = PUBLISH_TIMEOUT,
     ) -> None: ...
+
+
+class _Closed(NamedTuple):
+    """A batch that is not added to any more, and the bytes it is sent as."""
+
+    batch: log_batch_pb2.LogBatch
+    payload: bytes
 
 
 class LogShipper:
@@ -63,13 +86,13 @@ class LogShipper:
         spool_directory: Path,
         *,
         version: str = "",
-        backlog: Backlog | None = None,
+        backlog: Backlog[Entry] | None = None,
     ) -> None:
         self._service = service
         self._instance = instance
         self._version = version
         self._publisher = publisher
-        self._backlog = backlog if backlog is not None else Backlog()
+        self._backlog: Backlog[Entry] = backlog if backlog is not None else Backlog()
         self._spool = _open_spool(spool_directory)
         self._sequence = 1
         self._sink: int | None = None
@@ -77,22 +100,27 @@ class LogShipper:
         self._wake = asyncio.Event()
         self._full = asyncio.Event()
         self._turn = asyncio.Lock()
+        self._forked = False
+        _open.add(self)
 
     def attach(self, level: str = "INFO") -> None:
         """Begin to take records of this severity and above."""
         self._sink = add_sink(self.take, level.upper())
 
-    def take(self, message: "Message") -> None:
+    def take(self, snapshot: Snapshot) -> None:
         """The loguru sink: any thread, never waits, never raises."""
-        try:
-            self.add(to_log_record(message.record))
-        except Exception:
-            # Reporting it would log from within a sink; the count shows it.
-            self._backlog.shed([log_record_pb2.LogRecord()])
+        self._put(snapshot, snapshot.size, severity_of(snapshot.level))
 
     def add(self, record: log_record_pb2.LogRecord) -> None:
         """Queue a record that was not logged here but is shipped from here; redacted already. Never waits."""
-        kept = self._backlog.put(record)
+        self._put(record, record.ByteSize(), record.severity)
+
+    def _put(self, entry: Entry, size: int, severity: "log_record_pb2.Severity.ValueType") -> None:
+        if self._forked:
+            return
+        kept = self._backlog.put(entry, size, severity)
+        if not kept:
+            _count_shed(severity)
         waiting = len(self._backlog)
         if self._loop is not None and (waiting == 1 or waiting % BATCH_RECORDS == 0 or not kept):
             with suppress(RuntimeError):  # the loop is closed: `close` has emptied the queue or nobody will
@@ -115,9 +143,11 @@ class LogShipper:
 
     async def flush(self) -> None:
         """Send everything that waits, or put it into the spool; then what waits in the spool, while there is a connection."""
+        if self._forked:
+            return
         async with self._turn:
-            while (batch := self._next_batch()) is not None:
-                if not await self._deliver(batch):
+            while batches := self._next_batches():
+                if not await self._deliver(batches):
                     break  # no room anywhere; the report of that waits for the next turn
             while self._publisher.connected and self._spool is not None and not self._spool.empty:
                 if not await self._replay(self._spool):
@@ -133,20 +163,39 @@ class LogShipper:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout.total_seconds()):
                 await self.flush()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Put what waits into the spool and give it free: the process ends, and no event loop runs any more."""
+        _open.discard(self)
+        if self._forked:
+            return
         self._spill()
         if self._spool is not None:
             self._spool.close()
             self._spool = None
+
+    def forget(self) -> None:
+        """For a forked child; see the module."""
+        self._forked = True
+        self._backlog.forget()
 
     def _signal(self) -> None:
         self._wake.set()
         if len(self._backlog) >= BATCH_RECORDS:
             self._full.set()
 
-    def _next_batch(self) -> log_batch_pb2.LogBatch | None:
-        shed = self._backlog.take_shed()
-        records = self._backlog.take(BATCH_RECORDS, BATCH_BYTES)
-        if shed:
+    def _next_batches(self) -> list[_Closed]:
+        """As many as may be in flight."""
+        batches: list[_Closed] = []
+        while len(batches) < WINDOW and (batch := self._next_batch()) is not None:
+            batches.append(batch)
+        return batches
+
+    def _next_batch(self) -> _Closed | None:
+        records = self._next_records()
+        if (shed := self._backlog.take_shed()) is not None:
+            self._backlog.number()
             records.append(_shed_record(shed))
         if not records:
             return None
@@ -161,67 +210,136 @@ class LogShipper:
         )
         batch.create_time.FromDatetime(datetime.now(UTC))
         self._sequence += len(records)
-        return batch
+        return _Closed(batch, compress(batch.SerializeToString()))
 
-    async def _deliver(self, batch: log_batch_pb2.LogBatch) -> bool:
-        """Whether the batch is published or spooled; it is counted as shed otherwise."""
-        payload = batch.SerializeToString()
-        waiting = self._spool is not None and not self._spool.empty
-        if self._publisher.connected and not waiting:
+    def _next_records(self) -> list[log_record_pb2.LogRecord]:
+        """The oldest records, at least one if there is any, within the limits of a batch otherwise."""
+        records: list[log_record_pb2.LogRecord] = []
+        total = 0
+        while len(records) < BATCH_RECORDS and (entry := self._backlog.take()) is not None:
+            record = self._record_of(entry)
+            size = record.ByteSize()
+            if records and total + size > BATCH_BYTES:
+                self._backlog.put_back(record, size)
+                break
+            records.append(record)
+            total += size
+        return records
+
+    def _record_of(self, entry: Entry) -> log_record_pb2.LogRecord:
+        if not isinstance(entry, Snapshot):
+            return entry
+        try:
+            return to_log_record(entry)
+        except Exception as error:
+            # The record's own data is what could not be told, so only its place and severity are.
+            return to_log_record(entry._replace(message=NOT_MADE, extra={"error_type": type(error).__name__}))
+
+    async def _deliver(self, batches: Sequence[_Closed]) -> bool:
+        """Whether the batches are published or spooled, in their order; what is not is counted as shed."""
+        left = list(batches)
+        if self._publisher.connected and (self._spool is None or self._spool.empty):
             try:
-                await self._publish(batch.id, payload)
-                return True
-            except Unavailable:
-                pass  # outcome unknown: from the spool it goes again with the same id
-            except MeshError:
-                self._lose(batch)
-                return False
+                left = await self._publish_all(batches)
             except asyncio.CancelledError:
-                self._store(batch, payload)
+                for one in batches:  # again with the same ids, whatever has arrived
+                    self._store(one)
                 raise
-        return await asyncio.to_thread(self._store, batch, payload)
+        stored = True
+        for one in left:
+            stored = await asyncio.to_thread(self._store, one) and stored
+        return stored
+
+    async def _publish_all(self, batches: Sequence[_Closed]) -> list[_Closed]:
+        """Those whose outcome is unknown: from the spool they go again with the same id."""
+        outcomes = await asyncio.gather(
+            *(self._publish(one.batch.id, one.payload) for one in batches), return_exceptions=True
+        )
+        unknown: list[_Closed] = []
+        for one, outcome in zip(batches, outcomes, strict=True):
+            if isinstance(outcome, Unavailable):
+                unknown.append(one)
+            elif isinstance(outcome, MeshError):
+                self._lose(one.batch)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        return unknown
 
     async def _replay(self, spool: Spool) -> bool:
         """Publish the oldest segment and delete it. False if NATS went away meanwhile."""
         frames, unreadable = await asyncio.to_thread(spool.oldest)
         if unreadable:
             logger.bind(bytes=unreadable).error("log spool damaged")
-        for payload in frames:
+        for payload in frames:  # one at a time: what comes late may at least come in order
             try:
-                await self._publish(log_batch_pb2.LogBatch.FromString(payload).id, payload)
+                await self._republish(payload)
             except Unavailable:
                 return False
-            except (MeshError, DecodeError) as error:
+            except (MeshError, DecodeError, ValueError) as error:
                 logger.bind(error_type=type(error).__name__).error("spooled log batch refused")
         await asyncio.to_thread(spool.drop_oldest)
         return True
 
+    async def _republish(self, payload: bytes) -> None:
+        plain = decompress(payload, headers_of(payload))
+        await self._publish(log_batch_pb2.LogBatch.FromString(plain).id, payload)
+
     async def _publish(self, batch_id: str, payload: bytes) -> None:
         await self._publisher.publish(
-            f"logs.{self._service}", payload, message_id=batch_id, timeout=PUBLISH_TIMEOUT
+            f"logs.{self._service}",
+            payload,
+            message_id=batch_id,
+            headers=headers_of(payload),
+            timeout=PUBLISH_TIMEOUT,
         )
 
-    def _store(self, batch: log_batch_pb2.LogBatch, payload: bytes) -> bool:
-        if self._spool is not None and self._spool.append(payload):
+    def _store(self, closed: _Closed) -> bool:
+        if self._spool is not None and self._spool.append(closed.payload):
             return True
-        self._lose(batch)
+        self._lose(closed.batch)
         return False
 
     def _lose(self, batch: log_batch_pb2.LogBatch) -> None:
-        self._backlog.shed([record for record in batch.records if record.body != SHED])
+        lost = [record.severity for record in batch.records if record.body != SHED]
+        if lost:
+            self._backlog.shed(lost, (batch.first_sequence, batch.first_sequence + len(batch.records)))
+        for severity in lost:
+            _count_shed(severity)
         for record in batch.records:
             if record.body == SHED:
-                counts = record.attributes.fields["by_severity"].struct_value.fields
-                self._backlog.unreport({name: int(count.number_value) for name, count in counts.items()})
+                self._backlog.unreport(_shed_of(record))
 
     def _spill(self) -> None:
         stored = True
-        while stored and (batch := self._next_batch()) is not None:
-            stored = self._store(batch, batch.SerializeToString())
+        while stored and (closed := self._next_batch()) is not None:
+            stored = self._store(closed)
         self._measure()
 
     def _measure(self) -> None:
+        metrics.log_queue_records.set(len(self._backlog))
         metrics.log_spool_bytes.set(self._spool.size if self._spool is not None else 0)
+
+
+_open: "weakref.WeakSet[LogShipper]" = weakref.WeakSet()
+
+
+@atexit.register
+def _at_exit() -> None:
+    for shipper in list(_open):
+        shipper.abandon()
+
+
+def _after_fork() -> None:
+    for shipper in list(_open):
+        shipper.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _count_shed(severity: "log_record_pb2.Severity.ValueType") -> None:
+    name = log_record_pb2.Severity.Name(severity).removeprefix("SEVERITY_")
+    metrics.log_dropped_records.labels(name).inc()
 
 
 def _open_spool(directory: Path) -> Spool | None:
@@ -233,7 +351,7 @@ def _open_spool(directory: Path) -> Spool | None:
         return None
 
 
-def _shed_record(shed: dict[str, int]) -> log_record_pb2.LogRecord:
+def _shed_record(shed: Shed) -> log_record_pb2.LogRecord:
     record = log_record_pb2.LogRecord(
         id=new_id(),
         category=log_record_pb2.LOG_CATEGORY_DEBUG,
@@ -243,5 +361,22 @@ def _shed_record(shed: dict[str, int]) -> log_record_pb2.LogRecord:
     )
     record.time.FromDatetime(datetime.now(UTC))
     record.observed_time.CopyFrom(record.time)
-    record.attributes.update({"count": sum(shed.values()), "by_severity": shed})
+    record.attributes.update(
+        {
+            "count": shed.total,
+            "by_severity": shed.by_severity,
+            "first_sequence": shed.first_sequence,
+            "last_sequence": shed.last_sequence,
+        }
+    )
     return record
+
+
+def _shed_of(record: log_record_pb2.LogRecord) -> Shed:
+    fields = record.attributes.fields
+    counts = fields["by_severity"].struct_value.fields
+    return Shed(
+        {name: int(count.number_value) for name, count in counts.items()},
+        int(fields["first_sequence"].number_value),
+        int(fields["last_sequence"].number_value),
+    )

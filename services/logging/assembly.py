@@ -8,6 +8,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
 from mesh.messaging.hints import Hints
 from mesh.paging import PageTokens
 from mesh.process import Process
+from mesh.redaction.settings import REDACTION_PATTERNS
 from services.logging.auditing.checkpointing import Checkpointer
 from services.logging.auditing.erasing import Eraser
 from services.logging.auditing.outside import StreamOutside
@@ -58,7 +59,7 @@ HINTS = "hints.logging"
 
 async def assemble(process: Process) -> None:
     """Records and audit events out of JetStream into PostgreSQL, and the services that take, find and follow them."""
-    process.define_settings(*DEFINITIONS)
+    process.define_settings(*DEFINITIONS, REDACTION_PATTERNS)
     hub = _following(process)
     hints = Hints(process.messaging, HINTS, hub.wake)
     process.tasks.spawn_loop(hints.run, name="hints")

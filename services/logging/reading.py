@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-import zstandard
 from google.protobuf.message import DecodeError
 
 from mesh.clock import Clock
@@ -21,15 +20,14 @@ from mesh.ids import is_uuid, new_id
 from mesh.interceptors.stages import validate
 from mesh.messaging import Message
 from mesh.redaction import redact_message, redactor
+from mesh.telemetry import compression
 from services.logging import convert
 from services.logging.domain.chain import AuditEvent
 from services.logging.domain.records import USER_ACTIVITY, Record
 from services.logging.store.writing import Poison
 from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
-MiB: Final = 1024 * 1024
 KiB: Final = 1024
-MAX_BATCH_BYTES: Final = 4 * MiB
 MAX_BATCH_RECORDS: Final = 1_000
 """As in LogBatch."""
 MAX_RECORD_BYTES: Final = 192 * KiB
@@ -37,10 +35,10 @@ MAX_RECORD_BYTES: Final = 192 * KiB
 A_TURN_BYTES: Final = 64 * KiB
 RECORD_OVERHEAD_BYTES: Final = 300
 """Other tasks get their turn after so much work: each record counts by its size and for as much again as reading one takes anyway."""
+TERMINAL_SENDER: Final = "terminal"
+"""The supervisor of a mesh on one machine, which captures what its processes print."""
 MAX_REASON_CHARS: Final = 500
 MAX_KEPT_BYTES: Final = 16 * KiB
-ENCODING: Final = "Content-Encoding"
-ZSTD: Final = "zstd"
 NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -135,18 +133,10 @@ def _batch_in(message: Message) -> log_batch_pb2.LogBatch:
 
 def _plain_bytes(message: Message) -> bytes:
     """The payload as it was before it was compressed. Raises Unreadable."""
-    encoding = message.headers.get(ENCODING, "")
-    if not encoding:
-        return message.payload
-    if encoding != ZSTD:
-        raise Unreadable("unknown Content-Encoding")
     try:
-        size = zstandard.frame_content_size(message.payload)
-        if not 0 <= size <= MAX_BATCH_BYTES:
-            raise Unreadable("a zstd frame without its size, or of more than 4 MiB")
-        return zstandard.ZstdDecompressor().decompress(message.payload, allow_extra_data=False)
-    except zstandard.ZstdError:
-        raise Unreadable("not a zstd frame") from None
+        return compression.decompress(message.payload, message.headers)
+    except ValueError as error:
+        raise Unreadable(str(error)) from None
 
 
 def _id(batch: str, position: int) -> str:
@@ -156,7 +146,7 @@ def _id(batch: str, position: int) -> str:
 
 def _readable(message: Message) -> bytes:
     """What can be shown of an unreadable payload; nothing of a compressed one, in which secrets cannot be told."""
-    if message.headers.get(ENCODING):
+    if message.headers.get(compression.HEADER):
         return b""
     return redactor.text(message.payload[:MAX_KEPT_BYTES].decode("utf-8", "replace")).encode()
 
@@ -168,12 +158,10 @@ def _without_secrets(record: log_record_pb2.LogRecord, attributes: Mapping[str, 
 
 
 def _fault(record: log_record_pb2.LogRecord, sender: str) -> str:
-    """Why a record cannot be stored, or "". A service speaks for itself alone: the subject says who it is."""
-    if (
-        record.service
-        and record.service != sender
-        and record.category != log_record_pb2.LOG_CATEGORY_TERMINAL
-    ):
+    """Why a record cannot be stored, or "". A service speaks for itself alone: the subject says who it is. Only who captures the
+    output of all speaks for others."""
+    captured = sender == TERMINAL_SENDER and record.category == log_record_pb2.LOG_CATEGORY_TERMINAL
+    if record.service and record.service != sender and not captured:
         return "service is not the one that published"
     try:
         validate(record)

@@ -3,10 +3,11 @@
 All canaries of one run begin with the same twelve random characters, so that one search finds each of them, also a cut one. The
 forms are: UTF-8 (which JSON, URL and repr escapes leave as it is), UTF-16, base64 at its three alignments in both alphabets, and hex.
 What a compressed form would hide is read uncompressed where it can be: tables as text (PostgreSQL compresses large values), messages
-from the server (JetStream may compress its files).
+from the server (JetStream may compress its files), and batches of logs, which are zstd frames in messages and spools.
 """
 
 import base64
+import re
 import secrets
 import string
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from typing import Final
 import nats.errors
 import psutil
 import psycopg
+import zstandard
 from nats.js.api import StoreCompression
 from nats.js.errors import NotFoundError
 from psycopg import sql
@@ -28,6 +30,8 @@ from mesh.messaging.streams import STREAMS
 
 STEM_CHARS: Final = 12
 CONTEXT_BYTES: Final = 60
+FRAME: Final = re.compile(re.escape(zstandard.FRAME_HEADER))
+MAX_FRAME_BYTES: Final = 1024 * 1024
 _ALPHABET: Final = string.ascii_lowercase + string.digits
 
 
@@ -84,6 +88,16 @@ class Scan:
         return {name: found for name, data in sources if (found := self.found(data))}
 
 
+def uncompressed(data: bytes) -> bytes:
+    """The data, and behind it what every zstd frame within it holds."""
+    found = [data]
+    for match in FRAME.finditer(data):
+        with suppress(zstandard.ZstdError):  # four bytes that are there by chance, or half a frame
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            found.append(frame.decompress(data[match.start() : match.start() + MAX_FRAME_BYTES]))
+    return b"\n".join(found)
+
+
 def files(folder: Path, *, but: Iterable[Path] = ()) -> Iterator[tuple[str, bytes]]:
     """Every file below the folder that is not below one of `but`, by its relative name."""
     left_out = tuple(but)
@@ -92,7 +106,7 @@ def files(folder: Path, *, but: Iterable[Path] = ()) -> Iterator[tuple[str, byte
             continue
         if path.is_file():
             with suppress(FileNotFoundError):  # gone meanwhile, as temporary files are
-                yield str(path.relative_to(folder)), path.read_bytes()
+                yield str(path.relative_to(folder)), uncompressed(path.read_bytes())
 
 
 def tables(connection: psycopg.Connection) -> Iterator[tuple[str, bytes]]:
@@ -131,7 +145,7 @@ async def messages(mesh: EmbeddedMesh) -> list[tuple[str, bytes]]:
                     message = await js.get_msg(spec.name, sequence)
                 except (NotFoundError, nats.errors.Error):
                     continue
-                content = repr(message.headers).encode() + (message.data or b"")
+                content = repr(message.headers).encode() + uncompressed(message.data or b"")
                 read.append((f"{spec.name}/{message.subject}/{sequence}", content))
     finally:
         await close_client(client)

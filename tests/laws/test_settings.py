@@ -17,7 +17,7 @@ from mesh.configuration import SettingDefinition
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("mesh", "services", "gateway", "cli", "sandbox", "tools")
-SHARED = {"mesh.identity.rules": "authentication"}
+SHARED = {"mesh.identity.rules": "authentication", "mesh.redaction.settings": "logging"}
 """Settings that every service enforces and one service owns."""
 QUANTITIES = re.compile(
     r"(_seconds|_bytes|age|staleness|interval|lifetime|pause|timeout|lease|tick|alarm|settle|retry|lateness|memory|attempts|lanes"

@@ -2,10 +2,13 @@
 
 import base64
 import json
+import random
+import string
 import urllib.parse
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tests.fakes.leak_scan import Canary, Scan, files
 
@@ -53,3 +56,16 @@ def test_files_are_searched_wherever_they_lie(tmp_path: Path) -> None:
     (tmp_path / "secrets" / "file").write_bytes(VALUE.encode())
     assert SCAN.report(files(tmp_path)).keys() == {"deep/deeper/file", "secrets/file"}
     assert SCAN.report(files(tmp_path, but=[tmp_path / "secrets"])).keys() == {"deep/deeper/file"}
+
+
+def test_what_a_batch_of_logs_holds_is_found_too(tmp_path: Path) -> None:
+    """In the spool several frames lie one behind the other, each behind a header; one may be cut off."""
+    dice = random.Random(0)  # noqa: S311 - letters in whose company nothing is stored as it is
+    frames = [
+        zstandard.compress(("".join(dice.choices(string.ascii_letters, k=3000)) + VALUE).encode())
+        for _ in range(3)
+    ]
+    (tmp_path / "spool").write_bytes(b"head".join([b"", *frames, frames[0][:20]]))
+    assert CANARY.stem.encode() not in (tmp_path / "spool").read_bytes()
+    ((_, data),) = files(tmp_path)
+    assert data.count(CANARY.stem.encode()) == 3

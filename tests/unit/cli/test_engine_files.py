@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.engines.nats import permissions, render_configuration, users
+from cli.engines.nats import TERMINAL, permissions, render_configuration, users
 from cli.layout import DataDir
 from cli.registry import STREAM_OF, Service, load_registry
 from cli.setup.vault_policies import UnsafeName, policy_text
@@ -39,10 +39,18 @@ def test_no_service_may_administer_streams_or_hear_anothers_answers(service: Ser
     assert [s for s in rules["subscribe"] if s.startswith("_INBOX")] == [f"_INBOX_{service.name}.>"]
 
 
-def test_users_are_the_services_the_gateway_and_setup() -> None:
+def test_only_the_supervisor_speaks_for_others_and_says_nothing_else() -> None:
+    """Records on this subject may name any process."""
+    rules = {str(user["user"]): user["permissions"] for user in users(SERVICES)}
+    supervisor = rules.pop("spiffe://vivesphere/supervisor")
+    assert supervisor == {"publish": [TERMINAL], "subscribe": ["_INBOX_supervisor.>"]}
+    assert all(TERMINAL not in str(other) for other in rules.values())
+
+
+def test_users_are_the_services_the_gateway_setup_and_the_supervisor() -> None:
     """A certificate without a user is refused by the server."""
     names = {str(user["user"]).removeprefix("spiffe://vivesphere/") for user in users(SERVICES)}
-    assert names == {*BY_NAME, "gateway", "setup"}
+    assert names == {*BY_NAME, "gateway", "setup", "supervisor"}
 
 
 def test_the_configuration_is_filled_in_completely(tmp_path: Path) -> None:

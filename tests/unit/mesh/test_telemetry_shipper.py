@@ -1,7 +1,8 @@
 """Records reach the bus, the disk, or the count of losses; there is no fourth place."""
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from mesh.errors import MeshError
 from mesh.ids import new_id
 from mesh.messaging import MessagingUnavailable
 from mesh.telemetry.backlog import Backlog
+from mesh.telemetry.compression import decompress
 from mesh.telemetry.logs import redact_record
-from mesh.telemetry.shipper import SHED, LogShipper
+from mesh.telemetry.shipper import SHED, WINDOW, LogShipper
 from mesh.telemetry.spool import Spool
 from tests.unit.mesh.redaction_corpus import WORD
 from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
@@ -34,11 +36,17 @@ class Bus:
         self._failures.append((error, stored))
 
     async def publish(
-        self, subject: str, payload: bytes, *, message_id: str, timeout: timedelta = timedelta(seconds=5)
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        message_id: str,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta = timedelta(seconds=5),
     ) -> None:
         error, stored = self._failures.pop(0) if self._failures else (None, True)
         if stored:
-            batch = log_batch_pb2.LogBatch.FromString(payload)
+            batch = log_batch_pb2.LogBatch.FromString(decompress(payload, headers or {}))
             assert batch.id == message_id
             self.batches.setdefault(message_id, batch)
             self.subjects.add(subject)
@@ -160,6 +168,71 @@ async def test_an_outage_is_spooled_and_replayed_in_order_even_by_the_next_proce
     assert segments(tmp_path) == []
 
 
+class SlowBus(Bus):
+    """Holds every acknowledgement until it is told, and refuses every third batch the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = asyncio.Event()
+        self.in_flight = self.most = self.count = 0
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        message_id: str,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta = timedelta(seconds=5),
+    ) -> None:
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        self.count += 1
+        refused = self.count % 3 == 0 and not self.release.is_set()
+        await self.release.wait()
+        self.in_flight -= 1
+        if refused:
+            raise MessagingUnavailable("away")
+        await super().publish(subject, payload, message_id=message_id, headers=headers, timeout=timeout)
+
+
+async def test_a_few_batches_are_in_flight_and_those_that_fail_come_again_once(tmp_path: Path) -> None:
+    """Waiting for each acknowledgement costs a round trip a batch; too many in flight cost the memory of all."""
+    bus = SlowBus()
+    shipper = make(bus, tmp_path)
+    for n in range(2000):
+        logger.info(f"event {n}")
+    flushing = asyncio.get_running_loop().create_task(shipper.flush())
+    while bus.in_flight < WINDOW:
+        await asyncio.sleep(0)
+    bus.release.set()
+    await flushing
+    await shipper.flush()
+    assert bus.most == WINDOW
+    assert sorted(bus.bodies, key=lambda body: int(body.split()[1])) == [f"event {n}" for n in range(2000)]
+    assert segments(tmp_path) == []
+    await shipper.close()
+
+
+async def test_what_is_in_flight_when_the_task_is_cancelled_is_in_the_spool(bus: Bus, tmp_path: Path) -> None:
+    """It may have arrived or not; from the spool it goes again with the same id."""
+    slow = SlowBus()
+    shipper = make(slow, tmp_path)
+    for n in range(1000):
+        logger.info(f"event {n}")
+    flushing = asyncio.get_running_loop().create_task(shipper.flush())
+    while slow.in_flight < WINDOW:
+        await asyncio.sleep(0)
+    flushing.cancel()
+    await asyncio.wait([flushing])
+    slow.connected = False
+    await shipper.close()
+    shipper = make(bus, tmp_path)
+    await shipper.flush()
+    assert bus.bodies == [f"event {n}" for n in range(1000)]
+    await shipper.close()
+
+
 async def test_a_lost_acknowledgement_stores_a_batch_once(bus: Bus, tmp_path: Path) -> None:
     """The batch goes again with the same message id, which the stream knows."""
     shipper = make(bus, tmp_path)
@@ -197,6 +270,7 @@ async def test_what_is_shed_is_counted_by_severity_and_told(bus: Bus, tmp_path: 
     assert [body.split()[0] for body in bus.bodies] == ["DEBUG"] * 5 + ["INFO"] * 3 + ["ERROR"] * 2 + ["log"]
     (report,) = [record for record in bus.records if record.body == SHED]
     assert report.attributes["count"] == 20
+    assert (report.attributes["first_sequence"], report.attributes["last_sequence"]) == (6, 11)
     assert dict(report.attributes["by_severity"].items()) == {"DEBUG": 5, "INFO": 7, "ERROR": 8}
     assert next(iter(bus.batches.values())).dropped_count == 20
     await shipper.close()

@@ -9,6 +9,7 @@ from loguru import logger
 
 from mesh.messaging import Messaging
 from mesh.tasks import TaskSet
+from mesh.telemetry.compression import decompress
 from mesh.telemetry.logs import redact_record
 from mesh.telemetry.shipper import LogShipper
 from tests.integration.mesh.messaging.server import NatsServer, admin, make_stream
@@ -27,8 +28,10 @@ def clean_loguru() -> Iterator[None]:
 async def stored(server: NatsServer) -> list[str]:
     client, js = await admin(server)
     count = (await js.stream_info("LOGS")).state.messages
+    messages = [await js.get_msg("LOGS", n + 1) for n in range(count)]
     batches = [
-        log_batch_pb2.LogBatch.FromString((await js.get_msg("LOGS", n + 1)).data or b"") for n in range(count)
+        log_batch_pb2.LogBatch.FromString(decompress(message.data or b"", message.headers or {}))
+        for message in messages
     ]
     await client.close()
     return [record.body for batch in batches for record in batch.records if record.body.startswith("event")]
