@@ -82,8 +82,9 @@ class AuditServiceServicer:
     def VerifyAuditChain(self, request, context):
         """Recomputes a chain, or a part of it, and names the first event that was altered, removed, inserted or moved.
 
-        A broken chain is an answer, not an error. Reads every event in the range: a few seconds for a million. Errors: NOT_FOUND for a
-        chain that does not exist, OUT_OF_RANGE for sequences beyond its end, UNAVAILABLE (VAULT_UNAVAILABLE) if the key cannot be read.
+        A broken chain is an answer, not an error. Reads every event in the range: about a minute for a million, so ask in parts. Errors:
+        NOT_FOUND for a chain that does not exist, OUT_OF_RANGE for sequences beyond its end or a checkpoint of what was removed since,
+        UNAVAILABLE (VAULT_UNAVAILABLE, MESSAGING_UNAVAILABLE) if the keys or the checkpoints outside of the database cannot be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

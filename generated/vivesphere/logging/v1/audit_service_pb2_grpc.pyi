@@ -26,8 +26,9 @@ class AuditServiceStub:
     VerifyAuditChain: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.VerifyAuditChainRequest, _audit_service_pb2.VerifyAuditChainResponse]
     """Recomputes a chain, or a part of it, and names the first event that was altered, removed, inserted or moved.
 
-    A broken chain is an answer, not an error. Reads every event in the range: a few seconds for a million. Errors: NOT_FOUND for a
-    chain that does not exist, OUT_OF_RANGE for sequences beyond its end, UNAVAILABLE (VAULT_UNAVAILABLE) if the key cannot be read.
+    A broken chain is an answer, not an error. Reads every event in the range: about a minute for a million, so ask in parts. Errors:
+    NOT_FOUND for a chain that does not exist, OUT_OF_RANGE for sequences beyond its end or a checkpoint of what was removed since,
+    UNAVAILABLE (VAULT_UNAVAILABLE, MESSAGING_UNAVAILABLE) if the keys or the checkpoints outside of the database cannot be read.
     """
     GetAuditCheckpoint: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.GetAuditCheckpointRequest, _audit_service_pb2.GetAuditCheckpointResponse]
     """Signs the chain's present end. Keep the answer outside of this product: only then does it prove anything.
@@ -69,8 +70,9 @@ class AuditServiceServicer:
     ) -> _abc.Awaitable[_audit_service_pb2.VerifyAuditChainResponse]:
         """Recomputes a chain, or a part of it, and names the first event that was altered, removed, inserted or moved.
 
-        A broken chain is an answer, not an error. Reads every event in the range: a few seconds for a million. Errors: NOT_FOUND for a
-        chain that does not exist, OUT_OF_RANGE for sequences beyond its end, UNAVAILABLE (VAULT_UNAVAILABLE) if the key cannot be read.
+        A broken chain is an answer, not an error. Reads every event in the range: about a minute for a million, so ask in parts. Errors:
+        NOT_FOUND for a chain that does not exist, OUT_OF_RANGE for sequences beyond its end or a checkpoint of what was removed since,
+        UNAVAILABLE (VAULT_UNAVAILABLE, MESSAGING_UNAVAILABLE) if the keys or the checkpoints outside of the database cannot be read.
         """
 
     def GetAuditCheckpoint(

@@ -88,8 +88,8 @@ class LogServiceServicer:
     def IngestLogBatch(self, request, context):
         """Takes in a batch of records, good ones also when others are rejected.
 
-        Users may send LOG_CATEGORY_CONSOLE only, and the server fills `actor`, `service` and `observed_time` itself; services of the mesh may
-        send every category but LOG_CATEGORY_USER_ACTIVITY, which has its own way. Idempotent by the ids of the records. Errors:
+        Users may send LOG_CATEGORY_CONSOLE only, and the server fills `actor`, `service` and `observed_time` itself; services of the mesh that
+        act for a user may send every category but LOG_CATEGORY_USER_ACTIVITY, which has its own way. Idempotent by the ids of the records. Errors:
         RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo) beyond the caller's rate, UNAVAILABLE (DATABASE_UNAVAILABLE); then nothing was stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -27,8 +27,8 @@ class LogServiceStub:
     IngestLogBatch: _aio.UnaryUnaryMultiCallable[_log_service_pb2.IngestLogBatchRequest, _log_service_pb2.IngestLogBatchResponse]
     """Takes in a batch of records, good ones also when others are rejected.
 
-    Users may send LOG_CATEGORY_CONSOLE only, and the server fills `actor`, `service` and `observed_time` itself; services of the mesh may
-    send every category but LOG_CATEGORY_USER_ACTIVITY, which has its own way. Idempotent by the ids of the records. Errors:
+    Users may send LOG_CATEGORY_CONSOLE only, and the server fills `actor`, `service` and `observed_time` itself; services of the mesh that
+    act for a user may send every category but LOG_CATEGORY_USER_ACTIVITY, which has its own way. Idempotent by the ids of the records. Errors:
     RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo) beyond the caller's rate, UNAVAILABLE (DATABASE_UNAVAILABLE); then nothing was stored.
     """
     QueryLogs: _aio.UnaryUnaryMultiCallable[_log_service_pb2.QueryLogsRequest, _log_service_pb2.QueryLogsResponse]
@@ -80,8 +80,8 @@ class LogServiceServicer:
     ) -> _abc.Awaitable[_log_service_pb2.IngestLogBatchResponse]:
         """Takes in a batch of records, good ones also when others are rejected.
 
-        Users may send LOG_CATEGORY_CONSOLE only, and the server fills `actor`, `service` and `observed_time` itself; services of the mesh may
-        send every category but LOG_CATEGORY_USER_ACTIVITY, which has its own way. Idempotent by the ids of the records. Errors:
+        Users may send LOG_CATEGORY_CONSOLE only, and the server fills `actor`, `service` and `observed_time` itself; services of the mesh that
+        act for a user may send every category but LOG_CATEGORY_USER_ACTIVITY, which has its own way. Idempotent by the ids of the records. Errors:
         RESOURCE_EXHAUSTED (OVERLOADED, with RetryInfo) beyond the caller's rate, UNAVAILABLE (DATABASE_UNAVAILABLE); then nothing was stored.
         """
 
