@@ -236,15 +236,20 @@ def test_an_export_that_breaks_off_does_not_look_whole(stub: Stub, tmp_path: Pat
 
 
 def started(stub: Stub, *arguments: str) -> "subprocess.Popen[bytes]":
-    """The program as a shell would start it."""
-    return subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", "cli.main", "logs", *arguments],
-        env=os.environ
-        | environment(stub)
-        | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    """The program as a shell would start it for somebody who can press Ctrl-C."""
+    # Tests that run in the background inherit that it is ignored, and so would the program; what is handled here is not inherited.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-m", "cli.main", "logs", *arguments],
+            env=os.environ
+            | environment(stub)
+            | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("command", ["query", "export"])
