@@ -2,6 +2,7 @@
 
 import os
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,10 +15,16 @@ MAX_LINE_BYTES = 4096  # of a remembered line; the file holds it whole
 
 
 class ProcessLog:
-    """Appends raw output to `path` (0600); past the limit the file becomes `<path>.1` and a new one begins."""
+    """Appends output to `path` (0600), raw or as `clean` leaves it; past the limit the file becomes `<path>.1` and a new one begins."""
 
-    def __init__(self, path: Path, max_bytes: int = MAX_FILE_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int = MAX_FILE_BYTES,
+        clean: Callable[[bytes], bytes] = lambda line: line,
+    ) -> None:
         self._path = path
+        self._clean = clean
         self._max_bytes = max_bytes
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         make_private_directory(path.parent)
@@ -29,6 +36,9 @@ class ProcessLog:
 
     def write(self, line: bytes) -> None:
         """Appends one line of output, newline included."""
+        line = self._clean(line)
+        if not line:
+            return
         if self._file.tell() + len(line) > self._max_bytes:
             self._file.close()
             self._path.replace(self._path.with_name(self._path.name + ".1"))
