@@ -15,7 +15,8 @@ from services.logging.store.partitions import Partitions
 from services.logging.store.retention import Pruning
 
 INTERVAL = timedelta(hours=1)
-MERGE_INTERVAL = timedelta(seconds=1)
+MERGE_INTERVAL = timedelta(seconds=5)
+"""Merging little at a time costs PostgreSQL twice the work: a list of words is sorted into the index as a whole."""
 WHEN_IDLE = timedelta(seconds=10)
 AFTER_FAILURE = timedelta(seconds=5)
 

@@ -46,7 +46,7 @@ BEGIN
     SELECT indexrelid::regclass FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
     WHERE indrelid = to_regclass(quote_ident(partition)) AND amname = 'gin'
   LOOP
-    EXECUTE format('ALTER INDEX %s SET (fastupdate = on, gin_pending_list_limit = 16384)', text_index);
+    EXECUTE format('ALTER INDEX %s SET (fastupdate = on, gin_pending_list_limit = 65536)', text_index);
   END LOOP;
   EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent || '_other');
   EXECUTE format(
