@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 FOLDER = "/api/v1/audit"
 PAGE = 1_000
+PIPE_WIDTH = 250
+"""Of a table that nobody looks at directly: `grep` should find whole words."""
+SERVICES = "spiffe://vivesphere/"
 
 audit = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 audit.callback(help="The trail of who did what, and the proof that nobody altered it.")(access)
@@ -56,13 +59,20 @@ def list_events(
     if as_json:
         print_json({"events": found})
         return
-    table = Table("number", "when", "who", "what", "to", "outcome", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("number", "when", "who", "what", "to", "outcome"):
+        table.add_column(name, no_wrap=name in ("number", "when"), overflow="fold")
     for event in found:
-        who = "[dim](erased)[/]" if event.get("erased") else escape(event.get("actor", ""))
+        actor = event.get("actor", "").removeprefix(SERVICES)
+        who = "[dim](erased)[/]" if event.get("erased") else escape(actor)
         what = event.get("action", "").rpartition("/")[2]
         cells = (event.get(name, "") for name in ("resource", "outcome"))
-        table.add_row(str(event["sequence"]), event["time"], who, escape(what), *map(escape, cells))
-    _console.print(table)
+        when = event["time"][:19].replace("T", " ")
+        table.add_row(str(event["sequence"]), when, who, escape(what), *map(escape, cells))
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)
 
 
 @audit.command("checkpoint")

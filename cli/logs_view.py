@@ -95,5 +95,7 @@ def _time(stamp: str) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON has one kind of number; a port should read 8080
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return escape(f'"{text}"' if " " in text else text)
