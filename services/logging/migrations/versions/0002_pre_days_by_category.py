@@ -21,7 +21,8 @@ CATEGORIES = {1: "user_activity", 2: "debug", 3: "terminal", 4: "console"}
 # A partition is made beside the others and then attached, which other than CREATE TABLE … PARTITION OF lets readers and writers of
 # all other partitions go on. Records of the day that lie in the default partition move over.
 # The reach is beyond the longest retention; it bounds how many partitions there can be. A pending list holds words that are not merged
-# into a text index yet: the larger, the fewer merges interrupt writers, but searches read it from end to end.
+# into a text index yet: the larger, the fewer merges interrupt writers, but searches read it from end to end, and a writer that finds it
+# full has to merge it within its time limit: with 64 MB that took too long, and writing stood still.
 _ENSURE_PARTITION = """
 CREATE FUNCTION ensure_partition(category text, day date) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = logging, pg_temp SET lock_timeout = '1s' AS $$
@@ -46,7 +47,7 @@ BEGIN
     SELECT indexrelid::regclass FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
     WHERE indrelid = to_regclass(quote_ident(partition)) AND amname = 'gin'
   LOOP
-    EXECUTE format('ALTER INDEX %s SET (fastupdate = on, gin_pending_list_limit = 65536)', text_index);
+    EXECUTE format('ALTER INDEX %s SET (fastupdate = on, gin_pending_list_limit = 16384)', text_index);
   END LOOP;
   EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent || '_other');
   EXECUTE format(
