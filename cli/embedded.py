@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cli.child import ChildSpec
-from cli.engines.nats import nats_spec
+from cli.engines.nats import GATEWAY, nats_spec
 from cli.engines.openbao import address as openbao_address
 from cli.engines.openbao import openbao_spec
 from cli.engines.postgres import ADMIN_ROLE, admin_password_file, postgres_spec
@@ -178,7 +178,7 @@ class EmbeddedMesh:
         from cli.terminal_shipping import TerminalShipping  # takes a second to load, while the engines start
 
         spool = make_private_directory(self.data.service("supervisor")) / "spool"
-        names = [service.name for service in self.registry]
+        names = [*(service.name for service in self.registry), GATEWAY.name]
         return TerminalShipping(lines, self.nats_url, self.data.tls_files("supervisor"), spool, names)
 
     async def _start_openbao(self) -> None:

@@ -6,7 +6,6 @@ to one backend, no gRPC door, no product.
 
 import argparse
 import asyncio
-import socket
 import sys
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def main() -> int:
     except ValueError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2
-    configure("gateway", f"gateway-{socket.gethostname()}-{plan.http_port}")
+    configure("gateway", plan.instance)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             catch_strays(runner.get_loop())

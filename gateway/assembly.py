@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
 from gateway.settings import GatewaySettings, Limits
+from gateway.shipping import shipping
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
 
@@ -35,6 +38,13 @@ class Plan:
     grpc_port: int | None
     browsers: bool
     connect: Callable[[Limits, Schema], Backends]
+    ship: Callable[[str], AbstractAsyncContextManager[None]]
+    """Ships log records of this instance while it is entered."""
+
+    @property
+    def instance(self) -> str:
+        """Which gateway this is, in log records."""
+        return f"gateway-{socket.gethostname()}-{self.http_port}"
 
 
 def mesh_plan(settings: GatewaySettings) -> Plan:
@@ -47,6 +57,7 @@ def mesh_plan(settings: GatewaySettings) -> Plan:
         grpc_port=settings.grpc_port,
         browsers=True,
         connect=lambda limits, schema: mesh_backends(settings, limits, schema),
+        ship=lambda instance: shipping(settings, instance),
     )
 
 
@@ -60,11 +71,17 @@ def standalone_plan(descriptors: Path, backend: str, http_host: str, http_port: 
         grpc_port=None,
         browsers=False,
         connect=lambda limits, schema: single_backend(backend, limits, schema),
+        ship=lambda instance: nullcontext(),
     )
 
 
 async def serve(plan: Plan, limits: Limits) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises what makes a start impossible: a bad contract, a taken port."""
+    async with plan.ship(plan.instance):
+        await _serve(plan, limits)
+
+
+async def _serve(plan: Plan, limits: Limits) -> None:
     schema = Schema(plan.descriptors.read_bytes())
     transcoder = Transcoder(schema)
     browsers = Browsers(schema, transcoder.endpoints) if plan.browsers else None

@@ -68,6 +68,10 @@ class GatewaySettings(BaseSettings):
     """Its private key (PEM)."""
     tls_ca_file: Path
     """Certificates that may sign services (PEM)."""
+    nats_url: str | None = None
+    """NATS, over which the gateway ships its log records; the certificate is the login. Unset: they go to standard output only."""
+    data_dir: Path = Path(".vivesphere")
+    """Where log records wait while NATS is away."""
 
     @field_validator("targets", mode="before")
     @classmethod

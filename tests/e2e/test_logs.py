@@ -12,10 +12,23 @@ from google.protobuf import json_format
 
 from cli.rest import Api
 from mesh.ids import new_id
+from mesh.version import VERSION
 from tests.e2e.conftest import PASSWORD, Running
+from tests.e2e.test_main_job import eventually
 from vivesphere.logging.v1 import log_record_pb2
 
 VIVESPHERE = Path(sysconfig.get_path("scripts")) / "vivesphere"
+
+
+def test_every_process_of_ours_is_heard(running: Running, api: Api) -> None:
+    """Under its own name and version, the gateway too; the same line comes once, whoever else could have captured it."""
+    for service in ("gateway", *(service.name for service in running.mesh.registry)):
+        found = eventually(
+            lambda service=service: api.get("/api/v1/logs", service=service, categories="LOG_CATEGORY_DEBUG"),
+            lambda page: bool(page.get("records")),
+        )
+        assert {record["serviceVersion"] for record in found["records"]} == {VERSION}
+        assert all(record["instance"].startswith(service) for record in found["records"])
 
 
 def test_the_command_line_finds_and_exports_what_a_browser_reported(
