@@ -2,20 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 from gateway.settings import GatewaySettings
 from mesh.tasks import TaskSet
 
 NAME = "gateway"
-
-
-@dataclass(frozen=True, slots=True)
-class _Files:
-    cert_file: Path
-    key_file: Path
-    ca_file: Path
 
 
 @asynccontextmanager
@@ -25,11 +16,14 @@ async def shipping(settings: GatewaySettings, instance: str) -> AsyncIterator[No
         yield
         return
     from mesh.messaging import Messaging  # what a gateway without NATS need not load
+    from mesh.settings import TlsSettings
     from mesh.telemetry.shipper import LogShipper
     from mesh.version import VERSION
 
-    files = _Files(settings.tls_cert_file, settings.tls_key_file, settings.tls_ca_file)
-    messaging = Messaging(NAME, settings.nats_url, files)
+    tls = TlsSettings(
+        cert_file=settings.tls_cert_file, key_file=settings.tls_key_file, ca_file=settings.tls_ca_file
+    )
+    messaging = Messaging(NAME, settings.nats_url, tls)
     shipper = LogShipper(NAME, instance, messaging, settings.data_dir / "spool", version=VERSION)
     shipper.attach()
     async with TaskSet() as tasks:

@@ -1,14 +1,12 @@
 """What every process of a mesh on one machine prints arrives on the stream of logs, under the supervisor's identity."""
 
 import asyncio
-import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import nats
 import pytest
-from loguru import logger
 from nats.js.errors import NotFoundError
 
 from cli.child import ChildSpec
@@ -16,6 +14,7 @@ from cli.embedded import SERVICE_STAGE, EmbeddedMesh
 from cli.layout import DataDir
 from mesh.messaging.client import tls_context
 from mesh.telemetry.compression import decompress
+from tests.fakes.logs import logging_restored
 from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
 PATIENCE_SECONDS = 30
@@ -36,13 +35,8 @@ time.sleep(60)
 
 @pytest.fixture(autouse=True)
 def clean_loguru() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    logger.remove()
-    logger.configure(patcher=lambda _: None)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with logging_restored():
+        yield
 
 
 async def arrived(mesh: EmbeddedMesh) -> list[log_record_pb2.LogRecord]:

@@ -22,6 +22,7 @@ from mesh.telemetry.compression import decompress, headers_of
 from mesh.telemetry.last_words import catch_strays, places
 from mesh.telemetry.shipper import LogShipper
 from mesh.telemetry.spool import Spool
+from tests.fakes.logs import logging_restored
 from tests.unit.mesh.canaries import Canary, leaks, make_canaries
 from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
@@ -52,15 +53,10 @@ class Bus:
 
 @pytest.fixture
 def console() -> Iterator[io.StringIO]:
-    stream, root = io.StringIO(), logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    configure("tester", "tester-1", "TRACE", console=stream)
-    yield stream
-    logger.remove()
-    logger.configure(patcher=lambda _: None)
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    stream = io.StringIO()
+    with logging_restored():
+        configure("tester", "tester-1", "TRACE", console=stream)
+        yield stream
 
 
 def message(canary: Canary) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 import random
 import unicodedata
@@ -21,6 +20,7 @@ from mesh.telemetry import configure
 from mesh.telemetry.compression import decompress, headers_of
 from mesh.telemetry.shipper import LogShipper
 from tests.fakes.hostile import hostile
+from tests.fakes.logs import logging_restored
 from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 
 LONG = os.environ.get("VIVESPHERE_TEST_PROFILE") == "long"
@@ -65,14 +65,8 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def clean_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    logger.remove()
-    logger.configure(patcher=lambda _: None)
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with logging_restored():
+        yield
 
 
 def _log(line: str, n: int) -> None:

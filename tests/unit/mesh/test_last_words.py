@@ -4,7 +4,6 @@ import asyncio
 import gc
 import io
 import json
-import logging
 import sys
 import threading
 import traceback
@@ -12,11 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from loguru import logger
 
 from mesh.telemetry import configure
 from mesh.telemetry.last_words import MAX_CHARS, catch_strays, places
 from mesh.telemetry.lines import STACK
+from tests.fakes.logs import logging_restored
 
 CANARY = "canary" + "9f8e7d"
 
@@ -90,17 +89,12 @@ def test_places_name_causes_before_effects() -> None:
 @pytest.fixture
 def console(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What is logged while the process's own hooks are ours."""
-    stream, root = io.StringIO(), logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
     for owner, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
-    configure("tester", "tester-1", "TRACE", console=stream)
-    yield stream
-    logger.remove()
-    logger.configure(patcher=lambda _: None)
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with logging_restored():
+        configure("tester", "tester-1", "TRACE", console=stream)
+        yield stream
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Lines are written after the call that logs: none is lost, none comes twice, and nothing that happens to the reader hurts."""
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from mesh.telemetry.backlog import Backlog
 from mesh.telemetry.console import Console
 from mesh.telemetry.logs import LINES_SHED
 from mesh.telemetry.snapshot import Snapshot
+from tests.fakes.logs import logging_restored
 
 ROOT = Path(__file__).resolve().parents[3]
 WATCHDOG_SECONDS = 50
@@ -221,14 +221,8 @@ def test_a_reader_that_is_gone_is_survived(pipe: Callable[..., Pipe]) -> None:
 @pytest.fixture
 def root_logger() -> Iterator[None]:
     """The standard library's logging as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    logger.remove()
-    logger.configure(patcher=lambda _: None)
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with logging_restored():
+        yield
 
 
 @pytest.mark.usefixtures("root_logger")

@@ -11,6 +11,7 @@ from loguru import logger
 
 from mesh.telemetry import configure
 from mesh.telemetry.logs import PINNED
+from tests.fakes.logs import logging_restored
 from tests.unit.mesh.redaction_corpus import SHAPES, WORD
 
 
@@ -31,15 +32,9 @@ class Closed(io.StringIO):
 @pytest.fixture
 def console() -> Iterator[io.StringIO]:
     stream = io.StringIO()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    configure("tester", "tester-1", "TRACE", console=stream)
-    yield stream
-    logger.remove()
-    logger.configure(patcher=lambda _: None)
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with logging_restored():
+        configure("tester", "tester-1", "TRACE", console=stream)
+        yield stream
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:

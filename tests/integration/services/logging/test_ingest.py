@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +16,7 @@ from mesh.ids import new_id
 from mesh.messaging import Retry
 from mesh.tasks import TaskSet
 from services.logging.reading import read_batch
-from tests.fakes.engines import database_of, messaging_of, settings_of
+from tests.fakes.engines import messaging_of, settings_of
 from tests.fakes.logging import ingest_of
 from tests.fakes.proxy import proxy_to
 from tests.integration.services.logging.messages import batch, message, record
@@ -26,12 +25,6 @@ from vivesphere.logging.v1 import log_batch_pb2, log_record_pb2
 ZSTD = {"Content-Encoding": "zstd"}
 MiB = 1024 * 1024
 PATIENCE_SECONDS = 30
-
-
-@pytest.fixture
-async def database(engines: EmbeddedMesh) -> AsyncIterator[Database]:
-    async with database_of(engines, "logging") as database:
-        yield database
 
 
 @pytest.fixture

@@ -9,24 +9,16 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from cli.embedded import EmbeddedMesh
 from mesh.database import Database
 from mesh.ids import new_id
 from mesh.status import from_rpc_error
 from services.logging.domain.records import Filter, Record
 from services.logging.store.search import PostgresRecordSearch
-from tests.fakes.engines import database_of
 from tests.integration.services.logging.serving import LogServer, log_server
 from vivesphere.logging.v1 import log_record_pb2 as records_pb
 from vivesphere.logging.v1 import log_service_pb2 as pb
 
 USER = "0190c6a1-0000-7000-8000-000000000001"
-
-
-@pytest.fixture
-async def database(engines: EmbeddedMesh) -> AsyncIterator[Database]:
-    async with database_of(engines, "logging") as database:
-        yield database
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 
-from cli.embedded import EmbeddedMesh
 from mesh.clock import SystemClock
 from mesh.context import background_call
 from mesh.database import Database
@@ -26,16 +25,9 @@ from mesh.status import from_rpc_error
 from services.logging.domain.records import Filter, Record
 from services.logging.servicers.otlp import MAX_EXPORTS, OtlpServicer
 from services.logging.store.search import PostgresRecordSearch
-from tests.fakes.engines import database_of
 from tests.integration.services.logging.serving import LogServer, gateway, log_server
 
 Request = logs_service_pb2.ExportLogsServiceRequest
-
-
-@pytest.fixture
-async def database(engines: EmbeddedMesh) -> AsyncIterator[Database]:
-    async with database_of(engines, "logging") as database:
-        yield database
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """Records lie in the partition of their day, and only what is older than its retention goes."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from cli.embedded import EmbeddedMesh
 from mesh.database import Database
 from mesh.ids import new_id
 from services.logging.domain.records import CONSOLE, DEBUG, TERMINAL, USER_ACTIVITY, Record
@@ -16,14 +14,7 @@ from services.logging.housekeeping import Housekeeping
 from services.logging.store.partitions import Partitions
 from services.logging.store.retention import Pruning
 from tests.fakes.clock import ManualClock
-from tests.fakes.engines import database_of
 from tests.fakes.logging import DEFAULT, a_record, writer_of
-
-
-@pytest.fixture
-async def database(engines: EmbeddedMesh) -> AsyncIterator[Database]:
-    async with database_of(engines, "logging") as database:
-        yield database
 
 
 @pytest.fixture

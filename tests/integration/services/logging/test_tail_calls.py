@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,13 @@ import grpc.aio
 import httpx
 import pytest
 
-from cli.embedded import EmbeddedMesh
 from mesh.database import Database
 from mesh.ids import new_id
 from mesh.status import from_rpc_error
-from tests.fakes.engines import database_of
 from tests.fakes.mesh import until
 from tests.integration.services.logging.serving import gateway, log_server
 from tests.integration.services.logging.stored import a_record, store
 from vivesphere.logging.v1 import log_service_pb2 as pb
-
-
-@pytest.fixture
-async def database(engines: EmbeddedMesh) -> AsyncIterator[Database]:
-    async with database_of(engines, "logging") as database:
-        yield database
 
 
 async def read(call: Any) -> Any:

@@ -1,7 +1,6 @@
 """Following records live on real PostgreSQL and NATS: nothing missed, nothing twice, and what is left out is counted."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -20,19 +19,13 @@ from services.logging.domain.records import CONSOLE, DEBUG, Filter
 from services.logging.store.search import PostgresRecordSearch
 from services.logging.tailing.matching import matches
 from services.logging.tailing.tail import MAX_WAITING_RECORDS
-from tests.fakes.engines import database_of, messaging_of
+from tests.fakes.engines import messaging_of
 from tests.fakes.mesh import until
 from tests.integration.services.logging.stored import SECRET, Replica, a_record, forget, replica, store, write
 from vivesphere.logging.v1 import log_service_pb2
 
 Response = log_service_pb2.TailLogsResponse
 NEVER = timedelta(hours=1)
-
-
-@pytest.fixture
-async def database(engines: EmbeddedMesh) -> AsyncIterator[Database]:
-    async with database_of(engines, "logging") as database:
-        yield database
 
 
 class Reader:

@@ -1,7 +1,7 @@
 """Records are written by COPY, each once, in batches whose numbers have no gap; what PostgreSQL refuses costs only itself."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,15 +13,8 @@ from cli.embedded import EmbeddedMesh
 from mesh.database import Database
 from mesh.ids import new_id
 from services.logging.store.writing import PostgresRecordWriter
-from tests.fakes.engines import database_of
 from tests.fakes.logging import a_record, ingest_of, writer_of
 from tests.integration.services.logging.messages import batch, message, record
-
-
-@pytest.fixture
-async def database(engines: EmbeddedMesh) -> AsyncIterator[Database]:
-    async with database_of(engines, "logging") as database:
-        yield database
 
 
 @pytest.fixture
