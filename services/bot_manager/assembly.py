@@ -6,6 +6,7 @@ from mesh.ids import new_id
 from mesh.process import Process
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
+from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector, PlainShelf
 from services.bot_manager.domain.posts import Posts
 from services.bot_manager.housekeeping import prune
 from services.bot_manager.publishing.assembly import assemble as assemble_publishing
@@ -55,7 +56,8 @@ async def assemble(process: Process) -> None:
 
     bot_cases = Bots(bots, clock, new_id)
     credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, clock)
-    post_cases = Posts(posts, bots, clock, new_id, lambda: timedelta(seconds=value(MAX_LATENESS)))
+    maker = Maker(PlainShelf(), PlainComposer(), PlainInspector())
+    post_cases = Posts(posts, bots, clock, new_id, lambda: timedelta(seconds=value(MAX_LATENESS)), maker)
     fetcher = Fetcher(metrics, x, publisher.leases, clock)
 
     bot_servicer = BotServicer(bot_cases, credentials, pages, stopped=publisher.stop, wake=publisher.wake)

@@ -152,13 +152,77 @@ class Bot:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One message of a thread."""
+    """One message of a thread. `rendered_text` is what its template became; empty where `text` is sent as it is."""
 
     index: int
     text: str
     state: PartState = PartState.PENDING
     x_post_id: str = ""
     publish_time: datetime | None = None
+    media_ids: tuple[str, ...] = ()
+    rendered_text: str = ""
+
+    @property
+    def sent_text(self) -> str:
+        """What X is asked to show."""
+        return self.rendered_text or self.text
+
+
+class Severity(StrEnum):
+    """How much a finding weighs; see the contract's FindingSeverity."""
+
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class PolicyRule(StrEnum):
+    """Rules that posts are held against; see the contract's PolicyRule."""
+
+    EMPTY = "EMPTY"
+    TOO_LONG = "TOO_LONG"
+    DUPLICATE = "DUPLICATE"
+    NEAR_DUPLICATE = "NEAR_DUPLICATE"
+    CASHTAGS = "CASHTAGS"
+    COLD_REPLY = "COLD_REPLY"
+    MENTIONS = "MENTIONS"
+    URL_PRICE = "URL_PRICE"
+    MEDIA_MIX = "MEDIA_MIX"
+    ALT_TEXT = "ALT_TEXT"
+    AUTOMATION_LABEL = "AUTOMATION_LABEL"
+    UNAVAILABLE_FEATURE = "UNAVAILABLE_FEATURE"
+    TIMING = "TIMING"
+    BUDGET = "BUDGET"
+    TEMPLATE = "TEMPLATE"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a policy check found. `field` is a field of the part, or of the post where `part_index` is WHOLE_POST."""
+
+    rule: PolicyRule
+    severity: Severity
+    message: str
+    part_index: int = WHOLE_POST
+    field: str = ""
+    other_post_id: str = ""
+
+
+class Decision(StrEnum):
+    """See the contract's ApprovalDecision."""
+
+    PENDING = "PENDING"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What a second person said of a post. `approver` and `time` are absent while PENDING."""
+
+    decision: Decision
+    approver: str = ""
+    time: datetime | None = None
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +252,17 @@ class Post:
     content: Document = field(default_factory=dict)
     queue: str = ""
     creator: str = ""
+    editor: str = ""
+    """Who last changed its content; empty if nobody but its creator has."""
+    approval: Approval | None = None
+    findings: tuple[Finding, ...] = ()
+    cost_usd_micros: int = 0
+    """Spent once PUBLISHED, expected before; millionths of a US dollar."""
     origin: Origin = Origin.MANUAL
     schedule_id: str = ""
     occurrence_time: datetime | None = None
+    occurrence_item: int = 0
+    """Place among the posts of one occurrence, from 0: a feed may give several. Unique for ever with schedule and nominal time."""
     scheduled_time: datetime | None = None
     latest_publish_time: datetime | None = None
     """As somebody gave it; None for the policy's."""

@@ -9,7 +9,8 @@ from services.bot_manager.domain import rules
 from services.bot_manager.domain.bots import max_lateness
 from services.bot_manager.domain.lifecycle import PostEvent, next_state
 from services.bot_manager.domain.listing import Page, Query
-from services.bot_manager.domain.model import Bot, BotState, Change, Part, Post, PostState, StoredEntry
+from services.bot_manager.domain.making import Maker
+from services.bot_manager.domain.model import Bot, BotState, Change, Post, PostState, StoredEntry
 from services.bot_manager.domain.versions import check_etag
 from services.bot_manager.store.ports import BotStore, PostStore, RequestKey
 
@@ -24,12 +25,14 @@ class Posts:
         clock: Clock,
         new_id: Callable[[], str],
         lateness: Callable[[], timedelta],
+        maker: Maker,
     ) -> None:
         self._store = store
         self._bots = bots
         self._clock = clock
         self._new_id = new_id
         self._lateness = lateness
+        self._maker = maker
 
     async def create(
         self, bot_id: str, draft: rules.Draft, actor: str, key: RequestKey | None, *, now: bool
@@ -45,7 +48,7 @@ class Posts:
             return first
         bot = await self._bots.get(bot_id)
         _check_not_archived(bot)
-        texts = rules.texts_of(draft)
+        parts = rules.parts_of(draft)
         if now:
             _check_active(bot)
         elif draft.scheduled_time is not None:
@@ -54,7 +57,7 @@ class Posts:
             id=self._new_id(),
             bot_id=bot_id,
             state=PostState.DRAFT,
-            parts=tuple(Part(index, text) for index, text in enumerate(texts)),
+            parts=parts,
             create_time=moment,
             update_time=moment,
             content=draft.content,
@@ -63,6 +66,7 @@ class Posts:
             latest_publish_time=draft.latest_publish_time,
         )
         scheduled = moment if now else draft.scheduled_time
+        post = await self._maker.ready(bot, post, scheduled, moment, {})
         change = rules.create(post, scheduled, self._late(bot))
         return await self._store.create(change.post, change.entries, key)
 

@@ -27,42 +27,58 @@ UNSUPPORTED: Final = "this version does not support it yet"
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """A post as somebody wrote it. `text` is the short form of the first of `parts`; give either, or both where they agree.
+class DraftPart:
+    """One message of a thread as somebody wrote it."""
 
-    `unsupported` are fields that were given and that this version cannot honour: they are refused, never ignored.
+    text: str = ""
+    media_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A post as somebody wrote it. `text` and `media_ids` are the short form of the first of `parts`; give either, or both where they
+    agree. `content` holds everything else that goes out, `template` included.
     """
 
     text: str = ""
-    parts: tuple[str, ...] = ()
+    media_ids: tuple[str, ...] = ()
+    parts: tuple[DraftPart, ...] = ()
     content: Document = field(default_factory=dict)
     queue: str = ""
     scheduled_time: datetime | None = None
     latest_publish_time: datetime | None = None
-    unsupported: tuple[str, ...] = ()
 
 
-def texts_of(draft: Draft) -> tuple[str, ...]:
-    """The texts of all parts, normalised. Raises InvalidArgument: INVALID_FIELD or CONFLICTING_FIELD."""
-    if draft.unsupported:
-        raise InvalidArgument("INVALID_FIELD", UNSUPPORTED, field=draft.unsupported[0])
-    texts = tuple(map(normalise, draft.parts or (draft.text,)))
-    if draft.text and texts[0] != normalise(draft.text):
+def parts_of(draft: Draft) -> tuple[Part, ...]:
+    """The parts, texts normalised. Raises InvalidArgument: INVALID_FIELD or CONFLICTING_FIELD."""
+    given = draft.parts or (DraftPart(draft.text, draft.media_ids),)
+    parts = tuple(
+        Part(index, normalise(part.text), media_ids=part.media_ids) for index, part in enumerate(given)
+    )
+    if draft.text and parts[0].text != normalise(draft.text):
         raise InvalidArgument(
             "CONFLICTING_FIELD", "text is not that of the first part; give one of the two", field="post.text"
+        )
+    if draft.media_ids and parts[0].media_ids != draft.media_ids:
+        raise InvalidArgument(
+            "CONFLICTING_FIELD",
+            "media_ids are not those of the first part; give one of the two",
+            field="post.media_ids",
         )
     if "poll" in draft.content and "quote_x_post_id" in draft.content:
         raise InvalidArgument(
             "CONFLICTING_FIELD", "a post with a poll cannot quote", field="post.quote_x_post_id"
         )
-    for index, text in enumerate(texts):
-        _check_text(text, f"post.parts[{index}].text" if draft.parts else "post.text")
-    return texts
+    for part in parts:
+        name = f"post.parts[{part.index}].text" if draft.parts else "post.text"
+        if not part.text.strip() and not part.media_ids:
+            raise InvalidArgument("INVALID_FIELD", "a post needs a text or media", field=name)
+        if "template" not in draft.content:
+            _check_length(part.text, name)
+    return parts
 
 
-def _check_text(text: str, name: str) -> None:
-    if not text.strip():
-        raise InvalidArgument("INVALID_FIELD", "a post needs a text", field=name)
+def _check_length(text: str, name: str) -> None:
     weight = weighted_length(text)
     if weight > MAX_WEIGHT:
         raise InvalidArgument(
@@ -120,7 +136,7 @@ def edit(post: Post, draft: Draft, now: datetime, lateness: timedelta, actor: st
     next_state(post.state, PostEvent.EDIT)
     edited = replace(
         post,
-        parts=_edited_parts(post, texts_of(draft)),
+        parts=_edited_parts(post, parts_of(draft)),
         content=draft.content,
         queue=draft.queue,
         latest_publish_time=draft.latest_publish_time,
@@ -152,21 +168,24 @@ def edit(post: Post, draft: Draft, now: datetime, lateness: timedelta, actor: st
     return Change(edited, (told, *entries))
 
 
-def _edited_parts(post: Post, texts: Sequence[str]) -> tuple[Part, ...]:
-    """Parts that are on X stay as they are. Raises FailedPrecondition if the texts say otherwise."""
+def _edited_parts(post: Post, parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Parts that are on X stay as they are. Raises FailedPrecondition if the new ones say otherwise."""
     published = [part for part in post.parts if part.state is PartState.PUBLISHED]
     for part in published:
-        if part.index >= len(texts) or texts[part.index] != part.text:
+        if part.index >= len(parts) or _written(parts[part.index]) != _written(part):
             raise FailedPrecondition(
                 "INVALID_STATE",
                 f"part {part.index} is on X and cannot be changed",
                 field=f"post.parts[{part.index}].text",
             )
-    if len(texts) == len(published) and published:
+    if len(parts) == len(published) and published:
         raise FailedPrecondition("INVALID_STATE", "a part must be left to publish", field="post.parts")
-    return tuple(
-        post.parts[index] if index < len(published) else Part(index, text) for index, text in enumerate(texts)
-    )
+    return (*published, *parts[len(published) :])
+
+
+def _written(part: Part) -> tuple[str, tuple[str, ...]]:
+    """What people write of a part."""
+    return part.text, part.media_ids
 
 
 def _without_time(post: Post) -> Post:
@@ -180,7 +199,7 @@ def _without_time(post: Post) -> Post:
 
 def _changed_fields(before: Post, after: Post) -> list[str]:
     facts: Mapping[str, tuple[Any, Any]] = {
-        "parts": ([part.text for part in before.parts], [part.text for part in after.parts]),
+        "parts": ([*map(_written, before.parts)], [*map(_written, after.parts)]),
         "queue": (before.queue, after.queue),
         "scheduled_time": (before.scheduled_time, after.scheduled_time),
         "latest_publish_time": (before.latest_publish_time, after.latest_publish_time),

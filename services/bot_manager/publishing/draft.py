@@ -15,15 +15,22 @@ REPLY_SETTINGS: Final = {
 """The contract's word → X's; everyone is the absence of a word."""
 
 
-def draft_of(post: Post, part: Part) -> XPostDraft:
+def draft_of(post: Post, part: Part, x_media_ids: tuple[str, ...] = ()) -> XPostDraft:
     """The draft of one part. Each after the first replies to the one before, which is on X already."""
     content = post.content
     with_ai, paid = bool(content.get("made_with_ai")), bool(content.get("paid_partnership"))
     if part.index > 0:
         before = post.parts[part.index - 1].x_post_id
-        return XPostDraft(part.text, reply_to=before, made_with_ai=with_ai, paid_partnership=paid)
+        return XPostDraft(
+            part.sent_text,
+            reply_to=before,
+            media_ids=x_media_ids,
+            made_with_ai=with_ai,
+            paid_partnership=paid,
+        )
     return XPostDraft(
-        part.text,
+        part.sent_text,
+        media_ids=x_media_ids,
         reply_to=content.get("reply_to_x_post_id", ""),
         quote_of=content.get("quote_x_post_id", ""),
         poll=_poll(content.get("poll")),

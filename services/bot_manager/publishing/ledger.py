@@ -10,7 +10,7 @@ from datetime import timedelta
 from mesh.batching import Batcher
 from mesh.clock import Clock
 from mesh.tasks import TaskSet
-from services.bot_manager.domain.model import Attempt, Post
+from services.bot_manager.domain.model import Attempt, Entry, Failure, Post
 from services.bot_manager.store.ports import (
     Claim,
     ClaimedPost,
@@ -57,6 +57,14 @@ class WorkerLedger:
     async def release(self, release: Release) -> None:
         """See PostLedger.release."""
         await self._releases.submit(release)
+
+    async def note(self, post: Post, entries: Sequence[Entry]) -> None:
+        """See PostLedger.note."""
+        await self._ledger.note(post.id, post.claim_fence, entries, self._clock.now())
+
+    async def give_up(self, post: Post, failure: Failure) -> None:
+        """See PostLedger.give_up."""
+        await self._ledger.give_up(post.id, post.claim_fence, failure, self._clock.now())
 
     async def _take(self, claims: Sequence[Claim]) -> Sequence[ClaimedPost | None]:
         taken = await self._ledger.take(claims, self._worker, self._clock.now(), self._lease())

@@ -1,7 +1,7 @@
 """One post's way from a claim to X, and back into the record.
 
     take → for each part that is not on X yet:
-        gate → is the bot still active? → secret → intent committed → enough of the lease left? → X → outcome committed
+        gate → checks → is the bot still active? → secret → media → intent committed → enough of the lease left? → X → outcome committed
 
 The order is the guarantee. Up to the intent nothing has happened: whatever fails gives the post back. After the intent only what X says
 decides, and what it said is written until it is written: as long as this process lives, an answer is never dropped because the database
@@ -26,6 +26,7 @@ from services.bot_manager.domain.model import Attempt, AttemptOutcome, Bot, BotS
 from services.bot_manager.domain.outcomes import Outcome, OutcomeKind, not_sent
 from services.bot_manager.domain.retry import Decision, answer_of, decide, put_off
 from services.bot_manager.publishing import metrics
+from services.bot_manager.publishing.checks import Check, GiveUp, PutOff, Uploaded, Uploader
 from services.bot_manager.publishing.draft import draft_of
 from services.bot_manager.publishing.gate import Gate
 from services.bot_manager.publishing.leases import LeasedCredentials, Leases
@@ -71,6 +72,8 @@ class Sender:
     gate: Gate
     settings: Callable[[], PublishSettings]
     clock: Clock
+    checks: Sequence[Check] = ()
+    uploader: Uploader | None = None
     chance: Callable[[], float] = random.random
 
     async def publish(self, claim: Claim) -> None:
@@ -91,6 +94,8 @@ class Sender:
         if hold is not None:
             await self._release(post, hold.until, hold.reason, hold.message)
             return None
+        if await self._objected(post, bot, part):
+            return None
         need = settings.request_timeout + SLACK
         if not self.leases.holds(bot.id, need) and await self._is_stopped(bot):
             await self._refused(post, Refusal.BOT_NOT_ACTIVE)
@@ -100,7 +105,10 @@ class Sender:
         except MeshError as error:
             await self._without_secret(post, bot, error)
             return None
-        draft = draft_of(post, part)
+        uploaded = await self._media(post, bot, part, leased)
+        if uploaded is None:
+            return None
+        draft = draft_of(post, part, uploaded.x_media_ids)
         certain_until = _Deadline(self.clock, settings.lease)
         intent = Intent(post.id, part.index, post.claim_fence, request_hash(draft))
         begun = await self.ledger.begin(intent)
@@ -109,6 +117,34 @@ class Sender:
             return None
         outcome = await self._call(draft, leased, certain_until, settings.request_timeout)
         return await self._settle(_Call(post, bot, part, begun, leased, outcome))
+
+    async def _objected(self, post: Post, bot: Bot, part: Part) -> bool:
+        """Whether a check has sent the post back."""
+        for check in self.checks:
+            verdict = await check(post, bot, part)
+            if verdict is not None:
+                await self._obey(post, verdict)
+                return True
+        return False
+
+    async def _media(self, post: Post, bot: Bot, part: Part, leased: LeasedCredentials) -> Uploaded | None:
+        """The part's media at X; None if the post has gone back."""
+        if not part.media_ids or self.uploader is None:
+            return Uploaded()
+        uploaded = await self.uploader.upload(post, bot, part, leased.credentials)
+        if not isinstance(uploaded, Uploaded):
+            await self._obey(post, uploaded)
+            return None
+        if uploaded.entries:
+            await self.ledger.note(post, uploaded.entries)
+        return uploaded
+
+    async def _obey(self, post: Post, verdict: PutOff | GiveUp) -> None:
+        if isinstance(verdict, PutOff):
+            await self._release(post, verdict.until, verdict.reason, verdict.message)
+            return
+        await self.ledger.give_up(post, verdict.failure)
+        logger.bind(post_id=post.id, reason=verdict.failure.reason).warning("post failed")
 
     async def _is_stopped(self, bot: Bot) -> bool:
         """Whether the bot may not publish by now: then its secret is not even asked for. The intent decides all the same."""

@@ -8,17 +8,22 @@ from typing import Any
 from sqlalchemy import Row
 
 from services.bot_manager.domain.model import (
+    Approval,
     Attempt,
     Bot,
     BotState,
     CredentialsStatus,
+    Decision,
     EntryKind,
     Failure,
+    Finding,
     Origin,
     Part,
     PartState,
+    PolicyRule,
     Post,
     PostState,
+    Severity,
     StateDetail,
     StoredEntry,
 )
@@ -88,6 +93,7 @@ def post_values(post: Post) -> dict[str, Any]:
         "origin": post.origin.value,
         "schedule_id": post.schedule_id or None,
         "occurrence_time": post.occurrence_time,
+        "occurrence_item": post.occurrence_item,
         "create_time": post.create_time,
         **content_values(post),
         **ledger_values(post),
@@ -96,7 +102,13 @@ def post_values(post: Post) -> dict[str, Any]:
 
 def content_values(post: Post) -> dict[str, Any]:
     """Columns of `posts` that an edit may change besides those of the ledger."""
-    return {"content": dict(post.content), "queue": post.queue}
+    return {
+        "content": dict(post.content),
+        "queue": post.queue,
+        "editor": post.editor,
+        "approval": None if post.approval is None else _approval_document(post.approval),
+        "findings": [asdict(finding) for finding in post.findings],
+    }
 
 
 def ledger_values(post: Post) -> dict[str, Any]:
@@ -115,6 +127,7 @@ def ledger_values(post: Post) -> dict[str, Any]:
         "attempt_count": post.attempt_count,
         "attempts_before": post.attempts_before,
         "entry_count": post.entry_count,
+        "cost_usd_micros": post.cost_usd_micros,
         "version": post.version,
         "update_time": post.update_time,
     }
@@ -130,9 +143,14 @@ def to_post(row: Row[Any], parts: Iterable[Part]) -> Post:
         content=row.content,
         queue=row.queue,
         creator=row.creator,
+        editor=row.editor,
+        approval=None if row.approval is None else _to_approval(row.approval),
+        findings=tuple(map(_to_finding, row.findings)),
+        cost_usd_micros=row.cost_usd_micros,
         origin=Origin(row.origin),
         schedule_id=row.schedule_id or "",
         occurrence_time=row.occurrence_time,
+        occurrence_item=row.occurrence_item,
         scheduled_time=row.scheduled_time,
         latest_publish_time=row.latest_publish_time,
         miss_time=row.miss_time,
@@ -157,6 +175,8 @@ def part_values(post_id: str, part: Part) -> dict[str, Any]:
         "post_id": post_id,
         "index": part.index,
         "text": part.text,
+        "rendered_text": part.rendered_text,
+        "media_ids": list(part.media_ids),
         "state": part.state.value,
         "x_post_id": part.x_post_id or None,
         "publish_time": part.publish_time,
@@ -166,7 +186,15 @@ def part_values(post_id: str, part: Part) -> dict[str, Any]:
 def to_part(row: Row[Any]) -> Part:
     """A row of `post_parts`."""
     # `index` is a method of tuples, and so of rows.
-    return Part(row._mapping["index"], row.text, PartState(row.state), row.x_post_id or "", row.publish_time)
+    return Part(
+        row._mapping["index"],
+        row.text,
+        PartState(row.state),
+        row.x_post_id or "",
+        row.publish_time,
+        tuple(row.media_ids),
+        row.rendered_text,
+    )
 
 
 def attempt_values(attempt: Attempt, worker: str) -> dict[str, Any]:
@@ -188,6 +216,27 @@ def to_entry(row: Row[Any]) -> StoredEntry:
         request_id=row.request_id,
         details=row.details,
     )
+
+
+def _approval_document(approval: Approval) -> dict[str, Any]:
+    time = None if approval.time is None else time_text(approval.time)
+    return {
+        "decision": approval.decision.value,
+        "approver": approval.approver,
+        "comment": approval.comment,
+        "time": time,
+    }
+
+
+def _to_approval(document: Mapping[str, Any]) -> Approval:
+    return Approval(
+        Decision(document["decision"]), document["approver"], _time(document["time"]), document["comment"]
+    )
+
+
+def _to_finding(document: Mapping[str, Any]) -> Finding:
+    rule, severity = PolicyRule(document["rule"]), Severity(document["severity"])
+    return Finding(**{**document, "rule": rule, "severity": severity})
 
 
 def _credentials_document(status: CredentialsStatus) -> dict[str, Any]:

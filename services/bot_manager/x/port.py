@@ -44,6 +44,18 @@ OAUTH1_FIELDS: Final = ("consumer_key", "consumer_secret", "access_token", "acce
 
 
 @dataclass(frozen=True, slots=True)
+class OAuth2Credentials:
+    """An access token of OAuth 2.0 user context. `scopes` as granted; empty where not known."""
+
+    access_token: Secret
+    scopes: frozenset[str] = frozenset()
+
+
+XCredentials = OAuth1Credentials | OAuth2Credentials
+"""What a call to X is made with."""
+
+
+@dataclass(frozen=True, slots=True)
 class XAccount:
     """Who the credentials belong to. `handle` is without "@"."""
 
@@ -121,20 +133,20 @@ class XTimeline:
 class XPort(Protocol):
     """The few calls to X. Every one has a time limit and may be in flight hundreds of times."""
 
-    async def get_me(self, credentials: OAuth1Credentials) -> XAccount:
+    async def get_me(self, credentials: XCredentials) -> XAccount:
         """Whose credentials these are. Raises as the module says."""
         ...
 
-    async def create_post(self, credentials: OAuth1Credentials, draft: XPostDraft) -> Outcome:
+    async def create_post(self, credentials: XCredentials, draft: XPostDraft) -> Outcome:
         """Send a post, once: never repeated here, redirects not followed. Never raises but for cancellation."""
         ...
 
-    async def get_metrics(self, credentials: OAuth1Credentials, x_post_ids: Sequence[str]) -> XMetricsRead:
+    async def get_metrics(self, credentials: XCredentials, x_post_ids: Sequence[str]) -> XMetricsRead:
         """Counters of up to METRICS_BATCH of the account's own posts. Raises ValueError beyond, and as the module says."""
         ...
 
     async def own_posts(
-        self, credentials: OAuth1Credentials, user_id: str, since: datetime, limit: int = 100
+        self, credentials: XCredentials, user_id: str, since: datetime, limit: int = 100
     ) -> XTimeline:
         """The account's posts from `since` on, at most about `limit` of the newest. Raises as the module says."""
         ...

@@ -1,7 +1,7 @@
 """The port on tweepy's asynchronous client: one HTTP session for the process, one client for each call.
 
 tweepy knows X's paths and parameters; it does not know another host, time limits, or what a lost answer means. The subclass below
-replaces its one request method: it signs with OAuth 1.0a exactly the bytes that are sent, follows no redirect, bounds every phase,
+replaces its one request method: it signs exactly the bytes that are sent, follows no redirect, bounds every phase,
 keeps the headers, and returns the answer as it is, without judging it (`domain/outcomes.py` does). Nothing is repeated here, and
 aiohttp itself repeats no POST.
 
@@ -35,8 +35,9 @@ from services.bot_manager.x.body import create_body
 from services.bot_manager.x.errors import error_of
 from services.bot_manager.x.port import (
     METRICS_BATCH,
-    OAuth1Credentials,
+    OAuth2Credentials,
     XAccount,
+    XCredentials,
     XMetricsRead,
     XPost,
     XPostDraft,
@@ -77,11 +78,11 @@ class TweepyPort:
         """Close the connections."""
         await self._session.close()
 
-    async def get_me(self, credentials: OAuth1Credentials) -> XAccount:
+    async def get_me(self, credentials: XCredentials) -> XAccount:
         """See XPort."""
         return reading.account(await self._read(self._client(credentials).get_me(user_auth=True)))
 
-    async def create_post(self, credentials: OAuth1Credentials, draft: XPostDraft) -> Outcome:
+    async def create_post(self, credentials: XCredentials, draft: XPostDraft) -> Outcome:
         """See XPort."""
         started = self._clock.monotonic()
         try:
@@ -95,7 +96,7 @@ class TweepyPort:
             return lost(_cause(error), self._since(started))
         return judge_create(exchange, self._clock.now())
 
-    async def get_metrics(self, credentials: OAuth1Credentials, x_post_ids: Sequence[str]) -> XMetricsRead:
+    async def get_metrics(self, credentials: XCredentials, x_post_ids: Sequence[str]) -> XMetricsRead:
         """See XPort."""
         if not x_post_ids:
             return XMetricsRead({})
@@ -106,7 +107,7 @@ class TweepyPort:
         return reading.metrics(await self._read(request))
 
     async def own_posts(
-        self, credentials: OAuth1Credentials, user_id: str, since: datetime, limit: int = TIMELINE_PAGE
+        self, credentials: XCredentials, user_id: str, since: datetime, limit: int = TIMELINE_PAGE
     ) -> XTimeline:
         """See XPort."""
         pages: list[XTimeline] = []
@@ -146,7 +147,7 @@ class TweepyPort:
             raise Unavailable("X_UNAVAILABLE", "X answered with something that is not JSON")
         return document
 
-    def _client(self, credentials: OAuth1Credentials) -> "_Client":
+    def _client(self, credentials: XCredentials) -> "_Client":
         total = self._request_timeout().total_seconds()
         limits = aiohttp.ClientTimeout(
             total=total, connect=total * CONNECT_SHARE, sock_connect=total * CONNECT_SHARE
@@ -166,7 +167,7 @@ class _Client(AsyncClient):  # type: ignore[misc]  # the library ships no types
         session: aiohttp.ClientSession,
         limits: aiohttp.ClientTimeout,
         clock: Clock,
-        credentials: OAuth1Credentials,
+        credentials: XCredentials,
     ) -> None:
         # With this return type tweepy hands on what `request` returns, headers and all.
         super().__init__(return_type=aiohttp.ClientResponse)
@@ -202,6 +203,8 @@ class _Client(AsyncClient):  # type: ignore[misc]  # the library ships no types
 
     def _signed(self, url: str, method: Any) -> dict[str, str]:
         keys = self._credentials
+        if isinstance(keys, OAuth2Credentials):
+            return {"Authorization": f"Bearer {keys.access_token.reveal()}"}
         signer = Signer(
             keys.consumer_key.reveal(),
             keys.consumer_secret.reveal(),

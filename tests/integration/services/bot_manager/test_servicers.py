@@ -37,7 +37,7 @@ from vivesphere.bot_manager.v1 import (
     statistics_service_pb2_grpc,
 )
 
-from .conftest import NOW
+from .conftest import NOW, PLAIN
 from .fakes import FakeFetcher, FakeSecrets, FakeX
 
 NAMES = [f"vivesphere.bot_manager.v1.{name}Service" for name in ("Bot", "Post", "Statistics")]
@@ -113,7 +113,9 @@ async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
         ),
         (
             post_service_pb2_grpc.add_PostServiceServicer_to_server,
-            PostServicer(Posts(posts, bots, clock, new_id, lambda: timedelta(hours=1)), secret, wake=wake),
+            PostServicer(
+                Posts(posts, bots, clock, new_id, lambda: timedelta(hours=1), PLAIN), secret, wake=wake
+            ),
         ),
         (
             statistics_service_pb2_grpc.add_StatisticsServiceServicer_to_server,

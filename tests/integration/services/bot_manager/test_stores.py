@@ -193,7 +193,7 @@ async def test_an_edit_replaces_the_parts(posts: PostgresPosts, add_bot: AddBot,
     """A thread may get longer or shorter, and the story tells of it."""
     stored = await add_post(await add_bot(), "one", "two")
     for texts in (("one", "zwei", "three"), ("one",)):
-        draft = rules.Draft(parts=texts, scheduled_time=stored.scheduled_time)
+        draft = rules.Draft(parts=tuple(map(rules.DraftPart, texts)), scheduled_time=stored.scheduled_time)
 
         def edit(post: Post, draft: rules.Draft = draft) -> Change:
             return rules.edit(post, draft, NOW - timedelta(hours=1), timedelta(hours=1), "user-1")

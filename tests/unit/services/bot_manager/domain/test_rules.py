@@ -9,7 +9,7 @@ import pytest
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError
 from services.bot_manager.domain import rules
 from services.bot_manager.domain.model import EntryKind, Failure, Part, PartState, Post, PostState
-from services.bot_manager.domain.rules import Draft
+from services.bot_manager.domain.rules import Draft, DraftPart
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -35,9 +35,13 @@ def edit(post: Post, draft: Draft) -> rules.Change:
         (Draft(), "INVALID_FIELD", "post.text"),
         (Draft(text=" \n"), "INVALID_FIELD", "post.text"),
         (Draft(text="a" * 281), "INVALID_FIELD", "post.text"),
-        (Draft(parts=("fine", "日" * 141)), "INVALID_FIELD", "post.parts[1].text"),
-        (Draft(text="one", parts=("other",)), "CONFLICTING_FIELD", "post.text"),
-        (Draft(text="one", unsupported=("post.media_ids",)), "INVALID_FIELD", "post.media_ids"),
+        (Draft(parts=(DraftPart("fine"), DraftPart("日" * 141))), "INVALID_FIELD", "post.parts[1].text"),
+        (Draft(text="one", parts=(DraftPart("other"),)), "CONFLICTING_FIELD", "post.text"),
+        (
+            Draft(media_ids=("m",), parts=(DraftPart(media_ids=("n",)),)),
+            "CONFLICTING_FIELD",
+            "post.media_ids",
+        ),
         (
             Draft(text="one", content={"poll": {}, "quote_x_post_id": "1"}),
             "CONFLICTING_FIELD",
@@ -48,14 +52,21 @@ def edit(post: Post, draft: Draft) -> rules.Change:
 def test_a_bad_draft_is_refused_by_field(draft: Draft, reason: str, field: str) -> None:
     """The writer is told where, not only that."""
     with pytest.raises(InvalidArgument) as refused:
-        rules.texts_of(draft)
+        rules.parts_of(draft)
     assert refused.value.reason == reason
     assert refused.value.violations[0].field == field
 
 
 def test_texts_are_normalised() -> None:
     """X normalises too; the reconciler compares what was sent with what X shows."""
-    assert rules.texts_of(Draft(text="cafe\u0301", parts=("café",))) == ("café",)
+    [part] = rules.parts_of(Draft(text="cafe\u0301", parts=(DraftPart("café"),)))
+    assert part.text == "café"
+
+
+def test_a_part_of_media_needs_no_text() -> None:
+    """A picture says enough."""
+    [part] = rules.parts_of(Draft(media_ids=("m",)))
+    assert (part.text, part.media_ids) == ("", ("m",))
 
 
 def test_a_post_without_a_time_is_a_draft() -> None:
@@ -107,12 +118,15 @@ def test_what_is_on_x_cannot_be_edited() -> None:
     post = replace(
         post, parts=(replace(post.parts[0], state=PartState.PUBLISHED, x_post_id="1"), post.parts[1])
     )
-    assert edit(post, Draft(parts=("one", "2"), scheduled_time=LATER)).post.parts[1].text == "2"
+    assert (
+        edit(post, Draft(parts=(DraftPart("one"), DraftPart("2")), scheduled_time=LATER)).post.parts[1].text
+        == "2"
+    )
     for texts in (("1", "two"), ("one",)):
         with pytest.raises(FailedPrecondition):
-            edit(post, Draft(parts=texts, scheduled_time=LATER))
+            edit(post, Draft(parts=tuple(map(DraftPart, texts)), scheduled_time=LATER))
     with pytest.raises(FailedPrecondition):
-        edit(post, Draft(parts=("one", "two")))
+        edit(post, Draft(parts=(DraftPart("one"), DraftPart("two"))))
 
 
 def test_a_retry_begins_anew() -> None:

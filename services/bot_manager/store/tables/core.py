@@ -1,8 +1,7 @@
-"""The tables of the schema `bot_manager`. Names are unqualified: the role's search_path is its schema.
+"""Bots, posts with parts, attempts and stories, readings, request ids, and bots whose leases are to be ended.
 
 `posts` is the ledger: one row a post, changed only under its row lock. Indexes that the publisher lives on are partial, so that they
-hold what waits and not what is done, and cost the same with ten thousand posts and with two million. Text that is compared or sorted
-has collation C, so that lists have one order whatever the server's locale.
+hold what waits and not what is done, and cost the same with ten thousand posts and with two million.
 """
 
 from sqlalchemy import (
@@ -10,27 +9,18 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Table,
     Text,
-    Uuid,
     func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-metadata = MetaData()
-
-NAME = Text(collation="C")
-TIME = DateTime(timezone=True)
-ID = Uuid(as_uuid=False)
-DOCUMENT = JSONB(none_as_null=True)
-"""A JSON object or array, or NULL where there is none."""
+from services.bot_manager.store.tables.base import DOCUMENT, ID, NAME, TIME, metadata
 
 bots = Table(
     "bots",
@@ -79,8 +69,13 @@ posts = Table(
     Column("queue", NAME, nullable=False),
     Column("creator", Text, nullable=False),
     Column("origin", NAME, nullable=False),
+    Column("editor", Text, nullable=False, server_default=""),
+    Column("approval", DOCUMENT),
+    Column("findings", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("cost_usd_micros", BigInteger, nullable=False, server_default=text("0")),
     Column("schedule_id", ID),
     Column("occurrence_time", TIME),
+    Column("occurrence_item", Integer, nullable=False, server_default=text("0")),
     Column("scheduled_time", TIME),
     Column("latest_publish_time", TIME),
     Column("miss_time", TIME),
@@ -114,6 +109,7 @@ posts = Table(
         "posts_occurrence",
         "schedule_id",
         "occurrence_time",
+        "occurrence_item",
         unique=True,
         postgresql_where=text("schedule_id IS NOT NULL"),
     ),
@@ -131,6 +127,8 @@ post_parts = Table(
     Column("post_id", ID, ForeignKey("posts.id", ondelete="CASCADE"), primary_key=True),
     Column("index", Integer, primary_key=True, autoincrement=False),
     Column("text", Text, nullable=False),
+    Column("rendered_text", Text, nullable=False, server_default=""),
+    Column("media_ids", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
     Column("state", NAME, nullable=False),
     Column("x_post_id", NAME),
     Column("publish_time", TIME),

@@ -1,0 +1,113 @@
+"""What every post goes through before it is stored, whoever makes it: a person, an import, a schedule.
+
+    media are looked up → templates are rendered → the policy checks are run → refused, unless it is a draft
+
+The same way is gone by a preview, so that what is shown is what is sent.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Protocol
+
+from mesh.errors import FailedPrecondition, InvalidArgument
+from services.bot_manager.domain.model import Bot, Finding, Post, Severity
+from services.bot_manager.domain.rules import UNSUPPORTED
+
+Values = Mapping[str, Any]
+"""What templates may name beside the post's own variables: `occurrence` and `item` of a schedule."""
+
+
+class Shelf(Protocol):
+    """Media, as far as a post needs them."""
+
+    async def check(self, bot: Bot, post: Post) -> None:
+        """Raises NotFound (MEDIA_NOT_FOUND) for a medium that does not exist or is another bot's, naming the field."""
+        ...
+
+
+class Composer(Protocol):
+    """Renders templates."""
+
+    def compose(self, bot: Bot, post: Post, at: datetime, values: Values) -> Post:
+        """The post with `rendered_text` of every part that is not on X, and its seed chosen if it has a template without one.
+
+        Raises InvalidArgument (TEMPLATE_FAILED), naming the field.
+        """
+        ...
+
+
+class Inspector(Protocol):
+    """The policy checks."""
+
+    async def inspect(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Sequence[Finding]:
+        """What is found in a rendered post that is to go out `at` (None: a draft), errors first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """See the module."""
+
+    shelf: Shelf
+    composer: Composer
+    inspector: Inspector
+
+    async def ready(self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values) -> Post:
+        """The post rendered and inspected, findings noted; to go out `at`, or a draft.
+
+        Raises NotFound (MEDIA_NOT_FOUND), InvalidArgument (TEMPLATE_FAILED), and unless it is a draft FailedPrecondition
+        (POLICY_VIOLATION) with the first error.
+        """
+        post = await self.prospect(bot, post, at, now, values)
+        if at is not None:
+            refuse(post.findings)
+        return post
+
+    async def prospect(
+        self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values
+    ) -> Post:
+        """As `ready`, but nothing found refuses it."""
+        await self.shelf.check(bot, post)
+        post = self.composer.compose(bot, post, at or now, values)
+        return replace(post, findings=tuple(await self.inspector.inspect(bot, post, at, now)))
+
+
+def refuse(findings: Sequence[Finding]) -> None:
+    """Raises FailedPrecondition (POLICY_VIOLATION) for the first finding that is an error."""
+    for finding in findings:
+        if finding.severity is Severity.ERROR:
+            place = f"parts[{finding.part_index}]." if finding.part_index >= 0 else ""
+            raise FailedPrecondition(
+                "POLICY_VIOLATION",
+                finding.message,
+                field=f"post.{place}{finding.field}".rstrip("."),
+                metadata={"rule": finding.rule.value},
+            )
+
+
+class PlainShelf:
+    """Has no media."""
+
+    async def check(self, bot: Bot, post: Post) -> None:
+        """See the port."""
+        if any(part.media_ids for part in post.parts):
+            raise InvalidArgument("INVALID_FIELD", UNSUPPORTED, field="post.media_ids")
+
+
+class PlainComposer:
+    """Knows no templates."""
+
+    def compose(self, bot: Bot, post: Post, at: datetime, values: Values) -> Post:
+        """See the port."""
+        if "template" in post.content:
+            raise InvalidArgument("INVALID_FIELD", UNSUPPORTED, field="post.template")
+        return post
+
+
+class PlainInspector:
+    """Finds nothing."""
+
+    async def inspect(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Sequence[Finding]:
+        """See the port."""
+        return ()

@@ -1,0 +1,47 @@
+"""What is asked right before a part is sent, and what an answer may be. The sender asks in order and obeys the first that objects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from services.bot_manager.domain.model import Bot, Entry, Failure, Part, Post
+from services.bot_manager.x.port import XCredentials
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """Not now: the post goes back and is claimed again at `until`. `reason` is an ErrorReason, `message` for people."""
+
+    until: datetime
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Not at all: the post is FAILED."""
+
+    failure: Failure
+
+
+class Check(Protocol):
+    """Something that may object to sending a part. Raises MeshError if it cannot tell: the post is then tried again shortly."""
+
+    async def __call__(self, post: Post, bot: Bot, part: Part) -> PutOff | GiveUp | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """Media of a part that are at X, in order, and what its story gains."""
+
+    x_media_ids: tuple[str, ...] = ()
+    entries: Sequence[Entry] = ()
+
+
+class Uploader(Protocol):
+    """Brings the media of a part to X. May be repeated: what X has already is not sent again."""
+
+    async def upload(
+        self, post: Post, bot: Bot, part: Part, credentials: XCredentials
+    ) -> Uploaded | PutOff | GiveUp: ...

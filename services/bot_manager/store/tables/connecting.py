@@ -1,0 +1,1 @@
+"""Accounts that are being connected: what the server keeps between StartConnect and X's callback."""

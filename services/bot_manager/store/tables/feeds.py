@@ -1,0 +1,1 @@
+"""What a schedule has seen of its feed."""

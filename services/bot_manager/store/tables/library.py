@@ -1,0 +1,1 @@
+"""Media: what is known of each file, and its bytes."""

@@ -1,0 +1,1 @@
+"""Apps with their breakers, windows of rate limits, and money spent."""

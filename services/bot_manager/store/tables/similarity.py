@@ -1,0 +1,1 @@
+"""Fingerprints of texts, by which near-duplicates are found."""
