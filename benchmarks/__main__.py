@@ -11,6 +11,7 @@ from benchmarks import (
     logging_call,
     logging_ingest,
     logging_search,
+    publishing,
     secrets,
     startup,
 )
@@ -26,6 +27,7 @@ ALL = {
     "gateway": gateway.measure,
     "logging_ingest": logging_ingest.measure,
     "logging_call": logging_call.measure,
+    "publishing": publishing.measure,
 }
 
 
