@@ -33,7 +33,7 @@ from mesh.messaging.client import (
     tls_context,
 )
 from mesh.messaging.failure import MessagingUnavailable
-from mesh.messaging.message import MESSAGE_ID
+from mesh.messaging.message import MESSAGE_ID, Message
 from mesh.messaging.pull import Pull, PullLost
 from mesh.messaging.reading import Stored
 from mesh.tasks import Backoff, first_of, set_within
@@ -203,12 +203,13 @@ class Messaging:
         batch: int = 64,
         max_in_flight: int = 64,
         ack_wait: timedelta = consumers.ACK_WAIT,
+        weight: Callable[[Message], int] = consumers.alike,
         stop: asyncio.Event | None = None,
     ) -> None:
         """Hand every message of a durable consumer to `handler`, up to `max_in_flight` at a time, until cancelled (what is being
         handled is cancelled and delivered again at once) or `stop` is set (what is being handled is finished). `ack_wait` is the
-        consumer's; long handlers are reported as in progress."""
-        worker = consumers.MessageWorker(handler, batch, max_in_flight, ack_wait)
+        consumer's; long handlers are reported as in progress. `weight` tells as how many a message counts."""
+        worker = consumers.MessageWorker(handler, batch, max_in_flight, ack_wait, weight)
         await consumers.run(self, stream, durable, worker, stop, self._clock)
 
     async def consume_batches(

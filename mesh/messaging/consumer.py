@@ -94,18 +94,32 @@ async def _one_pull(
         pulls.closed_pull(pull)
 
 
-class MessageWorker:
-    """Up to `max_in_flight` handlers at a time, one message each."""
+def alike(message: Message) -> int:
+    """The weight of messages that are all as much work."""
+    return 1
 
-    def __init__(self, handler: Handler, batch: int, max_in_flight: int, ack_wait: timedelta) -> None:
+
+class MessageWorker:
+    """Handlers side by side, one message each, until what is in hand weighs `max_in_flight`; the last one taken may go beyond."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        batch: int,
+        max_in_flight: int,
+        ack_wait: timedelta,
+        weight: Callable[[Message], int] = alike,
+    ) -> None:
         if batch < 1 or max_in_flight < 1:
             raise ValueError("batch and max_in_flight: at least 1")
         self._handler = handler
         self._batch = batch
         self._max_in_flight = max_in_flight
         self._ack_wait = ack_wait
+        self._weight = weight
         self._in_hand: set[Message] = set()
-        self._slots = asyncio.Semaphore(max_in_flight)
+        self._load = 0
+        self._answered = asyncio.Event()
 
     def in_hand(self) -> Iterable[Message]:
         """See Worker."""
@@ -116,29 +130,34 @@ class MessageWorker:
         helper = tasks.spawn(_keep_alive(self, pull, self._ack_wait), name="in progress")
         try:
             while True:
-                async with self._slots:
-                    free = self._max_in_flight - len(self._in_hand)
+                await self._until_load_below(self._max_in_flight)
                 if pull.idle:
-                    await pull.request(min(self._batch, free))
+                    await pull.request(min(self._batch, self._max_in_flight - self._load))
                 message = await pull.take()
                 if message is not None:
-                    await self._slots.acquire()
+                    await self._until_load_below(self._max_in_flight)
                     self._in_hand.add(message)
+                    self._load += self._weight(message)
                     tasks.spawn(self._handle(message), name="message handler")
         finally:
             helper.cancel()
 
     async def finish(self) -> None:
         """See Worker."""
-        for _ in range(self._max_in_flight):
-            await self._slots.acquire()
+        await self._until_load_below(1)
+
+    async def _until_load_below(self, most: int) -> None:
+        while self._load >= most:
+            self._answered.clear()
+            await self._answered.wait()
 
     async def _handle(self, message: Message) -> None:
         try:
             await _settle([message], self._handler(message))
         finally:
             self._in_hand.discard(message)
-            self._slots.release()
+            self._load -= self._weight(message)
+            self._answered.set()
 
 
 class BatchWorker:

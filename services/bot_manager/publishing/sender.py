@@ -82,7 +82,7 @@ class Sender:
         if held is None:
             logger.bind(post_id=claim.post_id).debug("post has moved on")
             return
-        logger.bind(post_id=claim.post_id, fence=held.post.claim_fence).info("post claimed")
+        logger.bind(post_id=claim.post_id, fence=held.post.claim_fence).debug("post claimed")
         post: Post | None = held.post
         while post is not None and (part := post.next_part) is not None:
             post = await self._send(post, held.bot, part)
@@ -97,7 +97,8 @@ class Sender:
         if await self._objected(post, bot, part):
             return None
         need = settings.request_timeout + SLACK
-        if not self.leases.holds(bot.id, need) and await self._is_stopped(bot):
+        if bot.state is not BotState.ACTIVE:
+            # Its secret is not even asked for. The intent decides all the same: the bot may be stopped at any moment.
             await self._refused(post, Refusal.BOT_NOT_ACTIVE)
             return None
         try:
@@ -145,10 +146,6 @@ class Sender:
             return
         await self.ledger.give_up(post, verdict.failure)
         logger.bind(post_id=post.id, reason=verdict.failure.reason).warning("post failed")
-
-    async def _is_stopped(self, bot: Bot) -> bool:
-        """Whether the bot may not publish by now: then its secret is not even asked for. The intent decides all the same."""
-        return (await self.bots.get(bot.id)).state is not BotState.ACTIVE
 
     async def _call(
         self, draft: XPostDraft, leased: LeasedCredentials, lease: "_Deadline", limit: timedelta

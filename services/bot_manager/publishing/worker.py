@@ -1,14 +1,15 @@
 """Takes publishing actions from JetStream and sends their posts, many at a time.
 
-An action is only a hint that a claim exists: the claim is checked in the database, so an action that comes twice, late or after its
-post has moved on is acknowledged and forgotten. Whatever could not be recorded is delivered again; by then its claim has usually ended,
-and the post is claimed anew.
+An action is only a hint that claims exist: each is checked in the database, so an action that comes twice, late or after its posts have
+moved on is acknowledged and forgotten. If one of them could not be recorded the action is delivered again; by then its claim has usually
+ended, and the post is claimed anew.
 
 Stopping: no further action is taken, and what is in hand gets a moment to finish, because a call that is cut off is a call of unknown
 outcome.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -25,7 +26,8 @@ from services.bot_manager.store.ports import PUBLISH_SUBJECT, Claim
 
 STREAM: Final = "ACTIONS"
 DURABLE: Final = "bot_manager"
-BATCH: Final = 200
+BATCH: Final = 8
+"""Actions asked for at a time: each may tell of many posts, and what one replica holds the others cannot take."""
 NOT_OURS: Final = timedelta(seconds=30)
 """When to offer an action that this version does not know to another replica."""
 AGAIN: Final = timedelta(seconds=2)
@@ -44,6 +46,7 @@ class Consumer(Protocol):
         *,
         batch: int,
         max_in_flight: int,
+        weight: Callable[[Message], int],
         stop: asyncio.Event | None,
     ) -> None: ...
 
@@ -55,6 +58,7 @@ class Worker:
         self._messaging = messaging
         self._sender = sender
         self._max_in_flight = max_in_flight
+        self._slots = asyncio.Semaphore(max_in_flight)
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -76,6 +80,7 @@ class Worker:
             self._handle,
             batch=min(BATCH, self._max_in_flight),
             max_in_flight=self._max_in_flight,
+            weight=_posts_in,
             stop=self._stop,
         )
 
@@ -83,17 +88,38 @@ class Worker:
         if message.subject != PUBLISH_SUBJECT:
             raise Retry(NOT_OURS)
         try:
-            claim = Claim.from_payload(message.payload)
+            claims = Claim.from_payload(message.payload)
         except ValueError:
             raise Reject("not a publishing action") from None
-        with (
-            background_call("bot_manager/publish", bot_id=claim.bot_id),
-            metrics.in_flight.track_inprogress(),
-        ):
-            try:
-                await self._sender.publish(claim)
-            except MeshError as error:
-                logger.bind(post_id=claim.post_id, reason=error.reason).warning(
-                    "action could not be recorded"
-                )
-                raise Retry(AGAIN) from None
+        async with TaskSet() as tasks:
+            # One that fails must not take the others with it: a call that is cut off is a call of unknown outcome.
+            done = await asyncio.gather(
+                *(tasks.spawn(self._publish(claim), name="publish post") for claim in claims),
+                return_exceptions=True,
+            )
+        for result in done:
+            if isinstance(result, BaseException):
+                raise result
+        if not all(done):
+            raise Retry(AGAIN)
+
+    async def _publish(self, claim: Claim) -> bool:
+        """Send one post. Whether everything about it is recorded."""
+        async with self._slots:
+            with (
+                background_call("bot_manager/publish", bot_id=claim.bot_id),
+                metrics.in_flight.track_inprogress(),
+            ):
+                try:
+                    await self._sender.publish(claim)
+                except MeshError as error:
+                    logger.bind(post_id=claim.post_id, reason=error.reason).warning(
+                        "action could not be recorded"
+                    )
+                    return False
+        return True
+
+
+def _posts_in(message: Message) -> int:
+    """How many posts an action tells of."""
+    return message.payload.count(b"\n") + 1

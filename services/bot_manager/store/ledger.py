@@ -9,9 +9,9 @@ intent follows.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
@@ -32,6 +32,7 @@ from services.bot_manager.domain.model import (
     Post,
     PostState,
 )
+from services.bot_manager.store.bulk import insert_rows, update_rows
 from services.bot_manager.store.ports import (
     PUBLISH_SUBJECT,
     Claim,
@@ -45,11 +46,10 @@ from services.bot_manager.store.rows import attempt_values, to_bot, to_post
 from services.bot_manager.store.tables import attempts, bots, post_parts, posts
 from services.bot_manager.store.writing import Step, read_posts, with_parts, write
 
-_OUTCOME = update(attempts).where(
-    attempts.c.id == bindparam("attempt"),
-    # What a worker reports after all replaces what was assumed when its lease ended.
-    or_(attempts.c.outcome.is_(None), attempts.c.outcome == AttemptOutcome.UNKNOWN.value),
-)
+_OPEN: Final = f"attempts.outcome IS NULL OR attempts.outcome = '{AttemptOutcome.UNKNOWN}'"
+"""What a worker reports after all replaces what was assumed when its lease ended."""
+ACTION_CLAIMS: Final = 25
+"""Claims that one action tells of at most: each costs its way through JetStream once, whatever it holds."""
 _ACTIVE = bots.c.state == BotState.ACTIVE.value
 _WAITS = posts.c.state == PostState.SCHEDULED.value
 _LEASED = posts.c.state.in_([state.value for state in LEASED])
@@ -117,10 +117,7 @@ class PostgresLedger:
                 answers.append(begun[1])
                 steps.append(Step(post, begun[0]))
             started = [answer for answer in answers if isinstance(answer, Attempt)]
-            if started:
-                await connection.execute(
-                    insert(attempts), [attempt_values(attempt, worker) for attempt in started]
-                )
+            await insert_rows(connection, attempts, [attempt_values(attempt, worker) for attempt in started])
             await write(connection, steps, now, self._instance)
         return answers
 
@@ -131,8 +128,8 @@ class PostgresLedger:
         async with self._database.transaction(wake=False) as connection:
             found = await read_posts(connection, [one.attempt.post_id for one in finishes], lock=True)
             finishes = await _without_foreign_ids(connection, finishes, now)
-            if finishes:
-                await connection.execute(_OUTCOME, [_outcome_values(one, now) for one in finishes])
+            values = [_outcome_values(one, now) for one in finishes]
+            await update_rows(connection, attempts, values, keys=("id",), where=_OPEN)
             told = {one.attempt.post_id: one for one in finishes}
             steps = _steps(found.values(), lambda post: ledger.finish(post, told[post.id], now, lease))
             after = {post.id: post for post in await write(connection, steps, now, self._instance)}
@@ -267,15 +264,19 @@ async def _bots(connection: AsyncConnection, ids: set[str], *, share: bool = Fal
 
 
 async def _send(connection: AsyncConnection, claims: Sequence[Claim]) -> None:
-    """One action a claim; its id is the message's id."""
-    if claims:
-        await connection.execute(
-            insert(outbox),
-            [
-                {"id": new_id(), "subject": PUBLISH_SUBJECT, "payload": claim.to_payload(), "headers": {}}
-                for claim in claims
-            ],
-        )
+    """Actions that tell of all claims; the id of each is the message's id."""
+    actions = [
+        Claim.to_payload(claims[start : start + ACTION_CLAIMS])
+        for start in range(0, len(claims), ACTION_CLAIMS)
+    ]
+    await insert_rows(
+        connection,
+        outbox,
+        [
+            {"id": new_id(), "subject": PUBLISH_SUBJECT, "payload": payload, "headers": {}}
+            for payload in actions
+        ],
+    )
 
 
 async def _without_foreign_ids(
@@ -305,7 +306,7 @@ async def _known_ids(connection: AsyncConnection, x_post_ids: Sequence[str]) -> 
 def _outcome_values(finish: Finish, now: datetime) -> dict[str, Any]:
     answer = finish.answer
     return {
-        "attempt": finish.attempt.id,
+        "id": finish.attempt.id,
         "finished_time": now,
         "outcome": answer.outcome.value,
         "http_status": answer.http_status,

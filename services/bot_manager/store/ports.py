@@ -38,7 +38,7 @@ from services.bot_manager.domain.model import (
 )
 
 PUBLISH_SUBJECT = "actions.bot_manager.publish"
-"""Subject of the action that tells a worker of a claim; payload: `Claim.to_payload()`."""
+"""Subject of the action that tells a worker of claims; payload: `Claim.to_payload`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,16 @@ class Claim:
     bot_id: str
     fence: int
 
-    def to_payload(self) -> bytes:
-        """The action's payload: three words."""
-        return f"{self.post_id} {self.bot_id} {self.fence}".encode()
+    @staticmethod
+    def to_payload(claims: "Sequence[Claim]") -> bytes:
+        """The payload of an action: a line of three words for each claim."""
+        return "\n".join(f"{one.post_id} {one.bot_id} {one.fence}" for one in claims).encode()
 
     @classmethod
-    def from_payload(cls, payload: bytes) -> "Claim":
+    def from_payload(cls, payload: bytes) -> "list[Claim]":
         """Raises ValueError for anything that `to_payload` does not write."""
-        post_id, bot_id, fence = payload.decode("ascii").split(" ")
-        return cls(post_id, bot_id, int(fence))
+        lines = [line.split(" ") for line in payload.decode("ascii").split("\n")]
+        return [cls(post_id, bot_id, int(fence)) for post_id, bot_id, fence in lines]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+from sqlalchemy import Row, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.context import current_call
 from mesh.ids import new_id
 from services.bot_manager.domain.model import Change, Entry, Part, Post
+from services.bot_manager.store.bulk import insert_rows, update_rows
 from services.bot_manager.store.rows import (
     content_values,
     ledger_values,
@@ -24,11 +25,6 @@ from services.bot_manager.store.rows import (
     to_post,
 )
 from services.bot_manager.store.tables import post_events, post_parts, posts
-
-_LEDGER = update(posts).where(posts.c.id == bindparam("post"))
-_PART = update(post_parts).where(
-    post_parts.c.post_id == bindparam("post"), post_parts.c.index == bindparam("place")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +65,8 @@ async def insert_post(
 ) -> Post:
     """A new post with the beginning of its story."""
     post = replace(post, entry_count=len(entries))
-    await connection.execute(insert(posts), [post_values(post)])
-    await connection.execute(insert(post_parts), [part_values(post.id, part) for part in post.parts])
+    await insert_rows(connection, posts, [post_values(post)])
+    await insert_rows(connection, post_parts, [part_values(post.id, part) for part in post.parts])
     await _tell(connection, [(post, 0, entries)], now, instance)
     return post
 
@@ -85,12 +81,14 @@ async def write(
     ]
     if not changed:
         return after
-    await connection.execute(
-        _LEDGER,
+    await update_rows(
+        connection,
+        posts,
         [
-            {"post": post.id, **ledger_values(post), **(content_values(post) if content else {})}
+            {"id": post.id, **ledger_values(post), **(content_values(post) if content else {})}
             for _, post in changed
         ],
+        keys=("id",),
     )
     if content:
         await _replace_parts(connection, [post for step, post in changed if step.before.parts != post.parts])
@@ -119,8 +117,8 @@ def _stored(step: Step, now: datetime) -> Post:
 async def _update_parts(connection: AsyncConnection, changed: Sequence[tuple[Step, Post]]) -> None:
     values = [
         {
-            "post": post.id,
-            "place": part.index,
+            "post_id": post.id,
+            "index": part.index,
             "state": part.state.value,
             "x_post_id": part.x_post_id or None,
             "publish_time": part.publish_time,
@@ -129,8 +127,7 @@ async def _update_parts(connection: AsyncConnection, changed: Sequence[tuple[Ste
         for old, part in zip(step.before.parts, post.parts, strict=True)
         if old != part
     ]
-    if values:
-        await connection.execute(_PART, values)
+    await update_rows(connection, post_parts, values, keys=("post_id", "index"))
 
 
 async def _replace_parts(connection: AsyncConnection, changed: Sequence[Post]) -> None:
@@ -138,8 +135,8 @@ async def _replace_parts(connection: AsyncConnection, changed: Sequence[Post]) -
         await connection.execute(
             delete(post_parts).where(post_parts.c.post_id.in_([post.id for post in changed]))
         )
-        await connection.execute(
-            insert(post_parts), [part_values(post.id, part) for post in changed for part in post.parts]
+        await insert_rows(
+            connection, post_parts, [part_values(post.id, part) for post in changed for part in post.parts]
         )
 
 
@@ -170,5 +167,4 @@ async def _tell(
         for post, before, entries in told
         for number, entry in enumerate(entries, before + 1)
     ]
-    if values:
-        await connection.execute(insert(post_events), values)
+    await insert_rows(connection, post_events, values)

@@ -220,7 +220,7 @@ async def test_an_action_that_comes_again_is_forgotten(rig: Rig) -> None:
     async with rig.replica():
         post = await rig.until(post, S.PUBLISHED)
         for fence in range(1, post.claim_fence + 2):
-            payload = Claim(post.id, post.bot_id, fence).to_payload()
+            payload = Claim.to_payload([Claim(post.id, post.bot_id, fence)])
             await rig.messaging.publish(PUBLISH_SUBJECT, payload, message_id=new_id())
         other = await rig.until(await rig.post(await rig.bot("other"), "other"), S.PUBLISHED)
     assert other.claim_fence

@@ -47,6 +47,6 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def x(sandbox: Sandbox) -> AsyncIterator[TweepyPort]:
-    port = TweepyPort(sandbox.url, request_timeout=lambda: timedelta(seconds=0.4), clock=SystemClock())
+    port = TweepyPort(sandbox.url, request_timeout=lambda: timedelta(seconds=1.5), clock=SystemClock())
     yield port
     await port.close()
