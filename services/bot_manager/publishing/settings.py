@@ -59,7 +59,7 @@ LEASE: Final = _seconds(
     "How long a worker may hold a post without a sign of life. Then it goes out again if X was not called, else its outcome is unknown.",
 )
 MAX_IN_FLIGHT: Final = _count(
-    "max_in_flight", 200, 1, 2000, "posts", "Posts that one process sends at a time.", restart=True
+    "max_in_flight", 500, 1, 2000, "posts", "Posts that one process sends at a time.", restart=True
 )
 MAX_CLAIMED: Final = _count(
     "max_claimed",

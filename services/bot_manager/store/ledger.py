@@ -32,7 +32,7 @@ from services.bot_manager.domain.model import (
     Post,
     PostState,
 )
-from services.bot_manager.store.bulk import insert_rows, update_rows
+from services.bot_manager.store.bulk import insert_rows, one_of, update_rows
 from services.bot_manager.store.ports import (
     PUBLISH_SUBJECT,
     Claim,
@@ -51,6 +51,9 @@ _OPEN: Final = f"attempts.outcome IS NULL OR attempts.outcome = '{AttemptOutcome
 ACTION_CLAIMS: Final = 25
 """Claims that one action tells of at most: each costs its way through JetStream once, whatever it holds."""
 _ACTIVE = bots.c.state == BotState.ACTIVE.value
+_OF_ACTIVE = select(_ACTIVE).where(bots.c.id == posts.c.bot_id).scalar_subquery()
+"""The post's bot is ACTIVE. Asked of each post in the order of the index: a join may be planned from the bots' side, which reads all that
+waits once for each bot."""
 _WAITS = posts.c.state == PostState.SCHEDULED.value
 _LEASED = posts.c.state.in_([state.value for state in LEASED])
 
@@ -66,11 +69,10 @@ class PostgresLedger:
         """See the port."""
         query = (
             select(posts)
-            .join(bots, bots.c.id == posts.c.bot_id)
-            .where(_WAITS, posts.c.due_time <= now, _not_late(now), _ACTIVE)
+            .where(_WAITS, posts.c.due_time <= now, _not_late(now), _OF_ACTIVE)
             .order_by(posts.c.due_time, posts.c.id)
             .limit(limit)
-            .with_for_update(of=posts, skip_locked=True)
+            .with_for_update(skip_locked=True)
         )
         async with self._database.transaction() as connection:
             rows = (await connection.execute(query)).all()
@@ -230,9 +232,7 @@ class PostgresLedger:
         return await self._first_due(posts.c.due_time > now)
 
     async def _first_due(self, condition: ColumnElement[bool]) -> datetime | None:
-        query = (
-            select(posts.c.due_time).join(bots, bots.c.id == posts.c.bot_id).where(_WAITS, condition, _ACTIVE)
-        )
+        query = select(posts.c.due_time).where(_WAITS, condition, _OF_ACTIVE)
         async with self._database.read() as connection:
             found = await connection.execute(query.order_by(posts.c.due_time).limit(1))
             return found.scalar_one_or_none()
@@ -258,7 +258,7 @@ async def _locked(connection: AsyncConnection, query: Select[Any], limit: int) -
 
 
 async def _bots(connection: AsyncConnection, ids: set[str], *, share: bool = False) -> dict[str, Bot]:
-    query = select(bots).where(bots.c.id.in_(sorted(ids))).order_by(bots.c.id)
+    query = select(bots).where(one_of(bots.c.id, sorted(ids))).order_by(bots.c.id)
     rows = await connection.execute(query.with_for_update(read=True) if share else query)
     return {row.id: to_bot(row) for row in rows}
 

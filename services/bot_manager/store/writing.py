@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mesh.context import current_call
 from mesh.ids import new_id
 from services.bot_manager.domain.model import Change, Entry, Part, Post
-from services.bot_manager.store.bulk import insert_rows, update_rows
+from services.bot_manager.store.bulk import insert_rows, one_of, update_rows
 from services.bot_manager.store.rows import (
     content_values,
     ledger_values,
@@ -39,7 +39,7 @@ async def read_posts(
     connection: AsyncConnection, ids: Iterable[str], *, lock: bool = False
 ) -> dict[str, Post]:
     """Posts with their parts, by id. `lock` keeps other writers out until the transaction ends; always taken in the order of ids."""
-    query = select(posts).where(posts.c.id.in_(sorted(set(ids)))).order_by(posts.c.id)
+    query = select(posts).where(one_of(posts.c.id, sorted(set(ids)))).order_by(posts.c.id)
     rows = (await connection.execute(query.with_for_update() if lock else query)).all()
     return {post.id: post for post in await with_parts(connection, rows)}
 
@@ -50,7 +50,7 @@ async def with_parts(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> l
         return []
     query = (
         select(post_parts)
-        .where(post_parts.c.post_id.in_([row.id for row in rows]))
+        .where(one_of(post_parts.c.post_id, [row.id for row in rows]))
         .order_by(post_parts.c.post_id, post_parts.c.index)
     )
     found = (await connection.execute(query)).all()

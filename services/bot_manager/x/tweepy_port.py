@@ -16,7 +16,6 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import aiohttp
-from oauthlib.oauth1 import Client as Signer
 from tweepy.asynchronous import AsyncClient
 from yarl import URL
 
@@ -43,6 +42,7 @@ from services.bot_manager.x.port import (
     XPostDraft,
     XTimeline,
 )
+from services.bot_manager.x.signing import authorization
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """Far beyond any answer of the calls made here; what is longer is not X."""
@@ -201,17 +201,20 @@ class _Client(AsyncClient):  # type: ignore[misc]  # the library ships no types
             timedelta(seconds=self._clock.monotonic() - started),
         )
 
-    def _signed(self, url: str, method: Any) -> dict[str, str]:
+    def _signed(self, url: str, method: str) -> dict[str, str]:
         keys = self._credentials
         if isinstance(keys, OAuth2Credentials):
             return {"Authorization": f"Bearer {keys.access_token.reveal()}"}
-        signer = Signer(
-            keys.consumer_key.reveal(),
-            keys.consumer_secret.reveal(),
-            keys.access_token.reveal(),
-            keys.access_token_secret.reveal(),
+        signed = authorization(
+            method,
+            url,
+            consumer_key=keys.consumer_key,
+            consumer_secret=keys.consumer_secret,
+            token=keys.access_token,
+            token_secret=keys.access_token_secret,
+            now=self._clock.now().timestamp(),
         )
-        return dict(signer.sign(url, method)[1])
+        return {"Authorization": signed}
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> bytes:
