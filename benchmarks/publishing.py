@@ -282,7 +282,7 @@ def _fill(mesh: EmbeddedMesh, bot_id: str, there: int, total: int) -> None:
             " attempt_count, attempts_before, entry_count, version, create_time, update_time"
         )
         database.execute(
-            f"INSERT INTO posts ({columns}) SELECT gen_random_uuid(), %(bot)s, 'SCHEDULED', '{{}}', '', 'x', 'MANUAL', due,"  # noqa: S608 - our own words
+            f"INSERT INTO posts ({columns}) SELECT uuidv7(), %(bot)s, 'SCHEDULED', '{{}}', '', 'x', 'MANUAL', due,"  # noqa: S608 - our own words
             " NULL, due, 0, '', 0, 0, 0, 1, now(), now() FROM (SELECT CASE WHEN n - %(there)s < %(due)s THEN now() - interval '1 hour'"
             " ELSE now() + n * interval '3 seconds' END AS due FROM generate_series(%(there)s, %(total)s - 1) AS n) AS made",
             {"bot": bot_id, "there": there, "total": total, "due": CLAIM_ROUNDS * CLAIMED},
