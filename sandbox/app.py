@@ -14,7 +14,7 @@ from aiohttp import web
 
 from sandbox import problems
 from sandbox.api import Api
-from sandbox.clock import Clock
+from sandbox.clock import Clock, http_date
 from sandbox.control import Control
 from sandbox.page import Page
 from sandbox.problems import Invalid, Problem
@@ -56,6 +56,11 @@ async def running(
 def application(world: World) -> web.Application:
     """All routes over one World."""
     app = web.Application(middlewares=[_errors], client_max_size=MAX_BODY_BYTES)
+
+    async def tell_time(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Date"] = http_date(world.clock())
+
+    app.on_response_prepare.append(tell_time)
     app.add_routes(Api(world).routes())
     app.add_routes(Control(world).routes())
     app.add_routes(Page(world).routes())

@@ -6,9 +6,21 @@ connection) is the event loop's business and does not go through this clock.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from email.utils import format_datetime
 
 Clock = Callable[[], float]
 """Seconds since the Unix epoch, as `time.time` gives them."""
+
+
+class SkewedClock:
+    """A clock that may be made to run ahead of another, or behind it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.ahead_seconds = 0.0
+
+    def __call__(self) -> float:
+        return self._clock() + self.ahead_seconds
 
 
 def rfc3339(milliseconds: int) -> str:
@@ -27,3 +39,8 @@ def milliseconds_of(text: str) -> int:
     if instant.tzinfo is None:
         raise ValueError("an instant must name its offset, for example with a trailing Z")
     return round(instant.timestamp() * 1000)
+
+
+def http_date(seconds: float) -> str:
+    """An instant as a Date header has it."""
+    return format_datetime(datetime.fromtimestamp(int(seconds), UTC), usegmt=True)

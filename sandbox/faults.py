@@ -7,6 +7,9 @@ acts after the post was stored is given back when the rules refused the post.
 `hidden_for_seconds` is different: it accompanies any outcome, and keeps each stored post out of its author's timeline
 for a while, as X's read side may lag behind its write side. Look-up by id is not affected.
 
+`clock_skew` is no fault of one request either: it holds for everything, Date headers, times of posts, windows and timestamps of signatures,
+until faults are cleared or another skew takes its place.
+
 Faults live in memory: a restart and `clear` end them, and end what they still hide.
 """
 
@@ -16,7 +19,7 @@ from enum import StrEnum
 from typing import cast
 
 from sandbox import body
-from sandbox.clock import Clock
+from sandbox.clock import SkewedClock
 from sandbox.problems import Invalid
 
 MAX_FAULTS = 100
@@ -39,8 +42,14 @@ class Kind(StrEnum):
     SLOW = "slow"  # stored, right answer, late by `seconds`
     RATE_LIMITED = "rate_limited"  # 429; not stored; resets after `seconds` or at the end of the window
     CREDITS_DEPLETED = "credits_depleted"  # 402; not stored
+    USAGE_CAPPED = "usage_capped"  # 429 of the app's monthly cap; not stored
     DUPLICATE = "duplicate"  # 403 duplicate content; not stored
+    UNAUTHORIZED = "unauthorized"  # 401; not stored
+    SUSPENDED = "suspended"  # 403 user-suspended; not stored
+    NOT_PERMITTED = "not_permitted"  # 403 oauth1-permissions; not stored
+    COLD_REPLY = "cold_reply"  # 403 for a reply to somebody who did not mention the account; not stored
     HIDDEN_FOR_SECONDS = "hidden_for_seconds"
+    CLOCK_SKEW = "clock_skew"  # X's clock is `seconds` ahead, or behind if negative
 
 
 AFTER_STORING = frozenset({Kind.TIMEOUT_AFTER, Kind.RESET_AFTER, Kind.ERROR_500_AFTER, Kind.NO_ID, Kind.SLOW})
@@ -50,12 +59,12 @@ _SHAPE = body.record(
         "kind": body.choice(*Kind),
         "count": body.whole(1, MAX_COUNT),
         "probability": body.number(0, 1),
-        "seconds": body.number(0, MAX_SECONDS),
+        "seconds": body.number(-MAX_SECONDS, MAX_SECONDS),
         "user_id": body.identifier,
     },
     required=("kind",),
 )
-_WITH_SECONDS = {Kind.SLOW, Kind.RATE_LIMITED, Kind.HIDDEN_FOR_SECONDS}
+_WITH_SECONDS = {Kind.SLOW, Kind.RATE_LIMITED, Kind.HIDDEN_FOR_SECONDS, Kind.CLOCK_SKEW}
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +104,12 @@ def fault_of(raw: bytes) -> Fault:
     seconds = cast("float | None", given.get("seconds"))
     if seconds is not None and kind not in _WITH_SECONDS:
         raise Invalid("seconds", f"does not apply to {kind.value}", seconds)
+    if seconds is not None and seconds < 0 and kind is not Kind.CLOCK_SKEW:
+        raise Invalid("seconds", "must be 0 or more", seconds)
+    if kind is Kind.CLOCK_SKEW:
+        if seconds is None:
+            raise Invalid("seconds", "is missing but it is required")
+        return Fault(kind, None, seconds=seconds)
     if kind is Kind.HIDDEN_FOR_SECONDS:
         if seconds is None and count is None:
             raise Invalid("seconds", "is missing but it is required")
@@ -114,20 +129,24 @@ def fault_of(raw: bytes) -> Fault:
 class Faults:
     """The faults that wait, and the posts that are hidden."""
 
-    def __init__(self, clock: Clock, chance: random.Random) -> None:
+    def __init__(self, clock: SkewedClock, chance: random.Random) -> None:
         self._clock = clock
         self._chance = chance
         self._waiting: list[Fault] = []
         self._hidden_until: dict[str, float] = {}
 
     def add(self, fault: Fault) -> None:
-        """Let a fault wait. Raises Invalid beyond MAX_FAULTS."""
+        """Let a fault wait; a skew takes effect at once. Raises Invalid beyond MAX_FAULTS."""
+        if fault.kind is Kind.CLOCK_SKEW:
+            self._clock.ahead_seconds = fault.seconds or 0
+            return
         if len(self._waiting) >= MAX_FAULTS:
             raise Invalid("kind", f"more than {MAX_FAULTS} faults wait already")
         self._waiting.append(fault)
 
     def clear(self) -> int:
-        """Forget every fault and show every hidden post; how many faults waited."""
+        """Forget every fault, show every hidden post and set the clock right; how many faults waited."""
+        self._clock.ahead_seconds = 0
         cleared = len(self._waiting)
         self._waiting.clear()
         self._hidden_until.clear()

@@ -14,6 +14,7 @@ QUARTER_HOUR_SECONDS = 15 * 60
 DAY_SECONDS = 24 * 60 * 60
 USER_HEADER = "x-rate-limit"
 APP_DAY_HEADER = "x-app-limit-24hour"
+USER_DAY_HEADER = "x-user-limit-24hour"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,11 @@ class Window:
 
 
 ENDPOINTS: Mapping[str, tuple[Window, ...]] = {
-    "create_post": (Window(100), Window(10_000, DAY_SECONDS, per_user=False, header=APP_DAY_HEADER)),
+    "create_post": (
+        Window(100),
+        Window(2_400, DAY_SECONDS, header=USER_DAY_HEADER),
+        Window(10_000, DAY_SECONDS, per_user=False, header=APP_DAY_HEADER),
+    ),
     "delete_post": (Window(50),),
     "get_posts": (Window(5_000), Window(3_500, per_user=False, header=None)),
     "get_me": (Window(75),),

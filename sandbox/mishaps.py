@@ -32,6 +32,16 @@ async def instead_of_storing(
             raise problems.too_many_requests(_used_up(fault, limits, clock))
         case Kind.CREDITS_DEPLETED:
             raise problems.credits_depleted()
+        case Kind.USAGE_CAPPED:
+            raise problems.usage_capped()
+        case Kind.UNAUTHORIZED:
+            raise problems.unauthorized("a fault that was asked for")
+        case Kind.SUSPENDED:
+            raise problems.user_suspended()
+        case Kind.NOT_PERMITTED:
+            raise problems.not_permitted()
+        case Kind.COLD_REPLY:
+            raise problems.cold_reply()
         case Kind.DUPLICATE:
             raise problems.duplicate_content()
         case Kind.ERROR_500_BEFORE:

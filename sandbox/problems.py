@@ -114,6 +114,55 @@ def too_many_requests(headers: Mapping[str, str]) -> Problem:
     return plain(429, headers=headers)
 
 
+def usage_capped() -> Problem:
+    """429: the posts that the app may read or write in a month are used up."""
+    return Problem(
+        429,
+        {
+            "type": PROBLEMS + "usage-capped",
+            "title": "UsageCapExceeded",
+            "detail": "Usage cap exceeded: Monthly product cap",
+            "status": 429,
+            "period": "Monthly",
+            "scope": "Product",
+        },
+    )
+
+
+def user_suspended() -> Problem:
+    """403: the account is suspended."""
+    return Problem(
+        403,
+        {
+            "type": PROBLEMS + "user-suspended",
+            "title": "Forbidden",
+            "detail": "Your account is suspended and is not permitted to access this feature.",
+            "status": 403,
+        },
+    )
+
+
+def not_permitted() -> Problem:
+    """403: the app's permissions did not include writing when the token was made."""
+    return Problem(
+        403,
+        {
+            "type": PROBLEMS + "oauth1-permissions",
+            "title": "Forbidden",
+            "detail": "Your client app is not configured with the appropriate oauth1 app permissions for this endpoint.",
+            "status": 403,
+        },
+    )
+
+
+def cold_reply() -> Problem:
+    """403: nobody in the conversation has asked for this reply."""
+    return plain(
+        403,
+        "Reply to this conversation is not allowed because you have not been mentioned or otherwise engaged.",
+    )
+
+
 def credits_depleted() -> Problem:
     """402: the developer account has run out of credits."""
     return Problem(

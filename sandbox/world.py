@@ -4,7 +4,7 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
-from sandbox.clock import Clock
+from sandbox.clock import Clock, SkewedClock
 from sandbox.faults import Faults
 from sandbox.journal import Journal
 from sandbox.limits import Limits
@@ -18,7 +18,7 @@ class World:
     """One X: its state, its moods and its clock."""
 
     settings: Settings
-    clock: Clock
+    clock: SkewedClock
     store: Store
     faults: Faults
     limits: Limits
@@ -34,12 +34,13 @@ def make_world(settings: Settings, clock: Clock, chance: random.Random) -> World
         Damaged: the state file cannot be understood.
         OSError: it cannot be opened.
     """
-    store = Store(clock, Journal(settings.state_file) if settings.state_file else None)
+    skewed = SkewedClock(clock)
+    store = Store(skewed, Journal(settings.state_file) if settings.state_file else None)
     return World(
         settings=settings,
-        clock=clock,
+        clock=skewed,
         store=store,
-        faults=Faults(clock, chance),
-        limits=Limits(clock, enforced=settings.rate_limits),
-        verifier=Verifier(store.credentials_of_token, clock),
+        faults=Faults(skewed, chance),
+        limits=Limits(skewed, enforced=settings.rate_limits),
+        verifier=Verifier(store.credentials_of_token, skewed),
     )

@@ -2,6 +2,8 @@
 
 import errno
 import time
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 import pytest
@@ -40,6 +42,11 @@ async def _attempt(account: Account, text: str = "hello", seconds: float = 0.3) 
         ("rate_limited", 429, 0),
         ("credits_depleted", 402, 0),
         ("duplicate", 403, 0),
+        ("usage_capped", 429, 0),
+        ("unauthorized", 401, 0),
+        ("suspended", 403, 0),
+        ("not_permitted", 403, 0),
+        ("cold_reply", 403, 0),
         ("slow", "timeout", 1),
         ("hidden_for_seconds", 201, 1),
     ],
@@ -179,3 +186,46 @@ async def test_the_number_of_waiting_faults_is_bounded(x: X) -> None:
     for _ in range(100):
         await x.fault("slow")
     assert (await x.fault("slow")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("usage_capped", "usage-capped"),
+        ("suspended", "user-suspended"),
+        ("not_permitted", "oauth1-permissions"),
+    ],
+)
+async def test_a_refusal_names_its_problem_type(x: X, kind: str, problem: str) -> None:
+    """What follows depends on the type, not on the status."""
+    alice = await x.account()
+    await x.fault(kind)
+    assert (await alice.post("hello")).json["type"].rpartition("/")[2] == problem
+
+
+async def test_a_skewed_clock_is_wrong_everywhere_until_faults_are_cleared(x: X) -> None:
+    """A client must not mix X's clock with its own."""
+    alice = await x.account()
+    assert (await x.fault("clock_skew", seconds=240)).status == 201
+    skewed = await alice.post("ahead")
+    assert parsedate_to_datetime(skewed.headers["date"]).timestamp() == int(x.clock()) + 240
+    assert int(skewed.headers["x-rate-limit-reset"]) - x.clock() == pytest.approx(900 + 240, abs=1)
+    [post] = await x.posts()
+    assert datetime.fromisoformat(post["created_at"]).timestamp() == pytest.approx(x.clock() + 240, abs=0.01)
+    assert (await x.send("DELETE", "/sandbox/faults")).status == 200
+    right = await alice.send("GET", "/2/users/me")
+    assert parsedate_to_datetime(right.headers["date"]).timestamp() == int(x.clock())
+
+
+async def test_a_signature_is_too_old_for_a_clock_that_is_far_ahead(x: X) -> None:
+    """As at X, beyond five minutes."""
+    alice = await x.account()
+    await x.fault("clock_skew", seconds=-400)
+    assert (await alice.post("hello")).status == 401
+
+
+@pytest.mark.parametrize("wrong", [{}, {"seconds": 90_000}, {"seconds": "1"}])
+async def test_a_skew_needs_seconds(x: X, wrong: dict[str, object]) -> None:
+    """A skew of nothing would prove nothing."""
+    assert (await x.fault("clock_skew", **wrong)).status == 400
+    assert (await x.fault("slow", seconds=-1)).status == 400

@@ -20,6 +20,7 @@ async def test_every_answer_tells_the_window(x: X) -> None:
     assert bad.headers["x-rate-limit-remaining"] == "98"
     assert int(good.headers["x-rate-limit-reset"]) - x.clock() == pytest.approx(900, abs=1)
     assert good.headers["x-app-limit-24hour-limit"] == "10000"
+    assert good.headers["x-user-limit-24hour-remaining"] == "2399"
 
 
 async def test_the_hundred_and_first_post_waits_for_the_next_window(x: X) -> None:
