@@ -3,16 +3,19 @@
 Every write raises the version and numbers its entries after those before, so a story has no gaps. All statements take many posts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+import psycopg.errors
+from sqlalchemy import Row, bindparam, delete, exc, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.context import current_call
+from mesh.errors import MeshError
 from mesh.ids import new_id
 from services.bot_manager.domain.model import Change, Entry, Part, Post
 from services.bot_manager.store.rows import (
@@ -29,6 +32,8 @@ _LEDGER = update(posts).where(posts.c.id == bindparam("post"))
 _PART = update(post_parts).where(
     post_parts.c.post_id == bindparam("post"), post_parts.c.index == bindparam("place")
 )
+
+X_POST_INDEX = "post_parts_x_post_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,3 +177,15 @@ async def _tell(
     ]
     if values:
         await connection.execute(insert(post_events), values)
+
+
+@contextmanager
+def unless_taken(refusal: MeshError) -> Iterator[None]:
+    """Raises `refusal` where a write inside gives a part the id of a post on X that another part has."""
+    try:
+        yield
+    except exc.IntegrityError as error:
+        cause = error.orig
+        if isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == X_POST_INDEX:
+            raise refusal from None
+        raise
