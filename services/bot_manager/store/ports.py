@@ -338,7 +338,8 @@ class PostStore(Protocol):
         now: datetime,
         key: RequestKey | None = None,
     ) -> Post:
-        """Replace the post by `edit(post)` under its lock. Raises NotFound (POST_NOT_FOUND) and what `edit` raises.
+        """Replace the post by `edit(post)` under its lock. Raises NotFound (POST_NOT_FOUND), FailedPrecondition (INVALID_STATE) for an id
+        on X that another part has, and what `edit` raises.
 
         With a key that was used before `edit` is not called and the post is answered as it is.
         """
