@@ -78,10 +78,11 @@ async def listed(backend: Backend) -> Listed:
     statuses = health_pb2.HealthListResponse.FromString(answer).statuses
     name_of = health_pb2.HealthCheckResponse.ServingStatus.Name
     states = {name: str(name_of(statuses[name].status)) for name in sorted(statuses)}
-    return Listed(states, _facts(await call.trailing_metadata()))
+    return Listed(states, facts_of(await call.trailing_metadata()))
 
 
-def _facts(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, dict[str, int]]:
+def facts_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, dict[str, int]]:
+    """The numbers that came with a list, if any did."""
     told = next((value for key, value in metadata or () if key == FACTS_METADATA), "{}")
     return dict(json.loads(told))
 

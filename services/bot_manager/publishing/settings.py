@@ -1,6 +1,7 @@
 """Run-time settings of publishing, and what is made of them at the time of use.
 
-A lease must outlast a call to X with room to spare: where the values contradict that, the lease is taken longer, never the call shorter.
+A lease must outlast a call to X with room to spare, and the settle window a lease: where the values contradict that, lease and window are
+taken longer, never the call shorter.
 """
 
 from dataclasses import dataclass
@@ -176,6 +177,7 @@ class PublishSettings:
         """What follows from the values of one snapshot."""
         request_timeout = timedelta(seconds=settings.request_timeout)
         first_retry = timedelta(seconds=settings.first_retry)
+        lease = max(timedelta(seconds=settings.lease), request_timeout * 2 + LEAST_SLACK)
         return cls(
             rules=Rules(
                 max_attempts=settings.max_attempts,
@@ -185,10 +187,11 @@ class PublishSettings:
                 credits_pause=timedelta(seconds=settings.credits_pause),
             ),
             request_timeout=request_timeout,
-            lease=max(timedelta(seconds=settings.lease), request_timeout * 2 + LEAST_SLACK),
+            lease=lease,
             tick=timedelta(seconds=settings.tick),
             overdue_alarm=timedelta(seconds=settings.overdue_alarm),
             max_claimed=settings.max_claimed,
             enabled=settings.enabled,
-            settle_window=timedelta(seconds=settings.settle_window),
+            # A replica whose clock is ahead ends leases early: their holders may call X as long as a lease lasts.
+            settle_window=max(timedelta(seconds=settings.settle_window), lease),
         )

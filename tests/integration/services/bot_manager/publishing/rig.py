@@ -98,7 +98,8 @@ class Rig:
 
     def sender(self, tasks: TaskSet, x: XPort, name: str = "worker-1", **parts: Any) -> Sender:
         """A sender of its own; `parts` replace what it is made of."""
-        ledger = WorkerLedger(parts.pop("ledger", self.ledger), name, lambda: self.settings.lease, CLOCK)
+        clock = parts.get("clock", CLOCK)
+        ledger = WorkerLedger(parts.pop("ledger", self.ledger), name, lambda: self.settings.lease, clock)
         made = Sender(
             ledger,
             self.queries,
@@ -145,6 +146,7 @@ class Rig:
     ) -> AsyncIterator[Sender]:
         """Claimer, reaper, worker and, if wanted, reconciler, as one process has them."""
         x = parts.pop("x", None) or self.port(url)
+        clock = parts.get("clock", CLOCK)
         async with TaskSet() as tasks:
             sender = self.sender(tasks, x, name, **parts)
             claimer = Claimer(
@@ -153,13 +155,13 @@ class Rig:
                 name,
                 lambda: self.settings,
                 lambda: self.messaging.connected,
-                CLOCK,
+                clock,
             )
             tasks.spawn_loop(claimer.run, name="claimer")
             if reap:
-                tasks.spawn_loop(Reaper(self.ledger, lambda: None, CLOCK).run, name="reaper")
+                tasks.spawn_loop(Reaper(self.ledger, lambda: None, clock).run, name="reaper")
             if reconcile:
-                reconciler = self.reconciler(x, sender.leases, name, wake=claimer.wake)
+                reconciler = self.reconciler(x, sender.leases, name, clock=clock, wake=claimer.wake)
                 tasks.spawn_loop(reconciler.run, name="reconciler")
             tasks.spawn_loop(lambda: Worker(self.messaging, sender, 200).run(), name="worker")
             yield sender
