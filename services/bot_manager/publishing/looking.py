@@ -9,12 +9,12 @@ from mesh.clock import Clock
 from mesh.errors import MeshError
 from services.bot_manager.domain.model import Bot
 from services.bot_manager.publishing.leases import Leases
+from services.bot_manager.publishing.sender import SLACK
 from services.bot_manager.publishing.settings import PublishSettings
 from services.bot_manager.x.port import XPort, XTimeline
 
 MOST_POSTS: Final = 1000
 """Of one account in one look; an account that has made more since is not read fully."""
-SLACK: Final = timedelta(seconds=1)
 
 Counted = Callable[[Bot, int], Awaitable[None]]
 """Told of each read and how many posts it showed, for its cost; must not raise."""

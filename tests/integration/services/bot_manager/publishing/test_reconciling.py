@@ -12,9 +12,10 @@ from mesh.clock import SystemClock
 from mesh.errors import ResourceExhausted, Unavailable
 from mesh.tasks import TaskSet
 from services.bot_manager.domain.lifecycle import BotEvent
-from services.bot_manager.domain.model import BotState, EntryKind, Post, PostState
+from services.bot_manager.domain.model import Bot, BotState, EntryKind, Post, PostState
 from services.bot_manager.domain.outcomes import Outcome
 from services.bot_manager.publishing.leases import Leases
+from services.bot_manager.publishing.looking import Looker
 from services.bot_manager.publishing.reaper import Reaper
 from services.bot_manager.publishing.reconciler import Reconciler
 from services.bot_manager.x.port import XCredentials, XPort, XPostDraft, XTimeline
@@ -346,6 +347,39 @@ async def test_a_replica_whose_clock_is_wrong_does_not_shorten_the_window(rig: R
             await reconciler.reconcile()
     assert len(await looks_of(rig, post)) >= 6
     assert (await rig.posts.get(post.id)).state is S.UNKNOWN
+
+
+async def test_an_account_whose_id_is_not_known_yet_is_asked_for_it(hasty: Rig) -> None:
+    """Credentials may be stored without being verified."""
+    bot = await hasty.bot()
+    bot = await hasty.bots.change(bot.id, lambda known: replace(known, x_user_id=""), now())
+    await hasty.fault("no_id")
+    post = await hasty.post(bot)
+    async with hasty.replica(reconcile=True):
+        await hasty.until(post, S.PUBLISHED)
+    assert len(await hasty.shown()) == 1
+
+
+async def test_each_read_is_counted(hasty: Rig) -> None:
+    """X charges for each post that it shows."""
+    counted: list[tuple[str, int]] = []
+
+    async def count(bot: Bot, posts_seen: int) -> None:
+        counted.append((bot.id, posts_seen))
+
+    bot = await hasty.bot()
+    await hasty.fault("no_id", count=2)
+    posts = [await hasty.post(bot, text) for text in ("one", "two")]
+    async with hasty.replica():
+        for post in posts:
+            await hasty.until(post, S.UNKNOWN)
+    async with TaskSet() as tasks:
+        leases = Leases(hasty.secrets, tasks, CLOCK)
+        look = await Looker(hasty.port(), leases, lambda: HASTY, CLOCK, count).look(
+            bot, now() - SECOND * 60, now()
+        )
+    assert look.clean
+    assert counted == [(bot.id, 2)]
 
 
 class Later(SystemClock):
