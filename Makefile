@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SOURCES := mesh services gateway sandbox cli tools tests benchmarks deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test fuzz lint format generate bench lock clean setup
+.PHONY: help run demo test fuzz chaos lint format generate bench lock clean setup
 
 help:  ## Show what can be done
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -23,6 +23,9 @@ test: $(READY)  ## Run every test, on the real engines
 
 fuzz: $(READY)  ## Let property tests, races and timings try far more, for the better part of an hour
 	@VIVESPHERE_TEST_PROFILE=long $(BIN)/pytest -m "hypothesis or long"
+
+chaos: $(READY)  ## Kill processes at random for a quarter of an hour while thousands of posts go out; count what X holds
+	@VIVESPHERE_TEST_PROFILE=long $(BIN)/pytest -s tests/chaos
 
 lint: $(READY)  ## Check style, types, layers, contracts and generated code
 	@$(BIN)/ruff check $(SOURCES)

@@ -56,15 +56,16 @@ class Pages:
 
     async def _ready(self, exchange: Exchange) -> None:
         found = await self._readiness.services()
-        ready = not self._readiness.draining and all(serves(names) for names in found.values())
+        ready = not self._readiness.draining and all(serves(one.states) for one in found.values())
         status = "ready" if ready else "draining" if self._readiness.draining else "not ready"
         body: dict[str, object] = {
             "status": status,
-            "services": {name: names.get("", SERVING) for name, names in found.items()},
+            "services": {name: one.states.get("", SERVING) for name, one in found.items()},
             "dependencies": {
-                name: {part: state for part, state in names.items() if part and "." not in part}
-                for name, names in found.items()
+                name: {part: state for part, state in one.states.items() if part and "." not in part}
+                for name, one in found.items()
             },
+            "facts": {name: one.facts for name, one in found.items() if one.facts},
         }
         await exchange.respond(200 if ready else 503, JSON, dump(body))
 

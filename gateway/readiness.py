@@ -5,6 +5,9 @@ when every service answers and none of them misses anything; UNKNOWN is for what
 """
 
 import asyncio
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
 import grpc
@@ -22,6 +25,18 @@ UNKNOWN: Final = "UNKNOWN"
 UNREACHABLE: Final = "UNREACHABLE"
 
 
+FACTS_METADATA: Final = "vivesphere-health-facts"
+"""Where a service tells numbers beside its states: a JSON object of objects, by dependency and fact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a service's health lists: states by name, and numbers by name and fact."""
+
+    states: dict[str, str]
+    facts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
 class Readiness:
     """Asks; keeps nothing. `draining` is set once the gateway stops."""
 
@@ -29,7 +44,7 @@ class Readiness:
         self._backends = backends
         self.draining = False
 
-    async def services(self) -> dict[str, dict[str, str]]:
+    async def services(self) -> dict[str, Listed]:
         """By service, the state of everything that its health service lists: SERVING, NOT_SERVING, …; {"": UNREACHABLE} for one
         that does not answer."""
         asked = self._backends.all()
@@ -39,7 +54,7 @@ class Readiness:
     async def overall(self) -> str:
         """SERVING when every service is, misses nothing, and the gateway is not stopping."""
         found = await self.services()
-        ready = not self.draining and all(serves(names) for names in found.values())
+        ready = not self.draining and all(serves(one.states) for one in found.values())
         return SERVING if ready else "NOT_SERVING"
 
 
@@ -50,18 +65,26 @@ def serves(names: dict[str, str]) -> bool:
     )
 
 
-async def listed(backend: Backend) -> dict[str, str]:
-    """State by name of what one backend's health service lists; of the whole alone where it cannot list."""
+async def listed(backend: Backend) -> Listed:
+    """What one backend's health service lists; of the whole alone where it cannot list."""
     request = health_pb2.HealthListRequest().SerializeToString()
+    call = backend.call(LIST, "unary")(request, timeout=TIMEOUT_SECONDS)
     try:
-        answer = await backend.call(LIST, "unary")(request, timeout=TIMEOUT_SECONDS)
+        answer = await call
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            return {"": await state(backend, "")}
-        return {"": UNREACHABLE}
+            return Listed({"": await state(backend, "")})
+        return Listed({"": UNREACHABLE})
     statuses = health_pb2.HealthListResponse.FromString(answer).statuses
     name_of = health_pb2.HealthCheckResponse.ServingStatus.Name
-    return {name: str(name_of(statuses[name].status)) for name in sorted(statuses)}
+    states = {name: str(name_of(statuses[name].status)) for name in sorted(statuses)}
+    return Listed(states, facts_of(await call.trailing_metadata()))
+
+
+def facts_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, dict[str, int]]:
+    """The numbers that came with a list, if any did."""
+    told = next((value for key, value in metadata or () if key == FACTS_METADATA), "{}")
+    return dict(json.loads(told))
 
 
 async def state(backend: Backend, service: str) -> str:

@@ -6,12 +6,16 @@ is away. Checks run every second, each with a time limit; when the process stops
 
 What somebody should look at and what stops nothing (a setting that was refused, while the old value goes on) is UNKNOWN instead of
 NOT_SERVING: it is shown, and nobody turns away for it.
+
+Numbers that belong to a status (how late the oldest due post is) travel as JSON in the trailing metadata of List.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
@@ -22,7 +26,11 @@ from mesh.errors import MeshError
 INTERVAL = timedelta(seconds=1)
 CHECK_TIMEOUT = timedelta(seconds=2)
 
+FACTS_METADATA = "vivesphere-health-facts"
+"""Key of the metadata; the value is a JSON object of objects of whole numbers, by dependency and fact."""
+
 Check = Callable[[], Awaitable[None]]
+Facts = Callable[[], Mapping[str, int]]
 
 
 @dataclass(slots=True)
@@ -39,9 +47,13 @@ class ListingServicer(health_aio.HealthServicer):  # type: ignore[misc]  # the l
     def __init__(self) -> None:
         super().__init__()
         self.statuses: dict[str, int] = {}
+        self.facts: dict[str, Facts] = {}
 
-    async def List(self, request: object, context: object) -> health_pb2.HealthListResponse:
+    async def List(self, request: object, context: Any) -> health_pb2.HealthListResponse:
         """Every name with its status."""
+        if self.facts:
+            told = {name: dict(facts()) for name, facts in self.facts.items()}
+            context.set_trailing_metadata(((FACTS_METADATA, json.dumps(told)),))
         return health_pb2.HealthListResponse(
             statuses={
                 name: health_pb2.HealthCheckResponse(status=status) for name, status in self.statuses.items()
@@ -58,10 +70,20 @@ class Health:
         self._services: tuple[str, ...] = ()
         self._stopping = False
 
-    def add(self, name: str, check: Check, *, vital: bool = False, advisory: bool = False) -> None:
+    def add(
+        self,
+        name: str,
+        check: Check,
+        *,
+        vital: bool = False,
+        advisory: bool = False,
+        facts: Facts | None = None,
+    ) -> None:
         """Watch a dependency: `check` raises MeshError while it is away. `vital`: without it no call can be served. `advisory`: without
-        it everything goes on."""
+        it everything goes on. `facts` are numbers to show beside it."""
         self._dependencies[name] = _Dependency(check, vital, advisory)
+        if facts is not None:
+            self.servicer.facts[name] = facts
 
     def serves(self, services: tuple[str, ...]) -> None:
         """The proto services whose status follows the process's."""

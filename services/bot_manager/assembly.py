@@ -8,6 +8,7 @@ from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
 from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector, PlainShelf
 from services.bot_manager.domain.posts import Posts
+from services.bot_manager.domain.resolving import Resolving
 from services.bot_manager.housekeeping import prune
 from services.bot_manager.publishing.assembly import assemble as assemble_publishing
 from services.bot_manager.publishing.settings import Publish
@@ -57,12 +58,18 @@ async def assemble(process: Process) -> None:
     bot_cases = Bots(bots, clock, new_id)
     credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, clock)
     maker = Maker(PlainShelf(), PlainComposer(), PlainInspector())
-    post_cases = Posts(posts, bots, clock, new_id, lambda: timedelta(seconds=value(MAX_LATENESS)), maker)
+
+    def lateness() -> timedelta:
+        return timedelta(seconds=value(MAX_LATENESS))
+
+    post_cases = Posts(posts, bots, clock, new_id, lateness, maker)
+    resolving = Resolving(posts, bots, clock, lateness)
     fetcher = Fetcher(metrics, x, publisher.leases, clock)
 
     bot_servicer = BotServicer(bot_cases, credentials, pages, stopped=publisher.stop, wake=publisher.wake)
     process.serve(add_BotServiceServicer_to_server, bot_servicer)
-    process.serve(add_PostServiceServicer_to_server, PostServicer(post_cases, pages, wake=publisher.wake))
+    post_servicer = PostServicer(post_cases, pages, resolving=resolving, wake=publisher.wake)
+    process.serve(add_PostServiceServicer_to_server, post_servicer)
     process.serve(
         add_StatisticsServiceServicer_to_server, StatisticsServicer(bots, posts, metrics, fetcher, clock)
     )

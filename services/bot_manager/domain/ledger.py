@@ -244,15 +244,25 @@ def miss(post: Post, now: datetime) -> Change | None:
     return Change(missed, (Entry(EntryKind.MISSED, failure.message, details=story.failure_detail(failure)),))
 
 
-def note_reconcile(post: Post, fence: int, entry: Entry, next_time: datetime | None) -> Change | None:
-    """A look at the account that settled nothing. Without `next_time` the post waits for a person."""
-    return Change(replace(post, due_time=next_time), (entry,)) if _is_unknown(post, fence) else None
+def note_reconcile(
+    post: Post, fence: int, entry: Entry, next_time: datetime | None, failure: Failure | None = None
+) -> Change | None:
+    """A look at the account that settled nothing. Without `next_time` the post waits for a person; `failure` then says so."""
+    if not _is_unknown(post, fence):
+        return None
+    return Change(replace(post, due_time=next_time, failure=failure or post.failure), (entry,))
 
 
 def adopt(
-    post: Post, fence: int, part_index: int, x_post_id: str, publish_time: datetime, now: datetime
+    post: Post,
+    fence: int,
+    part_index: int,
+    x_post_id: str,
+    publish_time: datetime,
+    now: datetime,
+    look: Entry | None = None,
 ) -> Change | None:
-    """The part in question was found on X."""
+    """The part in question was found on X. `look` tells of the one that found it."""
     part = post.next_part
     if not _is_unknown(post, fence) or part is None or part.index != part_index:
         return None
@@ -264,11 +274,11 @@ def adopt(
         state=PostState.UNKNOWN,
     )
     change = accept(post, part_index, x_post_id, publish_time, now, None)
-    return Change(change.post, (entry, *change.entries))
+    return Change(change.post, (*_told(look), entry, *change.entries))
 
 
-def send_again(post: Post, fence: int, now: datetime) -> Change | None:
-    """X surely does not have the part in question."""
+def send_again(post: Post, fence: int, now: datetime, look: Entry | None = None) -> Change | None:
+    """X surely does not have the part in question. `look` tells of the one that said so."""
     if not _is_unknown(post, fence):
         return None
     change = _back(post, PostEvent.SEND_AGAIN, now)
@@ -277,13 +287,17 @@ def send_again(post: Post, fence: int, now: datetime) -> Change | None:
         "X does not have it; it goes out again",
         details=story.schedule_detail(change.post),
     )
-    return Change(change.post, (entry,))
+    return Change(change.post, (*_told(look), entry))
 
 
 def _holds(post: Post, fence: int, now: datetime) -> bool:
     """Whether `fence` is the claim under which the post waits to be sent, and its lease has not ended."""
     living = post.lease_end_time is not None and post.lease_end_time > now
     return post.state is PostState.CLAIMED and post.claim_fence == fence and living
+
+
+def _told(entry: Entry | None) -> tuple[Entry, ...]:
+    return () if entry is None else (entry,)
 
 
 def _is_unknown(post: Post, fence: int) -> bool:

@@ -14,13 +14,16 @@ from services.bot_manager.publishing.ending import LeaseEnder
 from services.bot_manager.publishing.gate import Gate
 from services.bot_manager.publishing.leases import LeasedCredentials, Leases
 from services.bot_manager.publishing.ledger import WorkerLedger
+from services.bot_manager.publishing.looking import Looker
 from services.bot_manager.publishing.reaper import Reaper
+from services.bot_manager.publishing.reconciler import Reconciler
 from services.bot_manager.publishing.sender import Sender
 from services.bot_manager.publishing.settings import DEFINITIONS, Publish, PublishSettings
 from services.bot_manager.publishing.worker import Worker
 from services.bot_manager.store.lease_endings import PostgresLeaseEndings
 from services.bot_manager.store.ports import BotStore, PostLedger
 from services.bot_manager.store.publishing import PostgresPublishingQueries
+from services.bot_manager.store.reconciling import PostgresReconciling
 from services.bot_manager.x.port import XPort
 
 NEED: Final = timedelta(seconds=10)
@@ -64,14 +67,22 @@ class OverdueCheck:
         self._ledger = ledger
         self._settings = settings
         self._clock = clock
+        self._late_seconds = 0.0
+        self._enabled = True
+
+    def facts(self) -> dict[str, int]:
+        """As of the last look: how late the oldest due post of an active bot is, and whether publishing is switched on."""
+        return {"oldestOverdueSeconds": int(self._late_seconds), "enabled": int(self._enabled)}
 
     async def __call__(self) -> None:
-        """Raises Unavailable while the oldest due post of an active bot waits longer than the setting."""
-        now = self._clock.now()
+        """Raises Unavailable while the oldest due post of an active bot waits longer than the setting, unless publishing is off."""
+        settings, now = self._settings(), self._clock.now()
         due = await self._ledger.oldest_overdue(now)
         late = timedelta() if due is None else now - due
+        self._late_seconds, self._enabled = late.total_seconds(), settings.enabled
         metrics.oldest_overdue_seconds.set(late.total_seconds())
-        if late > self._settings().overdue_alarm:
+        # Switched off on purpose is no fault.
+        if settings.enabled and late > settings.overdue_alarm:
             raise Unavailable(
                 "PUBLISHING_OVERDUE",
                 "posts that are due do not go out",
@@ -112,9 +123,21 @@ def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, 
         await Worker(process.messaging, sender, configuration.view(Publish).max_in_flight).run()
 
     ender = LeaseEnder(PostgresLeaseEndings(process.database), secrets, leases.forget, clock)
-    process.health.add("publishing", OverdueCheck(ledger, settings, clock))
+    looker = Looker(x, leases, settings, clock)
+    reconciler = Reconciler(
+        ledger,
+        PostgresReconciling(process.database),
+        looker,
+        process.instance,
+        settings,
+        clock,
+        claimer.wake,
+    )
+    overdue = OverdueCheck(ledger, settings, clock)
+    process.health.add("publishing", overdue, facts=overdue.facts)
     process.tasks.spawn_loop(claimer.run, name="claimer")
     process.tasks.spawn_loop(Reaper(ledger, sweep, clock).run, name="reaper")
     process.tasks.spawn_loop(work, name="publisher")
+    process.tasks.spawn_loop(reconciler.run, name="reconciler")
     process.tasks.spawn_loop(ender.run, name="lease ender")
     return Publisher(claimer, leases, gate, ender)

@@ -3,10 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
-from services.bot_manager.domain.model import Bot, Entry, Failure, Part, Post
+from services.bot_manager.domain.model import Bot, Entry, EntryKind, Failure, Part, Post
+from services.bot_manager.domain.story import deferral_detail
 from services.bot_manager.x.port import XCredentials
+
+SWITCHED_OFF: Final = Entry(
+    EntryKind.DEFERRED,
+    "publishing is switched off (bot_manager.publish.enabled); it waits for that",
+    details=deferral_detail("INVALID_STATE", None),
+)
+"""Of posts that the kill switch for everything keeps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ beyond what the workers of all replicas hold already.
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from loguru import logger
@@ -18,6 +18,7 @@ from mesh.clock import Clock
 from mesh.context import background_call
 from mesh.errors import MeshError
 from mesh.tasks import pause_or_stop
+from services.bot_manager.publishing.checks import SWITCHED_OFF
 from services.bot_manager.publishing.settings import PublishSettings
 from services.bot_manager.store.ports import PostLedger
 from services.bot_manager.store.publishing import PublishingQueries
@@ -27,6 +28,8 @@ AT_ONCE: Final = timedelta()
 SATURATED: Final = timedelta(milliseconds=100)
 """Pause while the workers hold as many posts as they may."""
 SHORTEST: Final = timedelta(milliseconds=1)
+SWITCH_LOOK: Final = timedelta(milliseconds=500)
+"""Longest pause while publishing is switched off, so that switching it on takes less than a second."""
 
 
 class Claimer:
@@ -48,6 +51,7 @@ class Claimer:
         self._connected = connected
         self._clock = clock
         self._woken = asyncio.Event()
+        self._told: datetime | None = None
 
     def wake(self) -> None:
         """Look now: a post may be due."""
@@ -64,14 +68,25 @@ class Claimer:
     async def _look(self) -> timedelta:
         """Claim what is due; how long to pause."""
         settings = self._settings()
-        if not self._connected():
+        if settings.enabled and not self._connected():
             return settings.tick
         try:
             with background_call("bot_manager/claim"):
-                return await self.claim(settings)
+                if settings.enabled:
+                    self._told = None
+                    return await self.claim(settings)
+                return await self._tell_why(settings)
         except MeshError as error:
             logger.bind(reason=error.reason).warning("claiming waits")
             return settings.tick
+
+    async def _tell_why(self, settings: PublishSettings) -> timedelta:
+        """Publishing is switched off: nothing is claimed, and the stories of due posts say so."""
+        told = await self._ledger.note_waiting(SWITCHED_OFF, self._clock.now(), self._told, BATCH)
+        if told is None:
+            return min(settings.tick, SWITCH_LOOK)
+        self._told = told
+        return AT_ONCE
 
     async def claim(self, settings: PublishSettings) -> timedelta:
         """One look: claim up to a batch; the pause until the next look."""

@@ -38,3 +38,15 @@ oldest_overdue_seconds: Final = Gauge(
     "How late the oldest waiting post of an active bot is; 0 when none is late.",
     registry=registry,
 )
+reconcile_reads: Final = Counter(
+    "vivesphere_publish_reconcile_reads",
+    "Looks at accounts to settle posts of unknown outcome; failed ones settle nothing.",
+    ("result",),
+    registry=registry,
+)
+reconciled: Final = Counter(
+    "vivesphere_publish_reconciled",
+    "Posts of unknown outcome that were settled by looks: adopted, sent again, or left to a person (asked).",
+    ("result",),
+    registry=registry,
+)

@@ -1,7 +1,8 @@
 """One post's way from a claim to X, and back into the record.
 
     take → for each part that is not on X yet:
-        gate → checks → is the bot still active? → secret → media → intent committed → enough of the lease left? → X → outcome committed
+        kill switch → gate → checks → is the bot still active? → secret → media → kill switch → intent committed → enough of the lease
+        left? → X → outcome committed
 
 The order is the guarantee. Up to the intent nothing has happened: whatever fails gives the post back. After the intent only what X says
 decides, and what it said is written until it is written: as long as this process lives, an answer is never dropped because the database
@@ -26,7 +27,7 @@ from services.bot_manager.domain.model import Attempt, AttemptOutcome, Bot, BotS
 from services.bot_manager.domain.outcomes import Outcome, OutcomeKind, not_sent
 from services.bot_manager.domain.retry import Decision, answer_of, decide, put_off
 from services.bot_manager.publishing import metrics
-from services.bot_manager.publishing.checks import Check, GiveUp, PutOff, Uploaded, Uploader
+from services.bot_manager.publishing.checks import SWITCHED_OFF, Check, GiveUp, PutOff, Uploaded, Uploader
 from services.bot_manager.publishing.draft import draft_of
 from services.bot_manager.publishing.gate import Gate
 from services.bot_manager.publishing.leases import LeasedCredentials, Leases
@@ -90,6 +91,8 @@ class Sender:
     async def _send(self, post: Post, bot: Bot, part: Part) -> Post | None:
         """Send one part. The post as it is afterwards if this worker still holds it, else None."""
         settings = self.settings()
+        if await self._switched_off(post, settings):
+            return None
         hold = self.gate.hold(bot, self.clock.now())
         if hold is not None:
             await self._release(post, hold.until, hold.reason, hold.message)
@@ -109,6 +112,8 @@ class Sender:
         uploaded = await self._media(post, bot, part, leased)
         if uploaded is None:
             return None
+        if await self._switched_off(post, self.settings()):
+            return None
         draft = draft_of(post, part, uploaded.x_media_ids)
         certain_until = _Deadline(self.clock, settings.lease)
         intent = Intent(post.id, part.index, post.claim_fence, request_hash(draft))
@@ -118,6 +123,13 @@ class Sender:
             return None
         outcome = await self._call(draft, leased, certain_until, settings.request_timeout)
         return await self._settle(_Call(post, bot, part, begun, leased, outcome))
+
+    async def _switched_off(self, post: Post, settings: PublishSettings) -> bool:
+        """Whether publishing is, and the post has gone back."""
+        if settings.enabled:
+            return False
+        await self._release(post, self.clock.now(), "INVALID_STATE", SWITCHED_OFF.message)
+        return True
 
     async def _objected(self, post: Post, bot: Bot, part: Part) -> bool:
         """Whether a check has sent the post back."""

@@ -1,6 +1,7 @@
 """Run-time settings of publishing, and what is made of them at the time of use.
 
-A lease must outlast a call to X with room to spare: where the values contradict that, the lease is taken longer, never the call shorter.
+A lease must outlast a call to X with room to spare, and the settle window a lease: where the values contradict that, lease and window are
+taken longer, never the call shorter.
 """
 
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from mesh.configuration import SettingDefinition, SettingsView
+from services.bot_manager.domain.reconciling import Window
 from services.bot_manager.domain.retry import Rules
 
 
@@ -36,13 +38,19 @@ def _count(
     )
 
 
+ENABLED: Final = SettingDefinition[bool](
+    key="bot_manager.publish.enabled",
+    default=True,
+    json_schema={"type": "boolean"},
+    description="The kill switch for everything: off, no call to X begins for any post of any bot; due posts wait and say so.",
+)
 MAX_ATTEMPTS: Final = _count(
     "max_attempts",
     8,
     1,
     100,
     "attempts",
-    "How often one part may fail to reach X, surely unsent, before the post is FAILED. Refusals for now do not count.",
+    "How often one part may fail to reach X, surely unsent, before the post is FAILED. Refusals for now do not count. After as many calls of unknown outcome a person is asked, whatever the bot's policy.",
 )
 REQUEST_TIMEOUT: Final = _seconds(
     "request_timeout",
@@ -92,6 +100,13 @@ LONGEST_RETRY: Final = _seconds(
 SETTLE: Final = _seconds(
     "settle", 10, 0, 3600, "How long after a call of unknown outcome the account is read for the first time."
 )
+SETTLE_WINDOW: Final = _seconds(
+    "settle_window",
+    600,
+    1,
+    86_400,
+    "How long after a call of unknown outcome X may take to show the post. Only then nothing found means that it is not there.",
+)
 CREDITS_PAUSE: Final = _seconds(
     "credits_pause",
     900,
@@ -101,6 +116,7 @@ CREDITS_PAUSE: Final = _seconds(
 )
 
 DEFINITIONS: Final = (
+    ENABLED,
     MAX_ATTEMPTS,
     REQUEST_TIMEOUT,
     LEASE,
@@ -111,6 +127,7 @@ DEFINITIONS: Final = (
     FIRST_RETRY,
     LONGEST_RETRY,
     SETTLE,
+    SETTLE_WINDOW,
     CREDITS_PAUSE,
 )
 
@@ -118,6 +135,7 @@ DEFINITIONS: Final = (
 class Publish(SettingsView):
     """The settings as they are read, all of one snapshot."""
 
+    enabled = ENABLED
     max_attempts = MAX_ATTEMPTS
     request_timeout = REQUEST_TIMEOUT
     lease = LEASE
@@ -128,6 +146,7 @@ class Publish(SettingsView):
     first_retry = FIRST_RETRY
     longest_retry = LONGEST_RETRY
     settle = SETTLE
+    settle_window = SETTLE_WINDOW
     credits_pause = CREDITS_PAUSE
 
 
@@ -145,12 +164,20 @@ class PublishSettings:
     tick: timedelta
     overdue_alarm: timedelta
     max_claimed: int
+    enabled: bool = True
+    settle_window: timedelta = timedelta(minutes=10)
+
+    @property
+    def window(self) -> Window:
+        """When accounts are looked at."""
+        return Window(self.rules.settle, max(self.settle_window, self.rules.settle))
 
     @classmethod
     def of(cls, settings: Publish) -> "PublishSettings":
         """What follows from the values of one snapshot."""
         request_timeout = timedelta(seconds=settings.request_timeout)
         first_retry = timedelta(seconds=settings.first_retry)
+        lease = max(timedelta(seconds=settings.lease), request_timeout * 2 + LEAST_SLACK)
         return cls(
             rules=Rules(
                 max_attempts=settings.max_attempts,
@@ -160,8 +187,11 @@ class PublishSettings:
                 credits_pause=timedelta(seconds=settings.credits_pause),
             ),
             request_timeout=request_timeout,
-            lease=max(timedelta(seconds=settings.lease), request_timeout * 2 + LEAST_SLACK),
+            lease=lease,
             tick=timedelta(seconds=settings.tick),
             overdue_alarm=timedelta(seconds=settings.overdue_alarm),
             max_claimed=settings.max_claimed,
+            enabled=settings.enabled,
+            # A replica whose clock is ahead ends leases early: their holders may call X as long as a lease lasts.
+            settle_window=max(timedelta(seconds=settings.settle_window), lease),
         )

@@ -1,4 +1,4 @@
-"""PostService. Approvals, ResolvePost, PreviewPost, ImportPosts and WatchEvents are not served yet."""
+"""PostService. Approvals, PreviewPost, ImportPosts and WatchEvents are not served yet."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +8,12 @@ import grpc.aio
 from mesh.errors import InvalidArgument
 from mesh.paging import PageTokens, page_size
 from services.bot_manager.convert.common import time_field
+from services.bot_manager.convert.decisions import to_word
 from services.bot_manager.convert.posts import from_entry, from_post, to_changed_draft, to_draft
 from services.bot_manager.domain.filters import POST_FIELDS
 from services.bot_manager.domain.listing import Condition, Operator
 from services.bot_manager.domain.posts import Posts
+from services.bot_manager.domain.resolving import Resolving
 from services.bot_manager.domain.rules import UNSUPPORTED
 from services.bot_manager.servicers.caller import about_bot, about_post, actor, call_about, request_key
 from services.bot_manager.servicers.pages import Pages
@@ -24,8 +26,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class PostServicer(post_service_pb2_grpc.PostServiceServicer):
     """`wake` tells the publisher that a post may be due."""
 
-    def __init__(self, posts: Posts, page_secret: bytes, *, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, posts: Posts, page_secret: bytes, *, resolving: Resolving, wake: Callable[[], None]
+    ) -> None:
         self._posts = posts
+        self._resolving = resolving
         self._pages = Pages(page_secret, "bot_manager.posts", POST_FIELDS)
         self._story_pages = PageTokens(page_secret, "bot_manager.timeline")
         self._wake = wake
@@ -87,6 +92,17 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
         )
         self._wake()
         return pb.RetryPostResponse(post=from_post(post))
+
+    async def ResolvePost(self, request: pb.ResolvePostRequest, context: Context) -> pb.ResolvePostResponse:
+        """See the contract."""
+        post = await self._resolving.resolve(
+            about_post(request.post_id),
+            request.etag,
+            to_word(request, actor()),
+            request_key("ResolvePost", request, request.request_id),
+        )
+        self._wake()
+        return pb.ResolvePostResponse(post=from_post(post))
 
     async def GetPostTimeline(
         self, request: pb.GetPostTimelineRequest, context: Context

@@ -57,12 +57,13 @@ async def update_rows(
     rows: Sequence[Row],
     *,
     keys: tuple[str, ...],
+    also: str = "",
     where: str = "",
 ) -> None:
     """Set the columns of rows that all give the same; `keys` find the row, no two with the same, and the first of them is a UUID. `where`
-    is a further condition, in SQL, on the row as it is stored."""
+    is a further condition, in SQL, on the row as it is stored, and `also` a further assignment."""
     if rows:
-        statement = _update(table, tuple(rows[0]), keys, where)
+        statement = _update(table, tuple(rows[0]), keys, also, where)
         ids = ",".join(row[keys[0]] for row in rows)
         await connection.execute(statement, {"rows": _document(rows), "ids": ids})
 
@@ -80,8 +81,9 @@ def _insert(table: Table, names: tuple[str, ...]) -> TextClause:
 
 
 @cache
-def _update(table: Table, names: tuple[str, ...], keys: tuple[str, ...], where: str) -> TextClause:
+def _update(table: Table, names: tuple[str, ...], keys: tuple[str, ...], also: str, where: str) -> TextClause:
     changes = ", ".join(f'"{name}" = given."{name}"' for name in names if name not in keys)
+    changes += f", {also}" if also else ""
     same = " AND ".join(f'{table.name}."{key}" = given."{key}"' for key in keys)
     # Says nothing new, but leads to the index: how many rows a document holds PostgreSQL cannot know, and reads all of a small table.
     same += f""" AND {table.name}."{keys[0]}" = ANY (CAST(string_to_array(:ids, ',') AS uuid[]))"""

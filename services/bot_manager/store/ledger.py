@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, or_, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
@@ -43,17 +43,21 @@ from services.bot_manager.store.ports import (
     Release,
 )
 from services.bot_manager.store.rows import attempt_values, to_bot, to_post
-from services.bot_manager.store.tables import attempts, bots, post_parts, posts
-from services.bot_manager.store.writing import Step, read_posts, with_parts, write
+from services.bot_manager.store.tables import attempts, bots, post_events, post_parts, posts
+from services.bot_manager.store.writing import Step, read_posts, unless_taken, with_parts, write
 
 _OPEN: Final = f"attempts.outcome IS NULL OR attempts.outcome = '{AttemptOutcome.UNKNOWN}'"
 """What a worker reports after all replaces what was assumed when its lease ended."""
+_FINISHED: Final = "finished_time = clock_timestamp()"
+"""The settle window begins then, and replicas' clocks may differ."""
 ACTION_CLAIMS: Final = 25
 """Claims that one action tells of at most: each costs its way through JetStream once, whatever it holds."""
 _ACTIVE = bots.c.state == BotState.ACTIVE.value
 _OF_ACTIVE = select(_ACTIVE).where(bots.c.id == posts.c.bot_id).scalar_subquery()
 """The post's bot is ACTIVE. Asked of each post in the order of the index: a join may be planned from the bots' side, which reads all that
 waits once for each bot."""
+_READABLE = bots.c.state.in_([BotState.ACTIVE.value, BotState.SUSPENDED.value])
+"""A suspended account is often readable still; if it is not, nothing comes of asking."""
 _WAITS = posts.c.state == PostState.SCHEDULED.value
 _LEASED = posts.c.state.in_([state.value for state in LEASED])
 
@@ -130,8 +134,8 @@ class PostgresLedger:
         async with self._database.transaction(wake=False) as connection:
             found = await read_posts(connection, [one.attempt.post_id for one in finishes], lock=True)
             finishes = await _without_foreign_ids(connection, finishes, now)
-            values = [_outcome_values(one, now) for one in finishes]
-            await update_rows(connection, attempts, values, keys=("id",), where=_OPEN)
+            values = [_outcome_values(one) for one in finishes]
+            await update_rows(connection, attempts, values, keys=("id",), also=_FINISHED, where=_OPEN)
             told = {one.attempt.post_id: one for one in finishes}
             steps = _steps(found.values(), lambda post: ledger.finish(post, told[post.id], now, lease))
             after = {post.id: post for post in await write(connection, steps, now, self._instance)}
@@ -164,7 +168,7 @@ class PostgresLedger:
                 await connection.execute(
                     update(attempts)
                     .where(attempts.c.post_id.in_(lost), attempts.c.outcome.is_(None))
-                    .values(outcome=AttemptOutcome.UNKNOWN.value, finished_time=now)
+                    .values(outcome=AttemptOutcome.UNKNOWN.value, finished_time=func.clock_timestamp())
                 )
         return {post.id: post.state for post in after}
 
@@ -179,49 +183,92 @@ class PostgresLedger:
             )
         return [post.id for post in after]
 
-    async def unknown_due(self, now: datetime, limit: int) -> list[ClaimedPost]:
+    async def unknown_due(self, now: datetime, limit: int, bot_id: str = "") -> list[ClaimedPost]:
         """See the port."""
         query = (
             select(posts)
             .join(bots, bots.c.id == posts.c.bot_id)
-            .where(posts.c.state == PostState.UNKNOWN.value, posts.c.due_time <= now, _ACTIVE)
+            .where(posts.c.state == PostState.UNKNOWN.value, posts.c.due_time <= now, _READABLE)
             .order_by(posts.c.due_time, posts.c.id)
             .limit(limit)
         )
+        if bot_id:
+            query = query.where(posts.c.bot_id == bot_id)
         async with self._database.read() as connection:
             found = await with_parts(connection, (await connection.execute(query)).all())
             owners = await _bots(connection, {post.bot_id for post in found})
         return [ClaimedPost(post, owners[post.bot_id]) for post in found]
 
     async def note_reconcile(
-        self, post_id: str, fence: int, entry: Entry, next_time: datetime | None, now: datetime
+        self,
+        post_id: str,
+        fence: int,
+        entry: Entry,
+        next_time: datetime | None,
+        now: datetime,
+        failure: Failure | None = None,
     ) -> bool:
         """See the port."""
         return bool(
             await self._change(
-                [post_id], lambda post: ledger.note_reconcile(post, fence, entry, next_time), now
+                [post_id], lambda post: ledger.note_reconcile(post, fence, entry, next_time, failure), now
             )
         )
 
     async def adopt(
-        self, post_id: str, fence: int, part_index: int, x_post_id: str, publish_time: datetime, now: datetime
+        self,
+        post_id: str,
+        fence: int,
+        part_index: int,
+        x_post_id: str,
+        publish_time: datetime,
+        now: datetime,
+        look: Entry | None = None,
     ) -> Post | None:
         """See the port."""
+        taken = AlreadyExists("INVALID_STATE", "the post on X belongs to another part here")
         async with self._database.transaction(wake=False) as connection:
             found = await read_posts(connection, [post_id], lock=True)
             if x_post_id in await _known_ids(connection, [x_post_id]):
-                raise AlreadyExists("INVALID_STATE", "the post on X belongs to another part here")
+                raise taken
             steps = _steps(
                 found.values(),
-                lambda post: ledger.adopt(post, fence, part_index, x_post_id, publish_time, now),
+                lambda post: ledger.adopt(post, fence, part_index, x_post_id, publish_time, now, look),
             )
-            after = await write(connection, steps, now, self._instance)
+            with unless_taken(taken):
+                after = await write(connection, steps, now, self._instance)
         return after[0] if after else None
 
-    async def send_again(self, post_id: str, fence: int, now: datetime) -> Post | None:
+    async def send_again(
+        self, post_id: str, fence: int, now: datetime, look: Entry | None = None
+    ) -> Post | None:
         """See the port."""
-        after = await self._change([post_id], lambda post: ledger.send_again(post, fence, now), now)
+        after = await self._change([post_id], lambda post: ledger.send_again(post, fence, now, look), now)
         return after[0] if after else None
+
+    async def note_waiting(
+        self, entry: Entry, now: datetime, after: datetime | None, limit: int
+    ) -> datetime | None:
+        """See the port."""
+        query = (
+            select(posts)
+            .join(bots, bots.c.id == posts.c.bot_id)
+            .where(_WAITS, posts.c.due_time <= now, _not_late(now), _ACTIVE, ~_last_entry_is(entry))
+            .order_by(posts.c.due_time, posts.c.id)
+            .limit(limit)
+            .with_for_update(of=posts, skip_locked=True)
+        )
+        if after is not None:
+            query = query.where(posts.c.due_time > after)
+        async with self._database.transaction(wake=False) as connection:
+            found = [to_post(row, ()) for row in (await connection.execute(query)).all()]
+            await write(
+                connection, [Step(post, Change(post, (entry,))) for post in found], now, self._instance
+            )
+        if len(found) < limit:
+            return found[-1].due_time if found else None
+        # Others may be due at the same instant as the last.
+        return found[-1].due_time - timedelta(microseconds=1) if found[-1].due_time else None
 
     async def oldest_overdue(self, now: datetime) -> datetime | None:
         """See the port."""
@@ -303,11 +350,10 @@ async def _known_ids(connection: AsyncConnection, x_post_ids: Sequence[str]) -> 
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
-def _outcome_values(finish: Finish, now: datetime) -> dict[str, Any]:
+def _outcome_values(finish: Finish) -> dict[str, Any]:
     answer = finish.answer
     return {
         "id": finish.attempt.id,
-        "finished_time": now,
         "outcome": answer.outcome.value,
         "http_status": answer.http_status,
         "problem_type": answer.problem_type,
@@ -321,3 +367,13 @@ def _outcome_values(finish: Finish, now: datetime) -> dict[str, Any]:
 
 def _not_late(now: datetime) -> ColumnElement[bool]:
     return or_(posts.c.miss_time.is_(None), posts.c.miss_time > now)
+
+
+def _last_entry_is(entry: Entry) -> ColumnElement[bool]:
+    """Whether a post's story ends with such an entry."""
+    return exists().where(
+        post_events.c.post_id == posts.c.id,
+        post_events.c.sequence == posts.c.entry_count,
+        post_events.c.kind == entry.kind.value,
+        post_events.c.message == entry.message,
+    )

@@ -164,18 +164,37 @@ class PostLedger(Protocol):
         """Mark posts MISSED whose latest time has passed; their ids."""
         ...
 
-    async def unknown_due(self, now: datetime, limit: int) -> Sequence[ClaimedPost]:
-        """Posts in UNKNOWN whose account is to be read now, the longest due first. Takes no lease."""
+    async def unknown_due(self, now: datetime, limit: int, bot_id: str = "") -> Sequence[ClaimedPost]:
+        """Posts in UNKNOWN whose account is to be read now, the longest due first; only of one bot if it is given. Takes no lease.
+
+        Not of bots whose credentials X refuses, nor of those that a person stopped: for them no call to X begins at all.
+        """
         ...
 
     async def note_reconcile(
-        self, post_id: str, fence: int, entry: Entry, next_time: datetime | None, now: datetime
+        self,
+        post_id: str,
+        fence: int,
+        entry: Entry,
+        next_time: datetime | None,
+        now: datetime,
+        failure: Failure | None = None,
     ) -> bool:
-        """Note a look at the account and when the next one is; False if the post is not in UNKNOWN with this fence any more."""
+        """Note a look at the account and when the next one is; without a time a person has to decide, as `failure` says.
+
+        False if the post is not in UNKNOWN with this fence any more.
+        """
         ...
 
     async def adopt(
-        self, post_id: str, fence: int, part_index: int, x_post_id: str, publish_time: datetime, now: datetime
+        self,
+        post_id: str,
+        fence: int,
+        part_index: int,
+        x_post_id: str,
+        publish_time: datetime,
+        now: datetime,
+        look: Entry | None = None,
     ) -> Post | None:
         """The part of a post in UNKNOWN was found on X: PUBLISHED, or SCHEDULED for the parts after it. None if the post has moved on.
 
@@ -183,8 +202,19 @@ class PostLedger(Protocol):
         """
         ...
 
-    async def send_again(self, post_id: str, fence: int, now: datetime) -> Post | None:
+    async def send_again(
+        self, post_id: str, fence: int, now: datetime, look: Entry | None = None
+    ) -> Post | None:
         """X surely does not have the part of a post in UNKNOWN: SCHEDULED for now. None if the post has moved on."""
+        ...
+
+    async def note_waiting(
+        self, entry: Entry, now: datetime, after: datetime | None, limit: int
+    ) -> datetime | None:
+        """Tell posts that are due why they wait: the entry, unless it is a post's last already, to those due later than `after`.
+
+        The due time up to which all have been told; None if there was nobody to tell.
+        """
         ...
 
     async def oldest_overdue(self, now: datetime) -> datetime | None:
@@ -309,7 +339,8 @@ class PostStore(Protocol):
         now: datetime,
         key: RequestKey | None = None,
     ) -> Post:
-        """Replace the post by `edit(post)` under its lock. Raises NotFound (POST_NOT_FOUND) and what `edit` raises.
+        """Replace the post by `edit(post)` under its lock. Raises NotFound (POST_NOT_FOUND), FailedPrecondition (INVALID_STATE) for an id
+        on X that another part has, and what `edit` raises.
 
         With a key that was used before `edit` is not called and the post is answered as it is.
         """

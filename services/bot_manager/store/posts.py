@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
-from mesh.errors import NotFound
+from mesh.errors import FailedPrecondition, NotFound
 from services.bot_manager.domain.listing import Condition, Operator, Page, Position, Query
 from services.bot_manager.domain.model import Change, Entry, Post, StoredEntry
 from services.bot_manager.store.listing import compare, page_of
@@ -16,7 +16,7 @@ from services.bot_manager.store.ports import RequestKey
 from services.bot_manager.store.requests import first_result, recall
 from services.bot_manager.store.rows import to_entry
 from services.bot_manager.store.tables import post_events, post_parts, posts
-from services.bot_manager.store.writing import Step, insert_post, read_posts, with_parts, write
+from services.bot_manager.store.writing import Step, insert_post, read_posts, unless_taken, with_parts, write
 
 _COLUMNS: Final[Mapping[str, ColumnElement[Any]]] = {
     name: posts.c[name]
@@ -81,7 +81,11 @@ class PostgresPosts:
             if key is not None and await first_result(connection, key, post_id, now) is not None:
                 return post
             steps = [Step(post, edit(post))]
-            return (await write(connection, steps, now, self._instance, content=True))[0]
+            taken = FailedPrecondition(
+                "INVALID_STATE", "the post on X belongs to another part here", field="x_post_id"
+            )
+            with unless_taken(taken):
+                return (await write(connection, steps, now, self._instance, content=True))[0]
 
     async def delete(self, post_id: str, check: Callable[[Post], None]) -> None:
         """See the port."""

@@ -3,16 +3,19 @@
 Every write raises the version and numbers its entries after those before, so a story has no gaps. All statements take many posts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, delete, select
+import psycopg.errors
+from sqlalchemy import Row, delete, exc, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.context import current_call
+from mesh.errors import MeshError
 from mesh.ids import new_id
 from services.bot_manager.domain.model import Change, Entry, Part, Post
 from services.bot_manager.store.bulk import insert_rows, one_of, update_rows
@@ -25,6 +28,8 @@ from services.bot_manager.store.rows import (
     to_post,
 )
 from services.bot_manager.store.tables import post_events, post_parts, posts
+
+X_POST_INDEX = "post_parts_x_post_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,3 +173,15 @@ async def _tell(
         for number, entry in enumerate(entries, before + 1)
     ]
     await insert_rows(connection, post_events, values)
+
+
+@contextmanager
+def unless_taken(refusal: MeshError) -> Iterator[None]:
+    """Raises `refusal` where a write inside gives a part the id of a post on X that another part has."""
+    try:
+        yield
+    except exc.IntegrityError as error:
+        cause = error.orig
+        if isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == X_POST_INDEX:
+            raise refusal from None
+        raise

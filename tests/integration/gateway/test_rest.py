@@ -231,6 +231,7 @@ async def test_readiness_names_each_service(client: httpx.AsyncClient) -> None:
         "status": "not ready",
         "services": {"echo": "SERVING", "missing": "UNREACHABLE"},
         "dependencies": {"echo": {}, "missing": {}},
+        "facts": {},
     }
     assert time.monotonic() - started < 2.5
     assert (await client.get("/healthz")).json() == {"status": "ok"}

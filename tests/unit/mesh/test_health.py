@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from grpc_health.v1 import health_pb2
 
-from gateway.readiness import serves
+from gateway.readiness import facts_of, serves
 from mesh.errors import Unavailable
 from mesh.health import Health
 
@@ -51,3 +51,19 @@ async def test_what_is_there_is_serving() -> None:
     names = await told(a=(True, {"vital": True}), b=(True, {}), c=(True, {"advisory": True}))
     assert set(names.values()) == {"SERVING"}
     assert serves(names)
+
+
+async def test_numbers_beside_a_state_reach_the_gateway() -> None:
+    """How late the oldest due post is says more than that something is late."""
+    health = Health()
+    health.add("part", check(True), facts=lambda: {"oldestOverdueSeconds": 7})
+    health.add("other", check(True))
+    sent: list[tuple[str, str]] = []
+
+    class Context:
+        def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
+            sent.extend(metadata)
+
+    await health.servicer.List(None, Context())
+    assert facts_of(sent) == {"part": {"oldestOverdueSeconds": 7}}
+    assert facts_of([]) == facts_of(None) == {}

@@ -6,6 +6,7 @@ from services.bot_manager.store.tables import (
     library,
     money,
     news,
+    reconciling,
     recurring,
     similarity,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "post_metrics",
     "post_parts",
     "posts",
+    "reconciling",
     "recurring",
     "similarity",
 ]

@@ -16,12 +16,16 @@ from mesh.ids import new_id
 from mesh.status import from_rpc_error
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
+from services.bot_manager.domain.model import PostState
 from services.bot_manager.domain.posts import Posts
+from services.bot_manager.domain.resolving import Resolving
 from services.bot_manager.servicers.bots import BotServicer
 from services.bot_manager.servicers.posts import PostServicer
 from services.bot_manager.servicers.statistics import StatisticsServicer
 from services.bot_manager.store.bots import PostgresBots
+from services.bot_manager.store.ledger import PostgresLedger
 from services.bot_manager.store.metrics import PostgresMetrics
+from services.bot_manager.store.ports import Intent
 from services.bot_manager.store.posts import PostgresPosts
 from tests.fakes.clock import ManualClock
 from tests.fakes.mesh import serving
@@ -35,6 +39,7 @@ from vivesphere.bot_manager.v1 import (
     post_service_pb2_grpc,
     statistics_service_pb2,
     statistics_service_pb2_grpc,
+    timeline_pb2,
 )
 
 from .conftest import NOW, PLAIN
@@ -114,7 +119,10 @@ async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
         (
             post_service_pb2_grpc.add_PostServiceServicer_to_server,
             PostServicer(
-                Posts(posts, bots, clock, new_id, lambda: timedelta(hours=1), PLAIN), secret, wake=wake
+                Posts(posts, bots, clock, new_id, lambda: timedelta(hours=1), PLAIN),
+                secret,
+                resolving=Resolving(posts, bots, clock, lambda: timedelta(hours=1)),
+                wake=wake,
             ),
         ),
         (
@@ -369,3 +377,62 @@ async def test_without_the_permission_nothing_is_told(door: Door) -> None:
     assert (code, reason) == ("PERMISSION_DENIED", "PERMISSION_MISSING")
     approve = post_service_pb2.ApprovePostRequest(post_id=post.id)
     assert (await refusal(door.call(door.posts.ApprovePost, approve)))[0] == "UNIMPLEMENTED"
+
+
+async def test_a_person_settles_an_unknown_outcome_once(door: Door, ledger: PostgresLedger) -> None:
+    """The word is kept with its author; a repeat changes nothing; an id is one part's only."""
+    bot = await door.bot()
+    posts = [await door.post(bot, text, publish_now=True) for text in ("one", "two", "three", "four")]
+    assert {one.id for one in posts} == set(await lose_track(ledger, door.clock))
+    resolve, call, pb = door.posts.ResolvePost, door.call, post_service_pb2
+    found, again, gone, wrong = (one.id for one in posts)
+    published = pb.ResolvePostRequest(
+        post_id=found,
+        resolution=timeline_pb2.POST_RESOLUTION_PUBLISHED,
+        x_post_id="1800000000000000000",
+        comment="seen on the profile",
+        request_id=new_id(),
+    )
+    first = (await call(resolve, published)).post
+    assert (first.state, list(first.x_post_ids)) == (post_pb2.POST_STATE_PUBLISHED, [published.x_post_id])
+    assert (await call(resolve, published)).post == first
+    cases = [
+        ({"resolution": "PUBLISHED"}, ("INVALID_ARGUMENT", "INVALID_FIELD", "x_post_id")),
+        (
+            {"resolution": "PUBLISHED", "x_post_id": "1800000000000000000"},
+            ("FAILED_PRECONDITION", "INVALID_STATE", "x_post_id"),
+        ),
+        ({"resolution": "GIVE_UP", "etag": "old"}, ("ABORTED", "ETAG_MISMATCH", "etag")),
+        ({"resolution": "GIVE_UP", "post_id": found}, ("FAILED_PRECONDITION", "INVALID_STATE", "")),
+        (
+            {"resolution": "GIVE_UP", "request_id": published.request_id},
+            ("INVALID_ARGUMENT", "IDEMPOTENCY_KEY_REUSED", "request_id"),
+        ),
+        ({"resolution": "GIVE_UP", "post_id": new_id()}, ("NOT_FOUND", "POST_NOT_FOUND", "")),
+    ]
+    for fields, expected in cases:
+        resolution = timeline_pb2.PostResolution.Value(f"POST_RESOLUTION_{fields.pop('resolution')}")
+        request = pb.ResolvePostRequest(**{"post_id": wrong, "resolution": resolution, **fields})
+        assert await refusal(call(resolve, request)) == expected
+    door.woken.clear()
+    request = pb.ResolvePostRequest(post_id=again, resolution=timeline_pb2.POST_RESOLUTION_SEND_AGAIN)
+    assert (await call(resolve, request)).post.state == post_pb2.POST_STATE_SCHEDULED
+    assert door.woken == [True]
+    request = pb.ResolvePostRequest(post_id=gone, resolution=timeline_pb2.POST_RESOLUTION_GIVE_UP)
+    assert (await call(resolve, request)).post.state == post_pb2.POST_STATE_FAILED
+    timeline = (await call(door.posts.GetPostTimeline, pb.GetPostTimelineRequest(post_id=found))).entries
+    [told] = [entry for entry in timeline if entry.kind == timeline_pb2.TIMELINE_KIND_RESOLVED]
+    assert told.decision.comment == "seen on the profile"
+    assert told.decision.x_post_id == published.x_post_id
+    assert told.actor != "bot_manager"
+
+
+async def lose_track(ledger: PostgresLedger, clock: ManualClock) -> list[str]:
+    """Posts that are due are begun, and their worker dies; their ids."""
+    lease = timedelta(seconds=30)
+    claims = await ledger.claim_due("w", clock.now(), lease, 10)
+    intents = [Intent(claim.post_id, 0, claim.fence, "hash") for claim in claims]
+    await ledger.begin_attempts(intents, "w", clock.now(), lease)
+    ended = await ledger.reap_leases(clock.now() + lease, 10)
+    assert set(ended.values()) == {PostState.UNKNOWN}
+    return list(ended)

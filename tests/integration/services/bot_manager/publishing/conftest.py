@@ -16,10 +16,16 @@ from tests.integration.services.bot_manager.publishing.rig import Rig
 
 
 @pytest.fixture
-async def rig(engines: EmbeddedMesh, database: Database) -> AsyncIterator[Rig]:
+def sandbox_settings() -> Settings:
+    """How X behaves."""
+    return Settings(port=0, rate_limits=False)
+
+
+@pytest.fixture
+async def rig(engines: EmbeddedMesh, database: Database, sandbox_settings: Settings) -> AsyncIterator[Rig]:
     async with (
         messaging_of(engines, "bot_manager") as messaging,
-        running(Settings(port=0, rate_limits=False)) as url,
+        running(sandbox_settings) as url,
         aiohttp.ClientSession() as session,
         TaskSet() as tasks,
     ):

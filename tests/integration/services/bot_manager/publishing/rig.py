@@ -10,26 +10,31 @@ from typing import Any
 import aiohttp
 from sqlalchemy import select
 
-from mesh.clock import SystemClock
+from mesh.clock import Clock, SystemClock
 from mesh.database import Database
 from mesh.ids import new_id
 from mesh.messaging import Messaging
 from mesh.tasks import TaskSet
 from services.bot_manager.domain import rules
 from services.bot_manager.domain.model import Bot, BotState, EntryKind, Part, Post, PostState
+from services.bot_manager.domain.reconciling import SEND_AGAIN_POLICY
 from services.bot_manager.domain.retry import Rules
 from services.bot_manager.publishing.claimer import Claimer
 from services.bot_manager.publishing.gate import Gate
 from services.bot_manager.publishing.leases import Leases
 from services.bot_manager.publishing.ledger import WorkerLedger
+from services.bot_manager.publishing.looking import Looker
 from services.bot_manager.publishing.reaper import Reaper
+from services.bot_manager.publishing.reconciler import Reconciler
 from services.bot_manager.publishing.sender import Sender
 from services.bot_manager.publishing.settings import PublishSettings
 from services.bot_manager.publishing.worker import Worker
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.ledger import PostgresLedger
+from services.bot_manager.store.ports import PostLedger
 from services.bot_manager.store.posts import PostgresPosts
 from services.bot_manager.store.publishing import PostgresPublishingQueries
+from services.bot_manager.store.reconciling import PostgresReconciling, ReconcilingStore
 from services.bot_manager.store.tables import attempts
 from services.bot_manager.x.port import XPort
 from services.bot_manager.x.tweepy_port import TweepyPort
@@ -56,6 +61,10 @@ SETTINGS = PublishSettings(
 
 PATIENT = replace(SETTINGS, request_timeout=SECOND * 20, lease=SECOND * 60)
 """For many posts at once on a busy machine."""
+
+
+HASTY = replace(SETTINGS, rules=replace(SETTINGS.rules, settle=SECOND / 10), settle_window=SECOND * 0.8)
+"""Unknown outcomes are settled within a second."""
 
 
 @dataclass
@@ -89,7 +98,8 @@ class Rig:
 
     def sender(self, tasks: TaskSet, x: XPort, name: str = "worker-1", **parts: Any) -> Sender:
         """A sender of its own; `parts` replace what it is made of."""
-        ledger = WorkerLedger(parts.pop("ledger", self.ledger), name, lambda: self.settings.lease, CLOCK)
+        clock = parts.get("clock", CLOCK)
+        ledger = WorkerLedger(parts.pop("ledger", self.ledger), name, lambda: self.settings.lease, clock)
         made = Sender(
             ledger,
             self.queries,
@@ -102,12 +112,41 @@ class Rig:
         )
         return replace(made, **parts)
 
+    def reconciler(
+        self,
+        x: XPort,
+        leases: Leases,
+        name: str = "worker-1",
+        *,
+        ledger: PostLedger | None = None,
+        store: ReconcilingStore | None = None,
+        clock: Clock = CLOCK,
+        wake: Callable[[], None] = lambda: None,
+    ) -> Reconciler:
+        """A reconciler of its own."""
+        return Reconciler(
+            ledger or self.ledger,
+            store or PostgresReconciling(self.database),
+            Looker(x, leases, lambda: self.settings, clock),
+            name,
+            lambda: self.settings,
+            clock,
+            wake,
+        )
+
     @asynccontextmanager
     async def replica(
-        self, name: str = "worker-1", *, url: str = "", reap: bool = True, **parts: Any
+        self,
+        name: str = "worker-1",
+        *,
+        url: str = "",
+        reap: bool = True,
+        reconcile: bool = False,
+        **parts: Any,
     ) -> AsyncIterator[Sender]:
-        """Claimer, reaper and worker, as one process has them."""
+        """Claimer, reaper, worker and, if wanted, reconciler, as one process has them."""
         x = parts.pop("x", None) or self.port(url)
+        clock = parts.get("clock", CLOCK)
         async with TaskSet() as tasks:
             sender = self.sender(tasks, x, name, **parts)
             claimer = Claimer(
@@ -116,19 +155,24 @@ class Rig:
                 name,
                 lambda: self.settings,
                 lambda: self.messaging.connected,
-                CLOCK,
+                clock,
             )
             tasks.spawn_loop(claimer.run, name="claimer")
             if reap:
-                tasks.spawn_loop(Reaper(self.ledger, lambda: None, CLOCK).run, name="reaper")
+                tasks.spawn_loop(Reaper(self.ledger, lambda: None, clock).run, name="reaper")
+            if reconcile:
+                reconciler = self.reconciler(x, sender.leases, name, clock=clock, wake=claimer.wake)
+                tasks.spawn_loop(reconciler.run, name="reconciler")
             tasks.spawn_loop(lambda: Worker(self.messaging, sender, 200).run(), name="worker")
             yield sender
 
-    async def bot(self, handle: str = "acme") -> Bot:
-        """An active bot with an account on the sandbox and stored credentials."""
+    async def bot(self, handle: str = "acme", *, again: bool = False) -> Bot:
+        """An active bot with an account on the sandbox and stored credentials. `again`: what X does not show is sent again."""
         keys = await self.call("POST", "/sandbox/accounts", {"handle": handle})
         now = CLOCK.now()
-        bot = Bot(new_id(), handle, BotState.ACTIVE, now, now, x_user_id=keys.pop("user_id"))
+        policy = {"unknown_outcome": SEND_AGAIN_POLICY} if again else None
+        user_id = keys.pop("user_id")
+        bot = Bot(new_id(), handle, BotState.ACTIVE, now, now, x_user_id=user_id, policy=policy)
         self.secrets.put(bot.id, keys)
         return await self.bots.create(bot, None)
 

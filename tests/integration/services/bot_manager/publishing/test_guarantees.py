@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -296,6 +297,46 @@ async def test_health_says_so_when_due_posts_do_not_go_out(rig: Rig) -> None:
     with pytest.raises(Unavailable) as error:
         await check()
     assert int(error.value.metadata["oldestOverdueSeconds"]) >= 90
+
+
+async def test_the_kill_switch_keeps_due_posts_and_their_stories_say_so(rig: Rig) -> None:
+    """Nothing is claimed while it is off; health is calm; switched on, all go out."""
+    rig.settings = replace(SETTINGS, enabled=False)
+    bot = await rig.bot()
+    post = await rig.post(bot, due=now() - 90 * SECOND)
+    check = OverdueCheck(rig.ledger, lambda: rig.settings, CLOCK)
+    async with rig.replica():
+        await rig.until_told(post, E.DEFERRED)
+        later = await rig.post(bot, "later")
+        await rig.until_told(later, E.DEFERRED)
+        await check()
+        assert check.facts() == {"oldestOverdueSeconds": check.facts()["oldestOverdueSeconds"], "enabled": 0}
+        assert check.facts()["oldestOverdueSeconds"] >= 90
+        assert (await rig.posts.get(post.id)).state is S.SCHEDULED
+        assert (await rig.kinds(post)).count(E.DEFERRED) == 1
+        rig.settings = SETTINGS
+        await rig.until(post, S.PUBLISHED)
+        await rig.until(later, S.PUBLISHED)
+    [told] = [one for one in await rig.posts.story(post.id, 0, 100) if one.kind is E.DEFERRED]
+    assert "bot_manager.publish.enabled" in told.message
+
+
+async def test_the_kill_switch_stops_a_worker_right_before_its_intent(rig: Rig) -> None:
+    """What was claimed before it was thrown goes back, uncalled and unattempted."""
+    post = await rig.post(await rig.bot())
+    async with TaskSet() as tasks:
+        sender = rig.sender(tasks, rig.port())
+        stalled = StalledLeases(sender.leases)
+        sender = rig.sender(tasks, sender.x, leases=stalled)
+        sender.ledger.start(tasks)
+        working = tasks.spawn(sender.publish(await claim(rig, post)), name="worker")
+        await stalled.asked.wait()
+        rig.settings = replace(SETTINGS, enabled=False)
+        stalled.go_on.set()
+        await working
+    assert (await rig.posts.get(post.id)).state is S.SCHEDULED
+    assert await rig.outcomes(post) == []
+    assert await rig.shown() == []
 
 
 def _ahead(time: timedelta) -> SystemClock:

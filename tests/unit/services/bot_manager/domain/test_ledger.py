@@ -15,16 +15,20 @@ from services.bot_manager.domain.model import (
     Bot,
     BotState,
     Change,
+    Entry,
+    EntryKind,
     PartState,
     Post,
     PostState,
 )
+from services.bot_manager.domain.resolving import Resolution, Word, resolve
 from services.bot_manager.store.ports import Finish, Intent, Refusal, Release
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
 LATENESS = timedelta(days=1)
 PARTS = 2
+LOOK = Entry(EntryKind.RECONCILE_READ, "looked", state=PostState.UNKNOWN)
 
 
 @dataclass
@@ -90,7 +94,7 @@ class PublishOnce(RuleBasedStateMachine):
         change, attempt = begun
         self.apply(change)
         self.ids += 1
-        call = Call(attempt, f"x{self.ids}")
+        call = Call(attempt, str(self.ids))
         self.calls.append(call)
         if taken:
             self.account.posts.setdefault(part, []).append(call.x_post_id)
@@ -120,17 +124,36 @@ class PublishOnce(RuleBasedStateMachine):
         self.apply(ledger.release(self.post, Release("p", fence, self.now, "X_RATE_LIMITED", ""), self.now))
 
     @precondition(lambda self: self.post.state is PostState.UNKNOWN)
-    @rule()
-    def account_is_read(self) -> None:
-        """Reading tells the truth: adopt what is there, send again what is not."""
+    @rule(data=st.data(), clean=st.booleans(), asks=st.booleans())
+    def account_is_read(self, data: st.DataObject, clean: bool, asks: bool) -> None:
+        """A clean look tells the truth: what is there is adopted, what is not goes out again or is a person's to settle. Any process
+        may look, also one that read the post long ago."""
+        part = self.post.next_part
+        assert part is not None
+        current = self.post.claim_fence
+        fence = data.draw(st.sampled_from([*self.fences[-3:], *[current] * 5]))
+        found = self.account.posts.get(part.index)
+        if found and clean:
+            change = ledger.adopt(self.post, fence, part.index, found[0], self.now, self.now, LOOK)
+        elif clean and not asks:
+            change = ledger.send_again(self.post, fence, self.now, LOOK)
+        else:
+            again = None if clean else self.now + LEASE
+            change = ledger.note_reconcile(self.post, fence, LOOK, again)
+        assert self.apply(change) is (fence == current)
+        assert change is None or change.entries[0] is LOOK
+
+    @precondition(lambda self: self.post.state is PostState.UNKNOWN)
+    @rule(gives_up=st.booleans())
+    def person_settles_it(self, gives_up: bool) -> None:
+        """Who has looked tells the truth."""
         part = self.post.next_part
         assert part is not None
         found = self.account.posts.get(part.index)
-        fence = self.post.claim_fence
-        if found:
-            assert self.apply(ledger.adopt(self.post, fence, part.index, found[0], self.now, self.now))
-        else:
-            assert self.apply(ledger.send_again(self.post, fence, self.now))
+        resolution = Resolution.GIVE_UP if gives_up else Resolution.SEND_AGAIN
+        word = Word(Resolution.PUBLISHED, "user", found[0]) if found else Word(resolution, "user")
+        self.apply(resolve(self.post, word, self.now, LATENESS))
+        assert self.post.state is not PostState.UNKNOWN
 
     @precondition(lambda self: self.post.state is PostState.SCHEDULED and not self.called_off)
     @rule()
@@ -138,7 +161,7 @@ class PublishOnce(RuleBasedStateMachine):
         self.called_off = True
         self.apply(rules.cancel(self.post, "user", ""))
 
-    @precondition(lambda self: self.post.state is PostState.CANCELLED)
+    @precondition(lambda self: self.post.state in (PostState.CANCELLED, PostState.FAILED, PostState.MISSED))
     @rule()
     def person_wants_it_again(self) -> None:
         self.apply(rules.retry(self.post, self.now, LATENESS, "user"))

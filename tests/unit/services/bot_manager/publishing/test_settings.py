@@ -19,3 +19,10 @@ def test_a_lease_always_outlasts_a_call() -> None:
     settings = PublishSettings.of(Publish.of(lease=5, request_timeout=60))
     assert settings.lease > settings.request_timeout * 2
     assert settings.request_timeout == timedelta(seconds=60)
+
+
+def test_a_settle_window_always_outlasts_a_lease() -> None:
+    """A call may begin as long as its lease lasts, also after a replica whose clock is ahead has ended it."""
+    settings = PublishSettings.of(Publish.of(lease=120, settle=1, settle_window=5))
+    assert settings.window.length == settings.lease == timedelta(seconds=120)
+    assert PublishSettings.of(Publish.of()).window.length == timedelta(minutes=10)
