@@ -34,7 +34,8 @@ def make_world(settings: Settings, clock: Clock, chance: random.Random) -> World
         Damaged: the state file cannot be understood.
         OSError: it cannot be opened.
     """
-    store = Store(clock, Journal(settings.state_file) if settings.state_file else None)
+    journal = Journal(settings.state_file) if settings.state_file else None
+    store = Store(clock, journal, settings.access_token_seconds)
     return World(
         settings=settings,
         clock=clock,
