@@ -1,4 +1,4 @@
-"""Use cases of bots: make, find, change, activate, pause, archive. Credentials are in `domain/credentials.py`."""
+"""Use cases of bots: make, find, change, activate, pause, archive, delete. Credentials are in `domain/credentials.py`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -83,6 +83,11 @@ class Bots:
     async def archive(self, bot_id: str, etag: str, actor: str, reason: str) -> Bot:
         """Retire the bot and call off its posts. Raises FailedPrecondition (INVALID_STATE) while one is under way, Aborted."""
         return await self._move(bot_id, etag, BotEvent.ARCHIVE, actor, reason, settled=True)
+
+    async def delete(self, bot_id: str, etag: str, actor: str) -> None:
+        """Archive the bot, so that nothing of it can begin any more, then delete it. Raises as `archive`, and NotFound."""
+        await self.archive(bot_id, etag, actor, "to be deleted")
+        await self._store.delete(bot_id, self._clock.now())
 
     async def _move(
         self,
