@@ -15,7 +15,7 @@ from loguru import logger
 from mesh.channels import invoke
 from mesh.clock import Clock
 from mesh.context import background_call
-from mesh.errors import MeshError, Unavailable
+from mesh.errors import Aborted, DeadlineExceeded, MeshError, ResourceExhausted, Unavailable
 from mesh.secret import Secret
 from mesh.tasks import Backoff, pause_or_stop
 from services.bot_manager.domain.model import OAUTH2
@@ -28,6 +28,8 @@ TICK: Final = timedelta(seconds=5)
 BATCH: Final = 100
 CALL_TIMEOUT: Final = timedelta(seconds=10)
 LEASE: Final = timedelta(minutes=1)
+TRY_AGAIN: Final = (Aborted, DeadlineExceeded, ResourceExhausted, Unavailable)
+"""Among them LEASES_REVOKED: the leases of the same bot are being ended at the same time."""
 AWAY: Final = Backoff(first=timedelta(milliseconds=500), most=timedelta(seconds=30))
 
 
@@ -88,7 +90,7 @@ class SecretDestroyer:
         await self._list.done(destruction)
 
     async def _give_back(self, bot_id: str) -> None:
-        """Tell X, once; whatever comes of it, the secrets go. Raises Unavailable where secure_bot_data is away."""
+        """Tell X, once; whatever comes of it, the secrets go. Raises TRY_AGAIN where secure_bot_data does not lend them just now."""
         ttl = Duration()
         ttl.FromTimedelta(LEASE)
         request = pb2.LeaseBotSecretRequest(
@@ -98,7 +100,7 @@ class SecretDestroyer:
             answer: pb2.LeaseBotSecretResponse = await invoke(
                 self._secrets.LeaseBotSecret, request, timeout=CALL_TIMEOUT
             )
-        except Unavailable:
+        except TRY_AGAIN:
             raise
         except MeshError:
             return

@@ -9,22 +9,28 @@ from typing import Any
 import pytest
 
 from cli.embedded import EmbeddedMesh
-from mesh.errors import FailedPrecondition, MeshError
+from mesh.errors import Aborted, FailedPrecondition, MeshError
 from mesh.ids import new_id
 from mesh.secret import Secret
 from mesh.status import from_rpc_error
 from mesh.tasks import TaskSet
+from services.bot_manager.connect.addresses import Addresses
+from services.bot_manager.connect.flow import ConnectFlow, Redirect
+from services.bot_manager.connect.sealing import MeshSealer
+from services.bot_manager.domain.credentials import Credentials
 from services.bot_manager.domain.model import OAUTH2, Bot, BotState, CredentialsStatus, PostState
 from services.bot_manager.publishing.destroying import SecretDestroyer
 from services.bot_manager.publishing.leases import Leases
 from services.bot_manager.publishing.sender import Sender
+from services.bot_manager.secrets import MeshSecretKeeper
+from services.bot_manager.store.connects import PostgresOAuthConnects
 from services.bot_manager.store.secret_destructions import PostgresSecretDestructions
 from services.bot_manager.tokens.endpoint import HttpTokenEndpoint
 from services.bot_manager.tokens.fresh import ASK_A_PERSON, FreshTokens
 from services.bot_manager.tokens.keeping import SECRET_NAME, MeshPairKeeper
 from services.bot_manager.tokens.port import TokenPair
 from services.bot_manager.tokens.refresher import TokenRefresher
-from tests.fakes.x_accounts import Authorized, authorize
+from tests.fakes.x_accounts import Authorized, authorize, redirect_of
 from tests.integration.services.bot_manager.publishing.rig import CLOCK, Rig, eventually
 from tests.integration.services.secure_bot_data.test_process import channel_as
 from vivesphere.secure_bot_data.v1 import bot_secret_pb2
@@ -221,11 +227,18 @@ async def test_an_access_token_that_has_ended_with_nothing_to_refresh_it_stops_t
 
 
 class AwayOnce:
-    """secure_bot_data that is away for the first destruction."""
+    """secure_bot_data that lends nothing the first time, since the bot's leases are being ended, and then does not destroy the first time."""
 
     def __init__(self, stub: Any) -> None:
         self._stub = stub
-        self.refused = 0
+        self.refused = self.revoked = 0
+
+    async def LeaseBotSecret(self, request: Any, **call: Any) -> Any:
+        """Refuse once."""
+        if not self.revoked:
+            self.revoked += 1
+            raise Aborted("LEASES_REVOKED", "ended")
+        return await self._stub.LeaseBotSecret(request, **call)
 
     async def DestroyBotSecrets(self, request: Any, **call: Any) -> Any:
         """Refuse once."""
@@ -248,8 +261,9 @@ async def test_the_secrets_of_an_archived_bot_are_destroyed_and_its_tokens_given
         account.bot.id, lambda bot: replace(bot, state=BotState.ARCHIVED), CLOCK.now(), settled=True
     )
     destructions, stub = PostgresSecretDestructions(rig.database), AwayOnce(tokens.stub)
-    with pytest.raises(MeshError):
-        await SecretDestroyer(destructions, stub, tokens.endpoint, CLOCK).destroy_due()
+    for _ in range(2):
+        with pytest.raises(MeshError):
+            await SecretDestroyer(destructions, stub, tokens.endpoint, CLOCK).destroy_due()
     assert [one.again for one in await destructions.due(10)] == [False]
     await SecretDestroyer(destructions, stub, tokens.endpoint, CLOCK).destroy_due()
     with pytest.raises(MeshError) as gone:
@@ -281,3 +295,70 @@ async def test_a_destroyer_that_runs_is_woken_and_survives_what_is_away(tokens: 
             return False
 
         await eventually(destroyed)
+
+
+@dataclass
+class OneApp:
+    """The app of every bot, with its secret. Implements AppClients and ClientKeys."""
+
+    app: Authorized
+
+    async def client_of(self, app_id: str) -> str:
+        """See AppClients."""
+        return self.app.client_id
+
+    async def app_of(self, client_id: str) -> str:
+        """See AppClients."""
+        return "the app"
+
+    async def secret_of(self, client_id: str) -> Secret | None:
+        """See ClientKeys."""
+        return self.app.secret
+
+
+@dataclass
+class Lent:
+    """As much of a Publisher as keeping secrets needs."""
+
+    leases: Leases
+
+    def forget(self, bot_id: str) -> None:
+        """See Publisher."""
+        self.leases.forget(bot_id)
+
+
+async def test_an_account_that_is_connected_at_x_publishes_at_once(tokens: Tokens) -> None:
+    """The whole way: start, X's page, callback, tokens stored before anybody uses them, a post."""
+    rig, now = tokens.rig, CLOCK.now()
+    app = await authorize(rig.session, rig.url, callback="https://bots.example/oauth/callback")
+    await rig.call("POST", "/sandbox/consent", {"user_id": app.user_id})
+    apps, app_id = OneApp(app), new_id()
+    bot = await rig.bots.create(Bot(new_id(), "acme", BotState.DRAFT, now, now, app_id=app_id), None)
+    endpoint = HttpTokenEndpoint(rig.port().http, apps, CLOCK)
+    async with tokens.replica() as sender:
+        keeper = MeshSecretKeeper(tokens.stub, Lent(sender.leases))  # type: ignore[arg-type]  # see there
+        flow = ConnectFlow(
+            rig.bots,
+            PostgresOAuthConnects(rig.database),
+            apps,
+            apps,
+            endpoint,
+            Credentials(rig.bots, keeper, rig.port(), apps, CLOCK),
+            MeshSealer(tokens.stub),
+            Addresses(f"{rig.url}/i/oauth2/authorize", "https://bots.example/"),
+            CLOCK,
+            new_id,
+        )
+        started = await flow.start(bot.id, (), "", "ana")
+        back = await redirect_of(rig.session, started.page.reveal())
+        connect = await flow.take(back["state"])
+        redirect = Redirect(Secret(back["code"]), issuer=back["iss"])
+        connected = await flow.complete(connect, redirect)
+        assert connected.lasting
+        assert connected.verification.bot.state is BotState.ACTIVE
+        await rig.until(await rig.post(bot), S.PUBLISHED)
+        with pytest.raises(FailedPrecondition) as replayed:
+            await flow.complete(connect, redirect)
+        assert replayed.value.reason == "CONNECT_REFUSED"
+    fields = (await tokens.stored(bot)).fields
+    assert set(fields) == {"access_token", "refresh_token", "client_id", "scope", "expires_at"}
