@@ -6,13 +6,17 @@ How a lease is had, and what OAuth 2.0 needs beside it, is `lending.py`'s.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from mesh.clock import Clock
-from mesh.errors import MeshError, Unavailable
+from mesh.errors import FailedPrecondition, MeshError, Unavailable
 from mesh.tasks import TaskSet
 from services.bot_manager.publishing.lending import SECRET_NAME, LeasedCredentials, Lender, Tokens
+from services.bot_manager.x.port import XCredentials
+
+T = TypeVar("T")
 
 __all__ = ["SECRET_NAME", "LeasedCredentials", "Leases"]
 
@@ -47,6 +51,25 @@ class Leases:
         if isinstance(answer, MeshError):
             raise answer
         return answer
+
+    async def call(
+        self, bot_id: str, reason: str, need: timedelta, read: Callable[[XCredentials], Awaitable[T]]
+    ) -> T:
+        """What a call that only reads tells. If X refuses the credentials it is made once more with others, where there are others.
+
+        Raises as `get` and what `read` raises.
+        """
+        leased = await self.get(bot_id, reason, need)
+        try:
+            return await read(leased.credentials)
+        except FailedPrecondition as refused:
+            if refused.reason != "X_CREDENTIALS_REJECTED":
+                raise
+            self.refuse(bot_id, leased.version)
+            other = await self.get(bot_id, reason, need)
+            if other.same_as(leased):
+                raise
+        return await read(other.credentials)
 
     def holds(self, bot_id: str, need: timedelta) -> bool:
         """Whether what is held lasts, so that nobody has to be asked."""

@@ -241,7 +241,8 @@ class Sender:
             return
         late = now - (post.scheduled_time or now)
         again = now + put_off(late, self.settings().rules, self.chance())
-        await self._release(post, again, error.reason, "the bot's secret could not be had just now")
+        told = f"the bot's secret could not be had just now: {error.message}"
+        await self._release(post, again, error.reason, told)
 
     async def _refused(self, post: Post, refusal: Refusal) -> None:
         now = self.clock.now()
