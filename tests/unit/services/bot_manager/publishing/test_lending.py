@@ -1,7 +1,7 @@
 """Tokens of OAuth 2.0 in leases: when they are replaced, how often, and what happens when that fails."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 
 import pytest
@@ -11,7 +11,7 @@ from mesh.tasks import TaskSet
 from services.bot_manager.domain.model import OAUTH1, OAUTH2
 from services.bot_manager.publishing.leases import Leases
 from services.bot_manager.publishing.lending import PROVING_TIME
-from services.bot_manager.x.port import OAUTH1_FIELDS, OAuth1Credentials, OAuth2Credentials
+from services.bot_manager.x.port import OAUTH1_FIELDS, OAuth1Credentials, OAuth2Credentials, XCredentials
 from tests.fakes.clock import ManualClock
 from tests.unit.services.bot_manager.publishing.secrets import FakeSecrets
 from vivesphere.secure_bot_data.v1 import bot_secret_pb2
@@ -202,3 +202,27 @@ async def test_the_kind_that_the_bot_uses_decides_which_secret_is_lent(
     with pytest.raises(FailedPrecondition) as missing:
         await leases.get(BOT, "publish", NEED)
     assert missing.value.reason == "CREDENTIALS_MISSING"
+
+
+async def test_a_reading_call_goes_on_with_the_token_that_takes_the_place_of_a_refused_one(
+    leases: Leases, tokens: FakeTokens
+) -> None:
+    """Once; what X refuses then is refused, and what it refuses for another reason is not tried again."""
+    tokens.store(None)
+    shown: list[str] = []
+
+    def refusing(*good: str) -> Callable[[XCredentials], Awaitable[str]]:
+        async def read(credentials: XCredentials) -> str:
+            token = credentials.access_token.reveal()
+            shown.append(token)
+            if token not in good:
+                raise FailedPrecondition("X_CREDENTIALS_REJECTED", "refused")
+            return "read"
+
+        return read
+
+    assert await leases.call(BOT, "read metrics", NEED, refusing("canary-2")) == "read"
+    assert shown == ["canary-1", "canary-2"]
+    with pytest.raises(FailedPrecondition):
+        await leases.call(BOT, "read metrics", NEED, refusing())
+    assert (shown[2:], tokens.replaced) == (["canary-2"], [1])
