@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import pytest
 
-from cli.rest import Api
+from cli.rest import Api, ApiError
 from sandbox.oauth2 import challenge_of
 from tests.e2e.conftest import Running
 from tests.e2e.test_main_job import eventually, settled
@@ -15,7 +15,12 @@ from tests.e2e.test_main_job import eventually, settled
 CALLBACK = "http://127.0.0.1:8080/oauth/callback"
 SCOPES = "tweet.read tweet.write users.read offline.access"
 VERIFIER = "v" * 43
-BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+BROWSER = {
+    "Accept": "text/html,application/xhtml+xml,*/*;q=0.8",
+    "Sec-Fetch-Site": "cross-site",
+    "Sec-Fetch-Mode": "navigate",
+}
+"""What a browser sends that X has sent here."""
 
 
 @dataclass
@@ -106,6 +111,14 @@ def test_a_callback_from_nowhere_gets_a_page_without_script_and_the_request_id(
     assert "<script" not in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert plain.json()["details"][0]["reason"] == "CONNECT_STATE_INVALID"
+
+
+def test_a_bot_without_an_app_is_told_so_before_anybody_is_sent_to_x(api: Api) -> None:
+    """There is no client to name there."""
+    bot = api.post("/api/v1/bots", {"handle": "without_an_app"})
+    with pytest.raises(ApiError) as refused:
+        api.post(f"/api/v1/bots/{bot['id']}:connect", {})
+    assert refused.value.reason == "APP_CREDENTIALS_MISSING"
 
 
 @pytest.mark.parametrize("how", ["archive", "delete"])
