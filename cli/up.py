@@ -24,6 +24,8 @@ from cli.state import AlreadyRunning, running_pid
 from cli.supervisor import Event
 
 X_API_URL = "https://api.x.com"
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - read, never listened on
+X_AUTHORIZE_URL = "https://x.com/i/oauth2/authorize"
 GATEWAY_STOP_SECONDS = 3.0
 
 
@@ -111,10 +113,7 @@ def _stop_on_signals(mesh: EmbeddedMesh) -> None:
 
 async def start_processes(mesh: EmbeddedMesh, options: UpOptions, user: FirstUser) -> None:
     """Start services, sandbox and gateway on engines that run; returns when all are ready."""
-    x_api_url = os.environ.get("VIVESPHERE_X_API_URL", X_API_URL)
-    if options.sandbox_port is not None:
-        x_api_url = f"http://{LOOPBACK}:{options.sandbox_port}"
-    mesh.extra.setdefault("bot_manager", {})["VIVESPHERE_X_API_URL"] = x_api_url
+    mesh.extra.setdefault("bot_manager", {}).update(_addresses_of_x(options))
     first = {"authentication": user.environment}
     specs = [mesh.service_spec(service.name, first.get(service.name)) for service in mesh.registry]
     if options.sandbox_port is not None:
@@ -125,6 +124,18 @@ async def start_processes(mesh: EmbeddedMesh, options: UpOptions, user: FirstUse
     await mesh.supervisor.start(DOOR_STAGE, gateway_spec(mesh, options))
     # Only now: a start that fails before its password was shown is followed by one that brings another.
     finish_first_user(mesh.data, user)
+
+
+def _addresses_of_x(options: UpOptions) -> dict[str, str]:
+    """Where bot_manager finds X, and where X sends browsers back to."""
+    host = LOOPBACK if options.http_host in EVERYWHERE else options.http_host
+    public = {"VIVESPHERE_PUBLIC_URL": f"http://{host}:{options.http_port}"}
+    real = {"VIVESPHERE_X_API_URL": X_API_URL, "VIVESPHERE_X_AUTHORIZE_URL": X_AUTHORIZE_URL}
+    if options.sandbox_port is None:
+        return {name: os.environ.get(name, value) for name, value in (public | real).items()}
+    sandbox = f"http://{LOOPBACK}:{options.sandbox_port}"
+    here = {"VIVESPHERE_X_API_URL": sandbox, "VIVESPHERE_X_AUTHORIZE_URL": sandbox + "/i/oauth2/authorize"}
+    return {name: os.environ.get(name, value) for name, value in public.items()} | here
 
 
 def _running(options: UpOptions, user: FirstUser) -> Running:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from gateway.metadata import RequestHeaders
+from gateway.transcoding.error_page import HTML, error_page
 from gateway.transcoding.errors import ErrorAnswer, malformed, too_large
 from gateway.transcoding.rendering import JSON, dump
 
@@ -44,6 +45,7 @@ class Exchange:
         "_receive",
         "_send",
         "_watch",
+        "as_page",
         "headers",
         "method",
         "path",
@@ -64,6 +66,8 @@ class Exchange:
         self.peer: str = scope["client"][0] if scope.get("client") else ""
         self.version: str = scope["http_version"]
         self.status = 0
+        self.as_page = False
+        """Whether an error is shown as a page."""
 
     async def read_body(self, limit: int, timeout: float) -> bytes:
         """The whole body; raises GatewayError over the limit or past the time, ClientGoneError."""
@@ -119,7 +123,11 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def respond_error(self, answer: ErrorAnswer) -> None:
-        """Send an error as google.rpc.Status."""
+        """Send an error as google.rpc.Status, or as a page that says the same."""
+        if self.as_page:
+            page = error_page(answer, self.headers.request_id)
+            await self.respond(answer.http_status, HTML, page, answer.headers)
+            return
         await self.respond(answer.http_status, JSON, dump(answer.body), answer.headers)
 
     async def start(self, status: int, headers: HeaderList) -> None:

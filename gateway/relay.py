@@ -23,6 +23,7 @@ from gateway.proxies import Proxies
 from gateway.settings import Limits
 from gateway.transcoding.binding import RequestParts
 from gateway.transcoding.codec import CodecError
+from gateway.transcoding.error_page import wants_page
 from gateway.transcoding.errors import UNAVAILABLE, UNIMPLEMENTED, GatewayError, answer, internal, unavailable
 from gateway.transcoding.rendering import NDJSON, error_item
 from gateway.transcoding.transcoder import Endpoint, Transcoder, wrong_method
@@ -54,6 +55,7 @@ class RestRelay:
 
     async def serve(self, exchange: Exchange, endpoint: Endpoint, values: list[str]) -> None:
         """Answer the request; raises GatewayError while nothing has been sent."""
+        exchange.as_page = endpoint.renderer.raw and wants_page(exchange.headers.get(b"accept"))
         browser = None
         if self._browsers is not None:
             browser = self._browsers.enter(exchange.headers, exchange.method, endpoint)

@@ -1,11 +1,11 @@
 """X's own paths: `/2/tweets`, `/2/users/me`, `/2/users/{id}/tweets`.
 
-Each request goes: who signed it → rate limit → the endpoint. The endpoint works without waiting for anything, so the
+Each request goes: whose is it, by OAuth 1.0a signature or OAuth 2.0 token with its scopes → rate limit → the endpoint. The endpoint works without waiting for anything, so the
 state never shows half a change; only faults wait, and they do so before or after the change.
 Media upload and everything else of X answer 501 or 404.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -13,6 +13,7 @@ from aiohttp import web
 from sandbox import mishaps, posts, problems, query, views
 from sandbox.faults import AFTER_STORING
 from sandbox.oauth1 import Refused
+from sandbox.oauth2 import BadToken
 from sandbox.problems import Document, Invalid, Problem
 from sandbox.store import Account
 from sandbox.world import World
@@ -29,6 +30,16 @@ class Call:
     account: Account
     limits: dict[str, str]
 
+
+READ = ("tweet.read", "users.read")
+SCOPES = {
+    "create_post": (*READ, "tweet.write"),
+    "delete_post": (*READ, "tweet.write"),
+    "get_posts": READ,
+    "get_me": READ,
+    "get_user_posts": READ,
+}
+"""What an OAuth 2.0 token must have been granted, by endpoint."""
 
 Endpoint = Callable[[Call], Awaitable[web.StreamResponse]]
 
@@ -54,7 +65,7 @@ class Api:
     def _signed(self, name: str, endpoint: Endpoint) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             raw = await request.read()
-            account = self._authenticate(request)
+            account = self._authenticate(request, SCOPES[name])
             verdict = self._world.limits.take(name, account.user_id)
             if not verdict.allowed:
                 raise problems.too_many_requests(verdict.headers)
@@ -72,19 +83,30 @@ class Api:
 
         return handle
 
-    def _authenticate(self, request: web.Request) -> Account:
-        # The client signed the URL as it wrote it: scheme, Host header and the path and query as they came.
-        url = f"{request.scheme}://{request.host}{request.raw_path}"
-        try:
-            user_id = self._world.verifier.verify(
-                request.method, url, request.headers.get("Authorization", "")
-            )
-        except Refused as refused:
-            raise problems.unauthorized(str(refused)) from refused
+    def _authenticate(self, request: web.Request, scopes: Sequence[str]) -> Account:
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        user_id = self._granted(token, scopes) if kind.lower() == "bearer" else self._signer(request)
         account = self._store.account(user_id)
         if account is None:
             raise problems.unauthorized("unknown account")
         return account
+
+    def _granted(self, token: str, scopes: Sequence[str]) -> str:
+        try:
+            user_id, missing = self._store.oauth2.user_of(token, scopes)
+        except BadToken as refused:
+            raise problems.unauthorized(str(refused)) from refused
+        if missing:
+            raise problems.plain(403, headers={"x-sandbox-reason": f"the token lacks {' '.join(missing)}"})
+        return user_id
+
+    def _signer(self, request: web.Request) -> str:
+        # The client signed the URL as it wrote it: scheme, Host header and the path and query as they came.
+        url = f"{request.scheme}://{request.host}{request.raw_path}"
+        try:
+            return self._world.verifier.verify(request.method, url, request.headers.get("Authorization", ""))
+        except Refused as refused:
+            raise problems.unauthorized(str(refused)) from refused
 
     async def _create_post(self, call: Call) -> web.StreamResponse:
         world, user_id = self._world, call.account.user_id

@@ -16,6 +16,8 @@ from sandbox import problems
 from sandbox.api import Api
 from sandbox.clock import Clock, http_date
 from sandbox.control import Control
+from sandbox.oauth2_api import OAuth2Api
+from sandbox.oauth2_page import OAuth2Page
 from sandbox.page import Page
 from sandbox.problems import Invalid, Problem
 from sandbox.settings import Settings
@@ -64,6 +66,8 @@ def application(world: World) -> web.Application:
     app.add_routes(Api(world).routes())
     app.add_routes(Control(world).routes())
     app.add_routes(Page(world).routes())
+    app.add_routes(OAuth2Api(world).routes())
+    app.add_routes(OAuth2Page(world).routes())
     app.add_routes([web.get("/healthz", _healthz)])
     return app
 

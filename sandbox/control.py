@@ -3,7 +3,7 @@
     POST   /sandbox/accounts            {handle} → the account's id and its four OAuth 1.0a strings (200 if it existed)
     GET    /sandbox/posts[?user_id=]    every post that X displays now, oldest first, texts as they were sent
     PUT    /sandbox/posts/{id}/metrics  set counters; the others stay
-    POST   /sandbox/faults              {kind, count?, probability?, seconds?, user_id?}; see `faults`
+    POST   /sandbox/faults              {kind, count?, probability?, seconds?, user_id?, endpoint?}; see `faults`
     GET    /sandbox/faults              the faults that still wait
     DELETE /sandbox/faults              forget them all
 

@@ -1,6 +1,6 @@
 """Faults on demand: what can go wrong between a client and X, made to happen.
 
-A fault waits until a `POST /2/tweets` it applies to arrives. Faults are taken in the order they were asked for, one per
+A fault waits until a `POST /2/tweets` it applies to arrives, or, with `"endpoint": "token"`, a request for tokens. Faults are taken in the order they were asked for, one per
 request; each hits `count` requests and, when it has a probability, each request only with that chance. A fault that
 acts after the post was stored is given back when the rules refused the post.
 
@@ -26,6 +26,8 @@ MAX_FAULTS = 100
 MAX_COUNT = 1_000_000
 MAX_SECONDS = 86_400
 DEFAULT_SLOW_SECONDS = 2.0
+POST_ENDPOINT = "create_post"
+TOKEN_ENDPOINT = "token"  # noqa: S105  # a name, not a secret
 
 
 class Kind(StrEnum):
@@ -53,6 +55,19 @@ class Kind(StrEnum):
 
 
 AFTER_STORING = frozenset({Kind.TIMEOUT_AFTER, Kind.RESET_AFTER, Kind.ERROR_500_AFTER, Kind.NO_ID, Kind.SLOW})
+OF_TOKENS = frozenset(
+    {
+        Kind.TIMEOUT_BEFORE,
+        Kind.TIMEOUT_AFTER,
+        Kind.RESET_BEFORE,
+        Kind.RESET_AFTER,
+        Kind.ERROR_500_BEFORE,
+        Kind.ERROR_500_AFTER,
+        Kind.HTML_502,
+        Kind.RATE_LIMITED,
+    }
+)
+"""What can happen to a request for tokens; there `after` means that the token was exchanged."""
 
 _SHAPE = body.record(
     {
@@ -61,6 +76,7 @@ _SHAPE = body.record(
         "probability": body.number(0, 1),
         "seconds": body.number(-MAX_SECONDS, MAX_SECONDS),
         "user_id": body.identifier,
+        "endpoint": body.choice(POST_ENDPOINT, TOKEN_ENDPOINT),
     },
     required=("kind",),
 )
@@ -76,6 +92,7 @@ class Fault:
     probability: float = 1.0
     seconds: float | None = None
     user_id: str | None = None
+    endpoint: str = POST_ENDPOINT
 
     def as_json(self) -> dict[str, object]:
         """As the control paths show it."""
@@ -85,6 +102,7 @@ class Fault:
             "probability": self.probability,
             "seconds": self.seconds,
             "user_id": self.user_id,
+            "endpoint": self.endpoint,
         }
 
 
@@ -110,6 +128,11 @@ def fault_of(raw: bytes) -> Fault:
         if seconds is None:
             raise Invalid("seconds", "is missing but it is required")
         return Fault(kind, None, seconds=seconds)
+    endpoint = cast("str", given.get("endpoint", POST_ENDPOINT))
+    if endpoint == TOKEN_ENDPOINT and (kind not in OF_TOKENS or "user_id" in given):
+        raise Invalid(
+            "endpoint", f"{kind.value} does not apply to tokens, or not to those of one user", endpoint
+        )
     if kind is Kind.HIDDEN_FOR_SECONDS:
         if seconds is None and count is None:
             raise Invalid("seconds", "is missing but it is required")
@@ -123,6 +146,7 @@ def fault_of(raw: bytes) -> Fault:
         cast("float", given.get("probability", 1.0)),
         seconds,
         cast("str | None", given.get("user_id")),
+        endpoint,
     )
 
 
@@ -156,9 +180,9 @@ class Faults:
         """The faults that wait, in order."""
         return list(self._waiting)
 
-    def draw(self, user_id: str) -> Fault | None:
+    def draw(self, user_id: str, endpoint: str = POST_ENDPOINT) -> Fault | None:
         """The fault that hits this user's request, used up by one."""
-        return self._take(user_id, hiding=False)
+        return self._take(user_id, endpoint, hiding=False)
 
     def give_back(self, fault: Fault) -> None:
         """Undo a draw: the fault waits again, in front."""
@@ -169,7 +193,7 @@ class Faults:
 
     def stored(self, user_id: str, post_id: str) -> None:
         """A post was stored: hide it if a fault says so."""
-        if fault := self._take(user_id, hiding=True):
+        if fault := self._take(user_id, POST_ENDPOINT, hiding=True):
             now = self._clock()
             self._hidden_until = {known: until for known, until in self._hidden_until.items() if until > now}
             self._hidden_until[post_id] = now + (fault.seconds or 0)
@@ -178,10 +202,10 @@ class Faults:
         """Whether timelines leave this post out right now."""
         return self._hidden_until.get(post_id, 0) > self._clock()
 
-    def _take(self, user_id: str, *, hiding: bool) -> Fault | None:
+    def _take(self, user_id: str, endpoint: str, *, hiding: bool) -> Fault | None:
         for fault in self._waiting:
-            applies = (fault.kind is Kind.HIDDEN_FOR_SECONDS) == hiding and fault.user_id in {None, user_id}
-            if applies and self._chance.random() < fault.probability:
+            here = fault.endpoint == endpoint and (fault.kind is Kind.HIDDEN_FOR_SECONDS) == hiding
+            if here and fault.user_id in {None, user_id} and self._chance.random() < fault.probability:
                 if fault.remaining is not None:
                     fault.remaining -= 1
                     if fault.remaining == 0:

@@ -5,7 +5,7 @@ client wrote it (scheme, host, port and path), the query and the header's own pa
 The checks run in this order: header complete → timestamp within 300 s → keys known → signature right → nonce new.
 A nonce is remembered only after a right signature, so a stranger cannot burn somebody's nonces.
 
-Not here: form bodies (X's v2 has none), RSA and PLAINTEXT (X takes neither), OAuth 2 bearer tokens.
+Not here: form bodies (X's v2 has none), RSA and PLAINTEXT (X takes neither), OAuth 2.0 (`oauth2`).
 Nonces are kept in memory: after a restart a request younger than 300 s could be replayed once.
 """
 

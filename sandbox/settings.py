@@ -30,6 +30,9 @@ class Settings:
     duplicate_window_seconds: int = 900
     """How long the same text by the same user is refused as a duplicate. X does not publish its own window."""
 
+    access_token_seconds: int = 7200
+    """How long an access token of OAuth 2.0 lasts; X's last two hours."""
+
     state_file: Path | None = None
     """JSON-lines file that keeps accounts and posts over a restart. Unset: memory only."""
 
@@ -54,6 +57,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         duplicate_window_seconds=_whole(
             given, "DUPLICATE_WINDOW_SECONDS", default.duplicate_window_seconds, most=86400
         ),
+        access_token_seconds=_whole(given, "ACCESS_TOKEN_SECONDS", default.access_token_seconds, most=86400),
         state_file=Path(state_file) if state_file else None,
     )
 

@@ -1,4 +1,4 @@
-"""Accounts, posts and metrics: what this X knows. It enforces no rule of X; `posts` does that before it asks.
+"""Accounts, posts, metrics and OAuth 2.0 grants: what this X knows. It enforces no rule of X; `posts` does that before it asks.
 
 Ids are like X's: 63 bits, milliseconds since X's epoch shifted left by 22, strictly increasing even within one
 millisecond or when the clock steps back. What was created when is read from the id, so id order is time order.
@@ -21,6 +21,7 @@ from typing import cast
 from sandbox.clock import Clock
 from sandbox.journal import Damaged, Journal, Record
 from sandbox.oauth1 import Credentials
+from sandbox.oauth2 import RECORDS, OAuth2
 
 X_EPOCH_MILLISECONDS = 1_288_834_974_657
 """2010-11-04T01:42:54.657Z, where X's ids begin."""
@@ -80,7 +81,9 @@ class Post(Draft):
 class Store:
     """The state of the sandbox. Not thread-safe: one event loop uses it."""
 
-    def __init__(self, clock: Clock, journal: Journal | None = None) -> None:
+    def __init__(
+        self, clock: Clock, journal: Journal | None = None, access_token_seconds: int = 7200
+    ) -> None:
         self._clock = clock
         self._journal = journal
         self._seed = ""
@@ -91,6 +94,7 @@ class Store:
         self._posts: dict[str, Post] = {}
         self._by_user: dict[str, list[Post]] = {}
         self._metrics: dict[str, dict[str, int]] = {}
+        self.oauth2 = OAuth2(self._commit, clock, access_token_seconds)
         for record in journal.load() if journal else ():
             self._apply(record)
         if not self._seed:
@@ -104,6 +108,10 @@ class Store:
         account = Account(user_id, handle, _milliseconds_of_id(user_id))
         self._commit({"record": "account", **asdict(account)})
         return account, True
+
+    def accounts(self) -> list[Account]:
+        """Every account, oldest first."""
+        return list(self._accounts.values())
 
     def account(self, user_id: str) -> Account | None:
         """The account with this id."""
@@ -189,6 +197,8 @@ class Store:
                 case "metrics":
                     changes = cast("dict[str, int]", fields["metrics"])
                     self._metrics.setdefault(cast("str", fields["id"]), {}).update(changes)
+                case kind if kind in RECORDS:
+                    self.oauth2.apply(record)
                 case unknown:
                     raise Damaged(f"the state file holds an unknown record {unknown!r}")
         except (TypeError, KeyError, ValueError) as error:

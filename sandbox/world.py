@@ -35,7 +35,8 @@ def make_world(settings: Settings, clock: Clock, chance: random.Random) -> World
         OSError: it cannot be opened.
     """
     skewed = SkewedClock(clock)
-    store = Store(skewed, Journal(settings.state_file) if settings.state_file else None)
+    journal = Journal(settings.state_file) if settings.state_file else None
+    store = Store(skewed, journal, settings.access_token_seconds)
     return World(
         settings=settings,
         clock=skewed,

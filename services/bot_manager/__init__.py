@@ -4,6 +4,7 @@ owns       bots and their states, the ledger of posts (intents, outcomes, story)
 gives      bots, posts, timelines and statistics to people
 never      keeps a credential: secure_bot_data does, and lends it for one call; never repeats a call whose outcome is unknown
 called by  the gateway for people
-calls      secure_bot_data (StoreBotSecret, LeaseBotSecret, RevokeBotLeases), X by its own port
-stores     PostgreSQL: bots, posts, parts, attempts, story, readings, leases to be ended; actions leave by the outbox to JetStream and come back to a worker
+calls      secure_bot_data (StoreBotSecret, LeaseBotSecret, Claim- and ReleaseSecretRotation, RevokeBotLeases, DestroyBotSecrets, Encrypt,
+           Decrypt), X by its own port and token endpoint
+stores     PostgreSQL: bots, posts, parts, attempts, story, readings, leases to be ended, secrets to be destroyed, connect flows; actions leave by the outbox to JetStream and come back to a worker
 """

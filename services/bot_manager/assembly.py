@@ -4,6 +4,9 @@ from datetime import timedelta
 
 from mesh.ids import new_id
 from mesh.process import Process
+from services.bot_manager.connect.addresses import Addresses
+from services.bot_manager.connect.flow import ConnectFlow
+from services.bot_manager.connect.sealing import MeshSealer
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
 from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector, PlainShelf
@@ -19,9 +22,12 @@ from services.bot_manager.servicers.statistics import StatisticsServicer
 from services.bot_manager.settings import MAX_LATENESS, BotManagerSettings
 from services.bot_manager.statistics.fetcher import Fetcher
 from services.bot_manager.store.bots import PostgresBots
+from services.bot_manager.store.connects import PostgresOAuthConnects
 from services.bot_manager.store.ledger import PostgresLedger
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.posts import PostgresPosts
+from services.bot_manager.tokens.clients import MeshClientKeys, NoApps
+from services.bot_manager.tokens.endpoint import HttpTokenEndpoint
 from services.bot_manager.x.tweepy_port import TweepyPort
 from vivesphere.bot_manager.v1 import (
     app_service_pb2_grpc,
@@ -38,6 +44,7 @@ from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import BotSecretS
 async def assemble(process: Process) -> None:
     """Puts the service together on `process`."""
     value, clock, pages = process.configuration.value, process.clock, process.page_secret()
+    bootstrap = BotManagerSettings()
     process.define_settings(MAX_LATENESS)
 
     bots = PostgresBots(process.database, process.instance)
@@ -46,17 +53,22 @@ async def assemble(process: Process) -> None:
     metrics = PostgresMetrics(process.database)
     secrets = BotSecretServiceStub(process.channel("secure_bot_data"))
     x = TweepyPort(
-        BotManagerSettings().x_api_url,
+        bootstrap.x_api_url,
         request_timeout=lambda: timedelta(seconds=process.configuration.view(Publish).request_timeout),
         clock=clock,
     )
     process.stack.push_async_callback(x.close)
 
-    publisher = assemble_publishing(process, ledger=ledger, bots=bots, x=x, secrets=secrets)
+    apps = NoApps()
+    keys = MeshClientKeys(apps, secrets)
+    endpoint = HttpTokenEndpoint(x.http, keys, clock)
+    publisher = assemble_publishing(
+        process, ledger=ledger, bots=bots, x=x, endpoint=endpoint, secrets=secrets
+    )
     process.tasks.spawn_loop(lambda: prune(process.database, clock), name="housekeeping")
 
     bot_cases = Bots(bots, clock, new_id)
-    credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, clock)
+    credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, apps, clock)
     maker = Maker(PlainShelf(), PlainComposer(), PlainInspector())
 
     def lateness() -> timedelta:
@@ -66,7 +78,21 @@ async def assemble(process: Process) -> None:
     resolving = Resolving(posts, bots, clock, lateness)
     fetcher = Fetcher(metrics, x, publisher.leases, clock)
 
-    bot_servicer = BotServicer(bot_cases, credentials, pages, stopped=publisher.stop, wake=publisher.wake)
+    connecting = ConnectFlow(
+        bots,
+        PostgresOAuthConnects(process.database),
+        apps,
+        keys,
+        endpoint,
+        credentials,
+        MeshSealer(secrets),
+        Addresses(bootstrap.x_authorize_url, bootstrap.public_url),
+        clock,
+        new_id,
+    )
+    bot_servicer = BotServicer(
+        bot_cases, credentials, connecting, pages, stopped=publisher.stop, wake=publisher.wake
+    )
     process.serve(add_BotServiceServicer_to_server, bot_servicer)
     post_servicer = PostServicer(post_cases, pages, resolving=resolving, wake=publisher.wake)
     process.serve(add_PostServiceServicer_to_server, post_servicer)

@@ -15,6 +15,13 @@ class BotManagerSettings(BaseSettings):
 
     x_api_url: str = Field(default="https://api.x.com", pattern="^https?://[^/?#]+/?$")
     """Where X's API is; the local sandbox in the embedded default. Scheme, host and port only."""
+    x_authorize_url: str = Field(
+        default="https://x.com/i/oauth2/authorize", pattern="^https?://[^/?#]+/[^?#]*$"
+    )
+    """The page of X on which a person lets an app act for an account; the local sandbox's in the embedded default."""
+    public_url: str = Field(default="http://127.0.0.1:8080", pattern="^https?://[^/?#]+/?$")
+    """Where browsers reach the gateway: scheme, host and port. `/oauth/callback` below it has to be registered with X to the letter; X takes
+    `127.0.0.1` for development, never `localhost`."""
 
 
 MAX_LATENESS: Final = SettingDefinition[int](

@@ -161,6 +161,17 @@ def _connect_and_post(planting: Planting) -> None:
     canaries = {name: CANARY.value(f"bot-manager-{name}") for name in names}
     planting.badly("rejected by X", "PUT", path, json={"oauth1": canaries})
     planting.well("PUT", path, {"oauth1": canaries, "skipVerification": True})
+    tokens = {
+        name: CANARY.value(f"bot-manager-oauth2-{name}")
+        for name in ("accessToken", "refreshToken", "clientSecret")
+    }
+    oauth2 = {**tokens, "clientId": "an app"}
+    planting.badly("tokens rejected by X", "PUT", path, json={"oauth2": oauth2})
+    planting.well("PUT", path, {"oauth2": oauth2, "skipVerification": True})
+    redirect = {name: CANARY.value(f"callback-{name}") for name in ("state", "code")}
+    for accept in ("application/json", "text/html"):
+        headers = {"Accept": accept}
+        planting.badly(f"callback {accept}", "GET", "/oauth/callback", params=redirect, headers=headers)
     planting.made |= {name: account[name] for name in ("consumer_secret", "access_token_secret")}
 
 

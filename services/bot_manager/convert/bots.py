@@ -8,11 +8,12 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
 from mesh.secret import Secret
-from services.bot_manager.convert.common import from_time, present, to_document
+from services.bot_manager.convert.common import from_time, present, time_field, to_document
 from services.bot_manager.convert.masks import merge, paths_of
 from services.bot_manager.domain.bots import BotDraft
 from services.bot_manager.domain.model import Bot, CredentialsStatus, Document
 from services.bot_manager.domain.versions import etag_of
+from services.bot_manager.tokens.port import TokenPair
 from services.bot_manager.x.port import OAUTH1_FIELDS
 from vivesphere.bot_manager.v1 import bot_pb2, credentials_pb2, quota_pb2, wall_time_pb2
 
@@ -102,6 +103,18 @@ def from_credentials(status: CredentialsStatus) -> credentials_pb2.CredentialsSt
 def to_secrets(credentials: credentials_pb2.OAuth1Credentials) -> Mapping[str, Secret]:
     """The four strings by name, no text from here on."""
     return {name: Secret(getattr(credentials, name)) for name in OAUTH1_FIELDS}
+
+
+def to_tokens(credentials: credentials_pb2.OAuth2Credentials) -> tuple[TokenPair, Mapping[str, Secret]]:
+    """The tokens, and the keys of their client as far as given."""
+    pair = TokenPair(
+        Secret(credentials.access_token),
+        Secret(credentials.refresh_token) if credentials.refresh_token else None,
+        time_field(credentials, "expire_time"),
+        " ".join(credentials.scopes),
+    )
+    keys = {name: getattr(credentials, name) for name in ("client_id", "client_secret")}
+    return pair, {name: Secret(value) for name, value in keys.items() if value}
 
 
 def _parsed(document: Document | None, message: M) -> M | None:

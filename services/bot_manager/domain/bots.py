@@ -1,4 +1,4 @@
-"""Use cases of bots: make, find, change, activate, pause, archive. Credentials are in `domain/credentials.py`."""
+"""Use cases of bots: make, find, change, activate, pause, archive, delete. Credentials are in `domain/credentials.py`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -84,6 +84,13 @@ class Bots:
         """Retire the bot and call off its posts. Raises FailedPrecondition (INVALID_STATE) while one is under way, Aborted."""
         return await self._move(bot_id, etag, BotEvent.ARCHIVE, actor, reason, settled=True)
 
+    async def delete(self, bot_id: str, etag: str, actor: str) -> None:
+        """Archive the bot, so that nothing of it can begin any more, then delete it. Raises as `archive`, and NotFound."""
+        await self._move(
+            bot_id, etag, BotEvent.ARCHIVE, actor, "to be deleted", settled=True, concludes=False
+        )
+        await self._store.delete(bot_id, self._clock.now())
+
     async def _move(
         self,
         bot_id: str,
@@ -94,6 +101,7 @@ class Bots:
         check: Callable[[Bot], None] = lambda bot: None,
         *,
         settled: bool = False,
+        concludes: bool = True,
     ) -> Bot:
         now = self._clock.now()
 
@@ -105,7 +113,7 @@ class Bots:
                 return bot
             return replace(bot, state=state, state_detail=StateDetail(message=reason, actor=actor, time=now))
 
-        return await self._store.change(bot_id, edit, now, settled=settled)
+        return await self._store.change(bot_id, edit, now, settled=settled, concludes=concludes)
 
 
 def max_lateness(bot: Bot, default: timedelta) -> timedelta:

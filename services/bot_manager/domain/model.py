@@ -112,6 +112,11 @@ class StateDetail:
     time: datetime | None = None
 
 
+OAUTH1: Final = "OAUTH1"
+OAUTH2: Final = "OAUTH2"
+"""Kinds of credentials, as the contract names them."""
+
+
 @dataclass(frozen=True, slots=True)
 class CredentialsStatus:
     """What is known of stored credentials. `kind` is OAUTH1 or OAUTH2; `version` is secure_bot_data's."""

@@ -10,6 +10,7 @@ from mesh.errors import Unavailable
 from mesh.process import Process
 from services.bot_manager.publishing import metrics
 from services.bot_manager.publishing.claimer import Claimer
+from services.bot_manager.publishing.destroying import SecretDestroyer
 from services.bot_manager.publishing.ending import LeaseEnder
 from services.bot_manager.publishing.gate import Gate
 from services.bot_manager.publishing.leases import LeasedCredentials, Leases
@@ -24,6 +25,12 @@ from services.bot_manager.store.lease_endings import PostgresLeaseEndings
 from services.bot_manager.store.ports import BotStore, PostLedger
 from services.bot_manager.store.publishing import PostgresPublishingQueries
 from services.bot_manager.store.reconciling import PostgresReconciling
+from services.bot_manager.store.secret_destructions import PostgresSecretDestructions
+from services.bot_manager.tokens.endpoint import HttpTokenEndpoint
+from services.bot_manager.tokens.fresh import FreshTokens
+from services.bot_manager.tokens.keeping import MeshPairKeeper
+from services.bot_manager.tokens.refresher import TokenRefresher
+from services.bot_manager.tokens.settings import REFRESH_BEFORE
 from services.bot_manager.x.port import XPort
 
 NEED: Final = timedelta(seconds=10)
@@ -40,6 +47,7 @@ class Publisher:
     leases: Leases
     gate: Gate
     ender: LeaseEnder
+    destroyer: SecretDestroyer
 
     def wake(self) -> None:
         """A post may be due: call after the commit that made it so."""
@@ -54,6 +62,7 @@ class Publisher:
         """The bot was stopped: call after the commit that did it."""
         self.forget(bot_id)
         self.ender.wake()
+        self.destroyer.wake()
 
     async def lease(self, bot_id: str, reason: str) -> LeasedCredentials:
         """The bot's credentials for a call that reads. Raises as `Leases.get`."""
@@ -90,9 +99,17 @@ class OverdueCheck:
             )
 
 
-def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, secrets: Any) -> Publisher:
+def assemble(
+    process: Process,
+    *,
+    ledger: PostLedger,
+    bots: BotStore,
+    x: XPort,
+    endpoint: HttpTokenEndpoint,
+    secrets: Any,
+) -> Publisher:
     """Define the settings and start the loops. `secrets` is a stub of BotSecretService."""
-    process.define_settings(*DEFINITIONS)
+    process.define_settings(*DEFINITIONS, REFRESH_BEFORE)
     configuration = process.configuration
 
     def settings() -> PublishSettings:
@@ -100,7 +117,13 @@ def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, 
 
     clock = process.clock
     queries = PostgresPublishingQueries(process.database)
-    leases = Leases(secrets, process.tasks, clock)
+    tokens = FreshTokens(
+        bots,
+        TokenRefresher(MeshPairKeeper(secrets, clock), endpoint, process.tasks, clock),
+        lambda: timedelta(seconds=configuration.value(REFRESH_BEFORE)),
+        clock,
+    )
+    leases = Leases(secrets, process.tasks, clock, tokens)
     gate = Gate()
     claimer = Claimer(ledger, queries, process.instance, settings, lambda: process.messaging.connected, clock)
     sender = Sender(
@@ -123,6 +146,7 @@ def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, 
         await Worker(process.messaging, sender, configuration.view(Publish).max_in_flight).run()
 
     ender = LeaseEnder(PostgresLeaseEndings(process.database), secrets, leases.forget, clock)
+    destroyer = SecretDestroyer(PostgresSecretDestructions(process.database), secrets, endpoint, clock)
     looker = Looker(x, leases, settings, clock)
     reconciler = Reconciler(
         ledger,
@@ -140,4 +164,5 @@ def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, 
     process.tasks.spawn_loop(work, name="publisher")
     process.tasks.spawn_loop(reconciler.run, name="reconciler")
     process.tasks.spawn_loop(ender.run, name="lease ender")
-    return Publisher(claimer, leases, gate, ender)
+    process.tasks.spawn_loop(destroyer.run, name="secret destroyer")
+    return Publisher(claimer, leases, gate, ender, destroyer)

@@ -35,6 +35,7 @@ from services.bot_manager.publishing.ledger import WorkerLedger
 from services.bot_manager.publishing.settings import PublishSettings
 from services.bot_manager.store.ports import BotStore, Claim, Finish, Intent, Refusal, Release
 from services.bot_manager.store.publishing import PublishingQueries
+from services.bot_manager.tokens.fresh import ASK_A_PERSON, DEAD
 from services.bot_manager.x.body import request_hash
 from services.bot_manager.x.port import XPort, XPostDraft
 
@@ -196,8 +197,10 @@ class Sender:
     async def _decide(self, call: _Call, heard: datetime) -> Decision:
         rules = self.settings().rules
         kind, attempt = call.outcome.kind, call.attempt
-        if kind is OutcomeKind.CREDENTIALS_REJECTED and not await self._is_current(call):
-            return Decision(answer_of(call.outcome), next_time=heard + rules.first_retry)
+        if kind is OutcomeKind.CREDENTIALS_REJECTED:
+            again = await self._with_other_credentials(call, heard, rules.first_retry)
+            if again is not None:
+                return Decision(answer_of(call.outcome), next_time=again)
         earlier: Sequence[AttemptOutcome | None] = ()
         if kind in NEEDS_HISTORY:
             # A person who says "again" grants all tries anew; whether X may have the text already is asked of all calls ever.
@@ -210,14 +213,20 @@ class Sender:
             self.gate.close(call.bot, decision.hold)
         return decision
 
-    async def _is_current(self, call: _Call) -> bool:
-        """Whether the credentials that X refused are those that are stored now. Not knowing it is no reason to stop the bot."""
-        self.leases.forget(call.bot.id)
+    async def _with_other_credentials(
+        self, call: _Call, heard: datetime, pause: timedelta
+    ) -> datetime | None:
+        """When to send again because there are credentials that X has not refused; None if there are none.
+
+        A refusal proves that X did not take the post, so it goes again at once: somebody has replaced them, or the token was refreshed.
+        Not knowing it is no reason to stop the bot.
+        """
+        self.leases.refuse(call.bot.id, call.leased.version)
         try:
             stored = await self.leases.get(call.bot.id, "X refused the credentials", SLACK)
         except MeshError as error:
-            return error.reason == "CREDENTIALS_MISSING"
-        return stored.version == call.leased.version
+            return None if error.reason in DEAD else heard + pause
+        return None if stored.same_as(call.leased) else heard
 
     async def _stop_bot(self, call: _Call, decision: Decision, heard: datetime) -> None:
         if decision.bot_event is not None:
@@ -231,6 +240,9 @@ class Sender:
 
     async def _without_secret(self, post: Post, bot: Bot, error: MeshError) -> None:
         now = self.clock.now()
+        if error.reason == "X_CREDENTIALS_REJECTED":
+            await self._release(post, now, error.reason, ASK_A_PERSON)
+            return
         if error.reason == "CREDENTIALS_MISSING":
             told = "the bot has no usable credentials; connect the account again"
             await self._apply(bot, BotEvent.REFUSE_CREDENTIALS, now, error.reason, told)
@@ -238,7 +250,8 @@ class Sender:
             return
         late = now - (post.scheduled_time or now)
         again = now + put_off(late, self.settings().rules, self.chance())
-        await self._release(post, again, error.reason, "the bot's secret could not be had just now")
+        told = f"the bot's secret could not be had just now: {error.message}"
+        await self._release(post, again, error.reason, told)
 
     async def _refused(self, post: Post, refusal: Refusal) -> None:
         now = self.clock.now()

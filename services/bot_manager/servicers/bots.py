@@ -1,25 +1,26 @@
-"""BotService. DeleteBot, StartConnect and CompleteConnect are not served yet."""
+"""BotService."""
 
 from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
 
-from mesh.errors import InvalidArgument
+from services.bot_manager.connect.flow import ConnectFlow
 from services.bot_manager.convert.bots import (
     from_bot,
     from_credentials,
     to_changed_draft,
     to_draft,
     to_secrets,
+    to_tokens,
 )
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials, Verification
 from services.bot_manager.domain.filters import BOT_FIELDS
 from services.bot_manager.domain.listing import Condition, Operator
 from services.bot_manager.domain.model import BotState
-from services.bot_manager.domain.rules import UNSUPPORTED
 from services.bot_manager.servicers.caller import about_bot, actor, call_about, request_key
+from services.bot_manager.servicers.connecting import complete_connect, start_connect
 from services.bot_manager.servicers.pages import Pages
 from vivesphere.bot_manager.v1 import bot_pb2, bot_service_pb2_grpc
 from vivesphere.bot_manager.v1 import bot_service_pb2 as pb
@@ -35,6 +36,7 @@ class BotServicer(bot_service_pb2_grpc.BotServiceServicer):
         self,
         bots: Bots,
         credentials: Credentials,
+        connecting: ConnectFlow,
         page_secret: bytes,
         *,
         stopped: Callable[[str], None],
@@ -42,6 +44,7 @@ class BotServicer(bot_service_pb2_grpc.BotServiceServicer):
     ) -> None:
         self._bots = bots
         self._credentials = credentials
+        self._connecting = connecting
         self._pages = Pages(page_secret, "bot_manager.bots", BOT_FIELDS, frozenset({"handle"}))
         self._stopped = stopped
         self._wake = wake
@@ -89,21 +92,28 @@ class BotServicer(bot_service_pb2_grpc.BotServiceServicer):
         return pb.PauseBotResponse(bot=from_bot(bot))
 
     async def ArchiveBot(self, request: pb.ArchiveBotRequest, context: Context) -> pb.ArchiveBotResponse:
-        """See the contract. The stored secret is not destroyed yet; no bot that is ARCHIVED can lease it."""
+        """See the contract."""
         bot = await self._bots.archive(about_bot(request.bot_id), request.etag, actor(), request.reason)
         self._stopped(bot.id)
         return pb.ArchiveBotResponse(bot=from_bot(bot))
 
+    async def DeleteBot(self, request: pb.DeleteBotRequest, context: Context) -> pb.DeleteBotResponse:
+        """See the contract."""
+        bot_id = about_bot(request.bot_id)
+        await self._bots.delete(bot_id, request.etag, actor())
+        self._stopped(bot_id)
+        return pb.DeleteBotResponse()
+
     async def SetCredentials(
         self, request: pb.SetCredentialsRequest, context: Context
     ) -> pb.SetCredentialsResponse:
-        """See the contract. OAuth 2.0 tokens are refused until they can be refreshed."""
-        bot_id = about_bot(request.bot_id)
-        if request.WhichOneof("credentials") != "oauth1":
-            raise InvalidArgument("INVALID_FIELD", UNSUPPORTED, field="oauth2")
-        found = await self._credentials.set(
-            bot_id, to_secrets(request.oauth1), verify=not request.skip_verification
-        )
+        """See the contract."""
+        bot_id, verify = about_bot(request.bot_id), not request.skip_verification
+        if request.WhichOneof("credentials") == "oauth1":
+            found = await self._credentials.set_oauth1(bot_id, to_secrets(request.oauth1), verify=verify)
+        else:
+            pair, client = to_tokens(request.oauth2)
+            found = await self._credentials.set_oauth2(bot_id, pair, client, verify=verify)
         self._stopped(bot_id)
         self._wake()
         status = found.bot.credentials
@@ -130,6 +140,21 @@ class BotServicer(bot_service_pb2_grpc.BotServiceServicer):
             state=_state(found),
             failure_message=_words(found),
         )
+
+    async def StartConnect(
+        self, request: pb.StartConnectRequest, context: Context
+    ) -> pb.StartConnectResponse:
+        """See the contract."""
+        return await start_connect(self._connecting, request)
+
+    async def CompleteConnect(
+        self, request: pb.CompleteConnectRequest, context: Context
+    ) -> pb.CompleteConnectResponse:
+        """See the contract."""
+        answer = await complete_connect(self._connecting, request)
+        self._stopped(answer.bot_id)
+        self._wake()
+        return answer
 
 
 def _state(found: Verification) -> bot_pb2.BotState.ValueType:

@@ -49,8 +49,10 @@ class Fetcher:
         return count
 
     async def _read(self, bot_id: str, parts: Sequence[PublishedPart]) -> int:
-        leased = await self._leases.get(bot_id, "read metrics", NEED)
-        read = await self._x.get_metrics(leased.credentials, [part.x_post_id for part in parts])
+        ids = [part.x_post_id for part in parts]
+        read = await self._leases.call(
+            bot_id, "read metrics", NEED, lambda credentials: self._x.get_metrics(credentials, ids)
+        )
         told, untold = self._readings(parts, read, True), self._readings(parts, read, False)
         if told:
             await self._metrics.add(told, private=True)

@@ -7,24 +7,34 @@ from datetime import datetime
 from typing import Any, Final
 
 import psycopg.errors
-from sqlalchemy import ColumnElement, exc, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, exc, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
 from mesh.errors import AlreadyExists, FailedPrecondition, NotFound
 from services.bot_manager.domain.lifecycle import BOT_TABLE, UNSETTLED, BotEvent
 from services.bot_manager.domain.listing import Condition, Operator, Page, Position, Query
-from services.bot_manager.domain.model import ACTOR, Bot, CredentialsStatus, Post, PostState, StateDetail
+from services.bot_manager.domain.model import (
+    ACTOR,
+    Bot,
+    BotState,
+    CredentialsStatus,
+    Post,
+    PostState,
+    StateDetail,
+)
 from services.bot_manager.domain.rules import cancel
 from services.bot_manager.store.lease_endings import demand
 from services.bot_manager.store.listing import compare, page_of
 from services.bot_manager.store.ports import RequestKey
 from services.bot_manager.store.requests import first_result
 from services.bot_manager.store.rows import bot_values, to_bot
+from services.bot_manager.store.secret_destructions import demand as destruct
 from services.bot_manager.store.tables import bots, posts
 from services.bot_manager.store.writing import Step, read_posts, write
 
 HANDLE_INDEX: Final = "bots_handle"
+ACCOUNT_INDEX: Final = "bots_account"
 _COLUMNS: Final[Mapping[str, ColumnElement[Any]]] = {
     "handle": bots.c.handle_key,
     **{
@@ -48,7 +58,7 @@ class PostgresBots:
             first = await first_result(connection, key, bot.id, bot.create_time) if key else None
             if first is not None:
                 return await _get(connection, first)
-            with _handle_is_free():
+            with _alone():
                 await connection.execute(insert(bots), [bot_values(bot)])
             return bot
 
@@ -93,7 +103,27 @@ class PostgresBots:
             ]
             await write(connection, steps, now, self._instance)
             await demand(connection, bot, edited)
+            if edited.state is not bot.state and edited.state is BotState.ARCHIVED:
+                await destruct(connection, edited)
             return await _put(connection, replace(edited, version=bot.version + 1, update_time=now))
+
+    async def holder_of(self, x_user_id: str) -> str:
+        """See the port."""
+        query = select(bots.c.id).where(
+            bots.c.x_user_id == x_user_id, bots.c.state != BotState.ARCHIVED.value
+        )
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).scalar_one_or_none() or ""
+
+    async def delete(self, bot_id: str, now: datetime) -> None:
+        """See the port."""
+        async with self._database.transaction() as connection:
+            bot = await _get(connection, bot_id, lock=True)
+            if bot.state is not BotState.ARCHIVED:
+                raise FailedPrecondition("INVALID_STATE", "the bot is not archived")
+            await _check_settled(connection, bot_id)
+            await destruct(connection, bot)
+            await connection.execute(delete(bots).where(bots.c.id == bot_id))
 
     async def apply(self, bot_id: str, event: BotEvent, now: datetime, reason: str, message: str) -> Bot:
         """See the port."""
@@ -125,21 +155,27 @@ async def _get(connection: AsyncConnection, bot_id: str, *, lock: bool = False) 
 
 
 async def _put(connection: AsyncConnection, bot: Bot) -> Bot:
-    with _handle_is_free():
+    with _alone():
         await connection.execute(update(bots).where(bots.c.id == bot.id).values(bot_values(bot)))
     return bot
 
 
 async def _settled_posts(connection: AsyncConnection, bot_id: str) -> dict[str, Post]:
     """Posts of the bot that wait for their time, locked. Raises FailedPrecondition while X may be hearing of one."""
-    unsettled = select(func.count()).where(
-        posts.c.bot_id == bot_id, posts.c.state.in_([state.value for state in UNSETTLED])
-    )
     query = select(posts.c.id).where(
         posts.c.bot_id == bot_id, posts.c.state.in_([state.value for state in _WAITING])
     )
     ids = (await connection.execute(query)).scalars().all()
     waiting = await read_posts(connection, ids, lock=True)
+    await _check_settled(connection, bot_id)
+    return {key: post for key, post in waiting.items() if post.state in _WAITING}
+
+
+async def _check_settled(connection: AsyncConnection, bot_id: str) -> None:
+    """Raises FailedPrecondition (INVALID_STATE) while X may be hearing of a post of the bot."""
+    unsettled = select(func.count()).where(
+        posts.c.bot_id == bot_id, posts.c.state.in_([state.value for state in UNSETTLED])
+    )
     count = (await connection.execute(unsettled)).scalar_one()
     if count:
         raise FailedPrecondition(
@@ -147,17 +183,19 @@ async def _settled_posts(connection: AsyncConnection, bot_id: str) -> dict[str, 
             f"{count} of its posts are being published or of unknown outcome; settle them first",
             metadata={"posts": str(count)},
         )
-    return {key: post for key, post in waiting.items() if post.state in _WAITING}
 
 
 @contextmanager
-def _handle_is_free() -> Iterator[None]:
-    """Raises AlreadyExists (HANDLE_TAKEN) where the index of handles refuses the write inside."""
+def _alone() -> Iterator[None]:
+    """Raises AlreadyExists (HANDLE_TAKEN, X_ACCOUNT_TAKEN) where an index refuses the write inside."""
     try:
         yield
     except exc.IntegrityError as error:
         cause = error.orig
-        if isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == HANDLE_INDEX:
+        index = cause.diag.constraint_name if isinstance(cause, psycopg.errors.UniqueViolation) else None
+        if index == ACCOUNT_INDEX:
+            raise AlreadyExists("X_ACCOUNT_TAKEN", "another bot manages the account") from None
+        if index == HANDLE_INDEX:
             raise AlreadyExists(
                 "HANDLE_TAKEN", "another bot that is not archived has this handle", field="bot.handle"
             ) from None

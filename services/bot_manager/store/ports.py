@@ -271,9 +271,21 @@ class BotStore(Protocol):
     ) -> Bot:
         """Replace the bot by `edit(bot)` under its lock; unchanged if that returns the same object, else version + 1.
 
-        A change that pauses or archives it puts it on the list of `LeaseEndings` in the same transaction.
+        A change that pauses or archives it puts it on the list of `LeaseEndings` in the same transaction, and one that archives it on that
+        of `SecretDestructions`.
         `settled`: refuse (FailedPrecondition INVALID_STATE) while a post of it is CLAIMED, PUBLISHING or UNKNOWN, and cancel those that
-        wait. Raises NotFound (BOT_NOT_FOUND), AlreadyExists (HANDLE_TAKEN), and what `edit` raises.
+        wait. Raises NotFound (BOT_NOT_FOUND), AlreadyExists (HANDLE_TAKEN, X_ACCOUNT_TAKEN), and what `edit` raises.
+        """
+        ...
+
+    async def holder_of(self, x_user_id: str) -> str:
+        """Id of the bot, not archived, that manages this account on X; empty if none does."""
+        ...
+
+    async def delete(self, bot_id: str, now: datetime) -> None:
+        """Delete an archived bot with everything that belongs to it, and put its secrets on the list of `SecretDestructions`.
+
+        Raises NotFound (BOT_NOT_FOUND), FailedPrecondition (INVALID_STATE) while a post of it is CLAIMED, PUBLISHING or UNKNOWN.
         """
         ...
 
@@ -309,6 +321,58 @@ class LeaseEndings(Protocol):
 
     async def done(self, ending: LeaseEnding) -> None:
         """The leases are ended. Nothing happens if the bot was stopped anew meanwhile: that ending is still to come."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SecretDestruction:
+    """The wish to destroy the secrets of a bot that is no more. `again`: they were destroyed once. `kind` of its credentials, or empty."""
+
+    id: str
+    bot_id: str
+    kind: str
+    reason: str
+    again: bool
+
+
+class SecretDestructions(Protocol):
+    """Archived and deleted bots: their secrets go at once, and what was stored late goes once more after that."""
+
+    async def due(self, limit: int) -> Sequence[SecretDestruction]:
+        """Those whose turn it is, oldest first."""
+        ...
+
+    async def done(self, destruction: SecretDestruction) -> None:
+        """The secrets are destroyed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthConnect:
+    """An account that is being connected. `verifier` is a ciphertext; only the hash of the state is kept."""
+
+    id: str
+    bot_id: str
+    state_hash: bytes
+    verifier: str
+    client_id: str
+    redirect_uri: str
+    scopes: tuple[str, ...]
+    return_path: str
+    creator: str
+    create_time: datetime
+    expire_time: datetime
+
+
+class OAuthConnects(Protocol):
+    """Connect flows that wait for X's callback, at most one a bot."""
+
+    async def begin(self, connect: OAuthConnect) -> None:
+        """Keep it; the one before it for the same bot ends."""
+        ...
+
+    async def take(self, state_hash: bytes) -> OAuthConnect | None:
+        """The flow of this state, which nobody else can take any more; None if there is none."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""X's token endpoint, as far as refreshing goes, in terms of our own."""
+"""X's token endpoint in terms of our own: what refreshing asks of it, and what connecting an account does."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,4 +43,46 @@ class TokenEndpoint(Protocol):
         Unavailable when X was surely not asked, or surely did not take the request, and OutcomeUnknown for everything else: the
         answer was lost, or makes no sense.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationCode:
+    """What the redirect brought, with what was kept for it since."""
+
+    code: Secret
+    verifier: Secret
+    client_id: str
+    redirect_uri: str
+
+
+class CodeEndpoint(Protocol):
+    """Begins and ends what refreshing keeps up."""
+
+    async def exchange_code(self, granted: AuthorizationCode, secret: Secret | None) -> TokenPair:
+        """The first pair of an account. `secret` is the client's, None for a public one. Raises as `TokenEndpoint.exchange`."""
+        ...
+
+    async def revoke(self, fields: Mapping[str, Secret]) -> None:
+        """Tell X that the tokens in `fields` (a secret of kind X_OAUTH2) are not needed any more. Raises as `TokenEndpoint.exchange`."""
+        ...
+
+
+class AppClients(Protocol):
+    """The apps, as far as connecting accounts goes."""
+
+    async def client_of(self, app_id: str) -> str:
+        """The app's client id; empty if it has none. Raises NotFound (APP_NOT_FOUND)."""
+        ...
+
+    async def app_of(self, client_id: str) -> str:
+        """The app with this client id; empty if none has it."""
+        ...
+
+
+class ClientKeys(Protocol):
+    """Secrets of clients."""
+
+    async def secret_of(self, client_id: str) -> Secret | None:
+        """The client's secret; None for a public client. Raises what secure_bot_data or the way to it raises."""
         ...

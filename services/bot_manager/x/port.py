@@ -51,6 +51,11 @@ class OAuth2Credentials:
     scopes: frozenset[str] = frozenset()
 
 
+def scopes_of(text: str) -> frozenset[str]:
+    """The scopes in X's own list of them."""
+    return frozenset(text.split())
+
+
 XCredentials = OAuth1Credentials | OAuth2Credentials
 """What a call to X is made with."""
 

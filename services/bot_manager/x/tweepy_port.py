@@ -1,12 +1,9 @@
-"""The port on tweepy's asynchronous client: one HTTP session for the process, one client for each call.
+"""The port on tweepy's asynchronous client, one for each call, over the process's one way to X's host (`http.py`).
 
 tweepy knows X's paths and parameters; it does not know another host, time limits, or what a lost answer means. The subclass below
 replaces its one request method: it signs exactly the bytes that are sent, follows no redirect, bounds every phase,
 keeps the headers, and returns the answer as it is, without judging it (`domain/outcomes.py` does). Nothing is repeated here, and
 aiohttp itself repeats no POST.
-
-Connections go back to the pool only for a few seconds: one that X closed in the meantime would turn an unsent post into one of
-unknown outcome. Cookies are dropped, since all bots share the session.
 """
 
 import logging
@@ -17,7 +14,6 @@ from urllib.parse import urlencode
 
 import aiohttp
 from tweepy.asynchronous import AsyncClient
-from yarl import URL
 
 from mesh.clock import Clock
 from mesh.errors import Unavailable
@@ -32,6 +28,7 @@ from services.bot_manager.domain.outcomes import (
 from services.bot_manager.x import reading
 from services.bot_manager.x.body import create_body
 from services.bot_manager.x.errors import error_of
+from services.bot_manager.x.http import BROKEN, NEVER_SENT, XHttp, cause
 from services.bot_manager.x.port import (
     METRICS_BATCH,
     OAuth2Credentials,
@@ -44,17 +41,9 @@ from services.bot_manager.x.port import (
 )
 from services.bot_manager.x.signing import authorization
 
-MAX_BODY_BYTES: Final = 4 * 1024 * 1024
-"""Far beyond any answer of the calls made here; what is longer is not X."""
-MAX_CONNECTIONS: Final = 1024
-IDLE_CONNECTION_SECONDS: Final = 5
-CONNECT_SHARE: Final = 0.4
-"""Part of the time limit that reaching X may take, a wait for a connection of the pool included."""
 TIMELINE_PAGE: Final = 100
 MAX_PAGES: Final = 20
 TIMELINE_FIELDS: Final = ("created_at", "entities", "referenced_tweets", "attachments")
-NEVER_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
-"""What aiohttp raises before it has a connection to write to."""
 
 # Their DEBUG lines hold tokens and signatures.
 for _name in ("tweepy", "oauthlib"):
@@ -65,18 +54,12 @@ class TweepyPort:
     """Implements XPort. `request_timeout` is asked for each call, so that the setting can change. Made inside the running loop."""
 
     def __init__(self, base_url: str, *, request_timeout: Callable[[], timedelta], clock: Clock) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._request_timeout = request_timeout
+        self.http = XHttp(base_url, request_timeout=request_timeout, clock=clock)
         self._clock = clock
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_CONNECTION_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-        )
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._session.close()
+        await self.http.close()
 
     async def get_me(self, credentials: XCredentials) -> XAccount:
         """See XPort."""
@@ -91,9 +74,9 @@ class TweepyPort:
                 "POST", "/2/tweets", json=create_body(draft), user_auth=True
             )
         except NEVER_SENT as error:
-            return not_sent(_cause(error), self._since(started))
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            return lost(_cause(error), self._since(started))
+            return not_sent(cause(error), self.http.since(started))
+        except BROKEN as error:
+            return lost(cause(error), self.http.since(started))
         return judge_create(exchange, self._clock.now())
 
     async def get_metrics(self, credentials: XCredentials, x_post_ids: Sequence[str]) -> XMetricsRead:
@@ -137,9 +120,9 @@ class TweepyPort:
         try:
             exchange: Exchange = await request
         except NEVER_SENT as error:
-            raise error_of(not_sent(_cause(error), self._since(started))) from None
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise error_of(lost(_cause(error), self._since(started))) from None
+            raise error_of(not_sent(cause(error), self.http.since(started))) from None
+        except BROKEN as error:
+            raise error_of(lost(cause(error), self.http.since(started))) from None
         if exchange.status != 200:
             raise error_of(judge_refusal(exchange, self._clock.now()))
         document = exchange.document()
@@ -148,33 +131,16 @@ class TweepyPort:
         return document
 
     def _client(self, credentials: XCredentials) -> "_Client":
-        total = self._request_timeout().total_seconds()
-        limits = aiohttp.ClientTimeout(
-            total=total, connect=total * CONNECT_SHARE, sock_connect=total * CONNECT_SHARE
-        )
-        return _Client(self._base_url, self._session, limits, self._clock, credentials)
-
-    def _since(self, started: float) -> timedelta:
-        return timedelta(seconds=self._clock.monotonic() - started)
+        return _Client(self.http, credentials)
 
 
 class _Client(AsyncClient):  # type: ignore[misc]  # the library ships no types
     """tweepy's client for one call of one account. Its methods return the `Exchange`."""
 
-    def __init__(
-        self,
-        base_url: str,
-        session: aiohttp.ClientSession,
-        limits: aiohttp.ClientTimeout,
-        clock: Clock,
-        credentials: XCredentials,
-    ) -> None:
+    def __init__(self, http: XHttp, credentials: XCredentials) -> None:
         # With this return type tweepy hands on what `request` returns, headers and all.
         super().__init__(return_type=aiohttp.ClientResponse)
-        self.session = session
-        self._base_url = base_url
-        self._limits = limits
-        self._clock = clock
+        self._http = http
         self._credentials = credentials
 
     async def request(
@@ -182,24 +148,9 @@ class _Client(AsyncClient):  # type: ignore[misc]  # the library ships no types
     ) -> Exchange:
         """Send one request, signed, and read the answer to its end. Raises what aiohttp raises."""
         query = urlencode(sorted((params or {}).items()))
-        url = f"{self._base_url}{route}" + (f"?{query}" if query else "")
+        url = f"{self._http.base_url}{route}" + (f"?{query}" if query else "")
         headers = self._signed(url, method) | {"User-Agent": self.user_agent}
-        started = self._clock.monotonic()
-        async with self.session.request(
-            method,
-            URL(url, encoded=True),
-            json=json,
-            headers=headers,
-            timeout=self._limits,
-            allow_redirects=False,
-        ) as response:
-            body = await _read_body(response)
-        return Exchange(
-            response.status,
-            {name.lower(): value for name, value in response.headers.items()},
-            body,
-            timedelta(seconds=self._clock.monotonic() - started),
-        )
+        return await self._http.send(str(method), url, headers, json=json)
 
     def _signed(self, url: str, method: str) -> dict[str, str]:
         keys = self._credentials
@@ -215,22 +166,3 @@ class _Client(AsyncClient):  # type: ignore[misc]  # the library ships no types
             now=self._clock.now().timestamp(),
         )
         return {"Authorization": signed}
-
-
-async def _read_body(response: aiohttp.ClientResponse) -> bytes:
-    chunks: list[bytes] = []
-    left = MAX_BODY_BYTES
-    async for chunk in response.content.iter_any():
-        left -= len(chunk)
-        if left < 0:
-            raise aiohttp.ClientPayloadError("the answer is too long")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _cause(error: BaseException) -> str:
-    """What broke, in words without addresses or data."""
-    if isinstance(error, TimeoutError):
-        return "no connection in time" if isinstance(error, NEVER_SENT) else "no answer in time"
-    number = getattr(error, "errno", None)
-    return type(error).__name__ + (f" (errno {number})" if number else "")

@@ -95,6 +95,21 @@ async def test_http_bodies_pass_raw(client: httpx.AsyncClient) -> None:
     assert (answer.content, answer.headers["content-type"]) == (raw, "image/png")
 
 
+async def test_a_page_that_fails_is_a_page_for_a_browser(client: httpx.AsyncClient) -> None:
+    """A person who was sent here by another site reads it, with the id to search for; nothing in it is markup from outside."""
+    path = "/api/v1/download/x?%3Cscript%3E=1"
+    page = await client.get(path, headers={"accept": "text/html,*/*;q=0.8", "x-request-id": "request-7"})
+    assert (page.status_code, page.headers["content-type"]) == (400, "text/html; charset=utf-8")
+    assert page.headers["x-request-id"] in page.text
+    assert "<script" not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for accept in ("*/*", "application/json"):
+        answer = await client.get(path, headers={"accept": accept})
+        assert answer.headers["content-type"] == "application/json"
+    program = await client.get("/api/v1/show/x?unknown=1", headers={"accept": "text/html"})
+    assert program.headers["content-type"] == "application/json"
+
+
 async def test_maps_wrappers_and_big_numbers_survive_the_round_trip(client: httpx.AsyncClient) -> None:
     """int64 as strings: JavaScript would round them."""
     sent = {

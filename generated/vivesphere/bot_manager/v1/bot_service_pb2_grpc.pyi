@@ -36,7 +36,8 @@ class BotServiceStub:
     """Deletes a bot with its posts, schedules and statistics, and destroys its credentials. What is on X stays there. There is no way back.
 
     Idempotent: a repeat answers NOT_FOUND and changes nothing. Errors: NOT_FOUND (BOT_NOT_FOUND), ABORTED (ETAG_MISMATCH),
-    FAILED_PRECONDITION (INVALID_STATE) while one of its posts is CLAIMED, PUBLISHING or UNKNOWN.
+    FAILED_PRECONDITION (INVALID_STATE) while one of its posts is CLAIMED, PUBLISHING or UNKNOWN. It is archived first: a deletion that is
+    cut off leaves it ARCHIVED, and may be repeated. Of its credentials holds what ArchiveBot says.
     """
     ActivateBot: _aio.UnaryUnaryMultiCallable[_bot_service_pb2.ActivateBotRequest, _bot_service_pb2.ActivateBotResponse]
     """Lets a bot publish. Posts that fell due meanwhile go out if they are not too late.
@@ -55,15 +56,17 @@ class BotServiceStub:
     There is no way back.
 
     Idempotent: an ARCHIVED bot is answered unchanged. Errors: NOT_FOUND (BOT_NOT_FOUND), ABORTED (ETAG_MISMATCH), FAILED_PRECONDITION
-    (INVALID_STATE) while one of its posts is CLAIMED, PUBLISHING or UNKNOWN, UNAVAILABLE (VAULT_UNAVAILABLE, nothing is changed).
+    (INVALID_STATE) while one of its posts is CLAIMED, PUBLISHING or UNKNOWN. The credentials are destroyed, and the tokens given back to X,
+    as soon as the Vault can be reached, whatever becomes of this process; from the answer on nothing uses them.
     """
     SetCredentials: _aio.UnaryUnaryMultiCallable[_bot_service_pb2.SetCredentialsRequest, _bot_service_pb2.SetCredentialsResponse]
     """Stores a bot's credentials with secure_bot_data, in place of those before, and asks X whose they are. They are never returned.
 
     If X does not answer they are stored and `verified` is false. The first that verify make a DRAFT bot ACTIVE, and any a bot in
     REAUTH_REQUIRED. Idempotent in effect: a repeat stores the same values as a further version. Errors: NOT_FOUND (BOT_NOT_FOUND),
-    FAILED_PRECONDITION (BOT_ARCHIVED; X_CREDENTIALS_REJECTED and X_ACCOUNT_MISMATCH, nothing is stored), UNAVAILABLE (VAULT_UNAVAILABLE,
-    nothing is stored).
+    FAILED_PRECONDITION (BOT_ARCHIVED; X_CREDENTIALS_REJECTED and X_ACCOUNT_MISMATCH, nothing is stored), ALREADY_EXISTS (X_ACCOUNT_TAKEN,
+    nothing is stored), INVALID_ARGUMENT (INVALID_FIELD: scopes without tweet.write, or a refresh token of which no client is known),
+    UNAVAILABLE (VAULT_UNAVAILABLE, nothing is stored).
     """
     VerifyCredentials: _aio.UnaryUnaryMultiCallable[_bot_service_pb2.VerifyCredentialsRequest, _bot_service_pb2.VerifyCredentialsResponse]
     """Asks X whose the stored credentials are, and brings the bot's state in line with the answer: refused credentials lead to
@@ -87,7 +90,8 @@ class BotServiceStub:
 
     Public, since X's redirect carries no session: `state`, known to the browser that began and usable once, takes its place. Not
     idempotent: code and state are single use. Errors: INVALID_ARGUMENT (CONNECT_STATE_INVALID) for a state that is unknown, used or
-    older than 10 minutes, FAILED_PRECONDITION (CONNECT_REFUSED with X's words, X_ACCOUNT_MISMATCH, BOT_ARCHIVED), UNAVAILABLE
+    older than 10 minutes, FAILED_PRECONDITION (CONNECT_REFUSED with X's words, X_ACCOUNT_MISMATCH, BOT_ARCHIVED), ALREADY_EXISTS
+    (X_ACCOUNT_TAKEN), with nothing stored by any of them, UNAVAILABLE
     (X_UNAVAILABLE, VAULT_UNAVAILABLE).
     """
 
@@ -139,7 +143,8 @@ class BotServiceServicer:
         """Deletes a bot with its posts, schedules and statistics, and destroys its credentials. What is on X stays there. There is no way back.
 
         Idempotent: a repeat answers NOT_FOUND and changes nothing. Errors: NOT_FOUND (BOT_NOT_FOUND), ABORTED (ETAG_MISMATCH),
-        FAILED_PRECONDITION (INVALID_STATE) while one of its posts is CLAIMED, PUBLISHING or UNKNOWN.
+        FAILED_PRECONDITION (INVALID_STATE) while one of its posts is CLAIMED, PUBLISHING or UNKNOWN. It is archived first: a deletion that is
+        cut off leaves it ARCHIVED, and may be repeated. Of its credentials holds what ArchiveBot says.
         """
 
     def ActivateBot(
@@ -173,7 +178,8 @@ class BotServiceServicer:
         There is no way back.
 
         Idempotent: an ARCHIVED bot is answered unchanged. Errors: NOT_FOUND (BOT_NOT_FOUND), ABORTED (ETAG_MISMATCH), FAILED_PRECONDITION
-        (INVALID_STATE) while one of its posts is CLAIMED, PUBLISHING or UNKNOWN, UNAVAILABLE (VAULT_UNAVAILABLE, nothing is changed).
+        (INVALID_STATE) while one of its posts is CLAIMED, PUBLISHING or UNKNOWN. The credentials are destroyed, and the tokens given back to X,
+        as soon as the Vault can be reached, whatever becomes of this process; from the answer on nothing uses them.
         """
 
     def SetCredentials(
@@ -185,8 +191,9 @@ class BotServiceServicer:
 
         If X does not answer they are stored and `verified` is false. The first that verify make a DRAFT bot ACTIVE, and any a bot in
         REAUTH_REQUIRED. Idempotent in effect: a repeat stores the same values as a further version. Errors: NOT_FOUND (BOT_NOT_FOUND),
-        FAILED_PRECONDITION (BOT_ARCHIVED; X_CREDENTIALS_REJECTED and X_ACCOUNT_MISMATCH, nothing is stored), UNAVAILABLE (VAULT_UNAVAILABLE,
-        nothing is stored).
+        FAILED_PRECONDITION (BOT_ARCHIVED; X_CREDENTIALS_REJECTED and X_ACCOUNT_MISMATCH, nothing is stored), ALREADY_EXISTS (X_ACCOUNT_TAKEN,
+        nothing is stored), INVALID_ARGUMENT (INVALID_FIELD: scopes without tweet.write, or a refresh token of which no client is known),
+        UNAVAILABLE (VAULT_UNAVAILABLE, nothing is stored).
         """
 
     def VerifyCredentials(
@@ -225,7 +232,8 @@ class BotServiceServicer:
 
         Public, since X's redirect carries no session: `state`, known to the browser that began and usable once, takes its place. Not
         idempotent: code and state are single use. Errors: INVALID_ARGUMENT (CONNECT_STATE_INVALID) for a state that is unknown, used or
-        older than 10 minutes, FAILED_PRECONDITION (CONNECT_REFUSED with X's words, X_ACCOUNT_MISMATCH, BOT_ARCHIVED), UNAVAILABLE
+        older than 10 minutes, FAILED_PRECONDITION (CONNECT_REFUSED with X's words, X_ACCOUNT_MISMATCH, BOT_ARCHIVED), ALREADY_EXISTS
+        (X_ACCOUNT_TAKEN), with nothing stored by any of them, UNAVAILABLE
         (X_UNAVAILABLE, VAULT_UNAVAILABLE).
         """
 

@@ -122,6 +122,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ALREADY_EXISTS. Another bot, not archived, manages this handle."""
     ERROR_REASON_ROLE_EXISTS: _ErrorReason.ValueType  # 62
     """ALREADY_EXISTS. A role with this id exists."""
+    ERROR_REASON_X_ACCOUNT_TAKEN: _ErrorReason.ValueType  # 63
+    """ALREADY_EXISTS. Another bot, not archived, manages the account on X; metadata names it."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 80
     """ABORTED. `etag` is not the resource's current one: somebody else was faster; read again and repeat."""
     ERROR_REASON_VERSION_MISMATCH: _ErrorReason.ValueType  # 81
@@ -340,6 +342,8 @@ ERROR_REASON_HANDLE_TAKEN: ErrorReason.ValueType  # 61
 """ALREADY_EXISTS. Another bot, not archived, manages this handle."""
 ERROR_REASON_ROLE_EXISTS: ErrorReason.ValueType  # 62
 """ALREADY_EXISTS. A role with this id exists."""
+ERROR_REASON_X_ACCOUNT_TAKEN: ErrorReason.ValueType  # 63
+"""ALREADY_EXISTS. Another bot, not archived, manages the account on X; metadata names it."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 80
 """ABORTED. `etag` is not the resource's current one: somebody else was faster; read again and repeat."""
 ERROR_REASON_VERSION_MISMATCH: ErrorReason.ValueType  # 81

@@ -53,11 +53,17 @@ bots = Table(
         name="bots_state",
     ),
     Index("bots_handle", "handle_key", unique=True, postgresql_where=text("state <> 'ARCHIVED'")),
+    Index(
+        "bots_account",
+        "x_user_id",
+        unique=True,
+        postgresql_where=text("state <> 'ARCHIVED' AND x_user_id <> ''"),
+    ),
     Index("bots_by_handle", "handle_key", "id"),
     Index("bots_by_create_time", "create_time", "id"),
     Index("bots_by_update_time", "update_time", "id"),
 )
-"""`handle_key` is the handle casefolded."""
+"""`handle_key` is the handle casefolded. One account on X belongs to one bot that is not archived."""
 
 posts = Table(
     "posts",

@@ -1,10 +1,11 @@
 """X and secure_bot_data, as far as credentials go."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from mesh.errors import MeshError
-from mesh.secret import Secret
+from services.bot_manager.domain.credentials import Borrowed
+from services.bot_manager.domain.given import Given
 from services.bot_manager.domain.outcomes import Outcome
 from services.bot_manager.x.port import (
     OAuth1Credentials,
@@ -48,19 +49,23 @@ class FakeX:
 
 
 class FakeSecrets:
-    """Keeps credentials in memory, by bot."""
+    """Keeps credentials in memory, by bot; every kind has the same versions here."""
 
     def __init__(self) -> None:
-        self.versions: dict[str, list[OAuth1Credentials]] = {}
+        self.versions: dict[str, list[Given]] = {}
 
-    async def store(self, bot_id: str, fields: Mapping[str, Secret]) -> int:
+    async def store(self, bot_id: str, given: Given) -> int:
         """See SecretKeeper."""
-        self.versions.setdefault(bot_id, []).append(OAuth1Credentials(**fields))
+        self.versions.setdefault(bot_id, []).append(given)
         return len(self.versions[bot_id])
 
-    async def lease(self, bot_id: str, reason: str) -> OAuth1Credentials:
+    async def lease(self, bot_id: str, reason: str) -> Borrowed:
         """See SecretKeeper."""
-        return self.versions[bot_id][-1]
+        return Borrowed(self.versions[bot_id][-1].credentials, len(self.versions[bot_id]))
+
+    async def renew(self, bot_id: str, refused: int, reason: str) -> Borrowed:
+        """See SecretKeeper."""
+        return await self.lease(bot_id, reason)
 
 
 class FakeFetcher:

@@ -27,6 +27,8 @@ from services.bot_manager.store.ledger import PostgresLedger
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.ports import Intent
 from services.bot_manager.store.posts import PostgresPosts
+from services.bot_manager.tokens.clients import NoApps
+from services.bot_manager.x.port import XAccount
 from tests.fakes.clock import ManualClock
 from tests.fakes.mesh import serving
 from vivesphere.bot_manager.v1 import (
@@ -43,6 +45,7 @@ from vivesphere.bot_manager.v1 import (
 )
 
 from .conftest import NOW, PLAIN
+from .connecting import flow_of
 from .fakes import FakeFetcher, FakeSecrets, FakeX
 
 NAMES = [f"vivesphere.bot_manager.v1.{name}Service" for name in ("Bot", "Post", "Statistics")]
@@ -100,6 +103,7 @@ async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
     clock, x, secrets, woken = ManualClock(NOW), FakeX(), FakeSecrets(), []
     bots, posts = PostgresBots(database, "test-1"), PostgresPosts(database, "test-1")
     metrics = PostgresMetrics(database)
+    credentials = Credentials(bots, secrets, x, NoApps(), clock)
     secret = b"page secret of the test"
 
     def wake() -> None:
@@ -110,7 +114,8 @@ async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
             bot_service_pb2_grpc.add_BotServiceServicer_to_server,
             BotServicer(
                 Bots(bots, clock, new_id),
-                Credentials(bots, secrets, x, clock),
+                credentials,
+                flow_of(database, credentials, clock),
                 secret,
                 stopped=lambda bot_id: None,
                 wake=wake,
@@ -256,6 +261,7 @@ async def test_a_post_now_needs_an_active_bot(door: Door) -> None:
     code, reason, _ = await refusal(door.post(bot, publish_now=True))
     assert (code, reason) == ("FAILED_PRECONDITION", "CREDENTIALS_MISSING")
     assert (await door.post(bot)).state == post_pb2.POST_STATE_DRAFT
+    door.x.account = XAccount("4712", "other")
     connected = await door.bot("other")
     await door.call(door.bots.PauseBot, bot_service_pb2.PauseBotRequest(bot_id=connected.id))
     assert (await refusal(door.post(connected, publish_now=True)))[1] == "INVALID_STATE"

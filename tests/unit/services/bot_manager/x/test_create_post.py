@@ -10,8 +10,9 @@ import pytest
 from mesh.clock import SystemClock
 from mesh.secret import Secret
 from services.bot_manager.domain.outcomes import Outcome, OutcomeKind
+from services.bot_manager.x.http import MAX_BODY_BYTES
 from services.bot_manager.x.port import OAuth1Credentials, XPoll, XPostDraft
-from services.bot_manager.x.tweepy_port import MAX_BODY_BYTES, TweepyPort
+from services.bot_manager.x.tweepy_port import TweepyPort
 from tests.unit.services.bot_manager.x.conftest import Sandbox
 
 K = OutcomeKind
