@@ -1,13 +1,17 @@
 """The one place where the service's concrete classes meet."""
 
 from datetime import timedelta
+from functools import partial
+from secrets import randbelow
 
 from mesh.ids import new_id
 from mesh.process import Process
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
-from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector, PlainShelf
+from services.bot_manager.domain.making import Maker, PlainInspector, PlainShelf
 from services.bot_manager.domain.posts import Posts
+from services.bot_manager.domain.templates import TemplateComposer
+from services.bot_manager.domain.templating.choosing import SEED_LIMIT
 from services.bot_manager.housekeeping import prune
 from services.bot_manager.publishing.assembly import assemble as assemble_publishing
 from services.bot_manager.publishing.settings import Publish
@@ -56,7 +60,7 @@ async def assemble(process: Process) -> None:
 
     bot_cases = Bots(bots, clock, new_id)
     credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, clock)
-    maker = Maker(PlainShelf(), PlainComposer(), PlainInspector())
+    maker = Maker(PlainShelf(), TemplateComposer(partial(randbelow, SEED_LIMIT)), PlainInspector())
     post_cases = Posts(posts, bots, clock, new_id, lambda: timedelta(seconds=value(MAX_LATENESS)), maker)
     fetcher = Fetcher(metrics, x, publisher.leases, clock)
 

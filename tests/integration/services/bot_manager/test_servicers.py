@@ -211,6 +211,8 @@ async def test_bad_input_is_named_and_nothing_is_written(door: Door) -> None:
     cases = [
         (door.post(bot, post=past), (invalid, "TIME_IN_PAST", "post.scheduled_time")),
         (door.post(bot, post=both, publish_now=True), (invalid, "CONFLICTING_FIELD", "publish_now")),
+        (door.post(bot, post=both, next_free_slot=True), (invalid, "CONFLICTING_FIELD", "next_free_slot")),
+        (door.post(bot, next_free_slot=True), ("FAILED_PRECONDITION", "NO_FREE_SLOT", "next_free_slot")),
         (door.post(bot, "x" * 281), (invalid, "INVALID_FIELD", "post.text")),
         (
             door.post(bot, post=post_pb2.Post(media_ids=[unknown])),
