@@ -17,8 +17,10 @@ from services.bot_manager.publishing.ledger import WorkerLedger
 from services.bot_manager.publishing.reaper import Reaper
 from services.bot_manager.publishing.sender import Sender
 from services.bot_manager.publishing.settings import DEFINITIONS, Publish, PublishSettings
+from services.bot_manager.publishing.timing import Timing
 from services.bot_manager.publishing.worker import Worker
 from services.bot_manager.store.lease_endings import PostgresLeaseEndings
+from services.bot_manager.store.pacing import PostgresPace
 from services.bot_manager.store.ports import BotStore, PostLedger
 from services.bot_manager.store.publishing import PostgresPublishingQueries
 from services.bot_manager.x.port import XPort
@@ -101,6 +103,7 @@ def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, 
         gate,
         settings,
         clock,
+        checks=(Timing(PostgresPace(process.database), clock),),
     )
 
     def sweep() -> None:

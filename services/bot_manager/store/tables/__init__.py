@@ -6,6 +6,7 @@ from services.bot_manager.store.tables import (
     library,
     money,
     news,
+    pacing,
     recurring,
     similarity,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "metadata",
     "money",
     "news",
+    "pacing",
     "post_events",
     "post_metrics",
     "post_parts",
