@@ -12,6 +12,7 @@ from services.bot_manager.domain.making import Maker, PlainInspector, PlainShelf
 from services.bot_manager.domain.posts import Posts
 from services.bot_manager.domain.templates import TemplateComposer
 from services.bot_manager.domain.templating.choosing import SEED_LIMIT
+from services.bot_manager.feeds.assembly import assemble as assemble_feeds
 from services.bot_manager.housekeeping import prune
 from services.bot_manager.publishing.assembly import assemble as assemble_publishing
 from services.bot_manager.publishing.settings import Publish
@@ -56,6 +57,7 @@ async def assemble(process: Process) -> None:
     process.stack.push_async_callback(x.close)
 
     publisher = assemble_publishing(process, ledger=ledger, bots=bots, x=x, secrets=secrets)
+    assemble_feeds(process)
     process.tasks.spawn_loop(lambda: prune(process.database, clock), name="housekeeping")
 
     bot_cases = Bots(bots, clock, new_id)

@@ -15,6 +15,7 @@ from services.bot_manager.publishing.gate import Gate
 from services.bot_manager.publishing.leases import LeasedCredentials, Leases
 from services.bot_manager.publishing.ledger import WorkerLedger
 from services.bot_manager.publishing.reaper import Reaper
+from services.bot_manager.publishing.rendered import Rendered
 from services.bot_manager.publishing.sender import Sender
 from services.bot_manager.publishing.settings import DEFINITIONS, Publish, PublishSettings
 from services.bot_manager.publishing.timing import Timing
@@ -103,7 +104,7 @@ def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, 
         gate,
         settings,
         clock,
-        checks=(Timing(PostgresPace(process.database), clock),),
+        checks=(Rendered(clock), Timing(PostgresPace(process.database), clock)),
     )
 
     def sweep() -> None:

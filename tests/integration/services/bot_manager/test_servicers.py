@@ -9,6 +9,7 @@ from typing import Any
 import grpc.aio
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type import dayofweek_pb2
 
 from mesh.database import Database
 from mesh.errors import FailedPrecondition, MeshError, Unavailable
@@ -35,6 +36,7 @@ from vivesphere.bot_manager.v1 import (
     post_service_pb2_grpc,
     statistics_service_pb2,
     statistics_service_pb2_grpc,
+    wall_time_pb2,
 )
 
 from .conftest import NOW, PLAIN
@@ -371,3 +373,27 @@ async def test_without_the_permission_nothing_is_told(door: Door) -> None:
     assert (code, reason) == ("PERMISSION_DENIED", "PERMISSION_MISSING")
     approve = post_service_pb2.ApprovePostRequest(post_id=post.id)
     assert (await refusal(door.call(door.posts.ApprovePost, approve)))[0] == "UNIMPLEMENTED"
+
+
+async def test_slots_windows_and_pace_are_kept_as_they_were_said(door: Door) -> None:
+    """And the next free slot is found by them: NOW is a Friday noon, the weekend is silent, Monday 08:00 is taken."""
+    days = [dayofweek_pb2.FRIDAY, dayofweek_pb2.SATURDAY, dayofweek_pb2.SUNDAY]
+    given = bot_pb2.Bot(
+        handle="acme",
+        slots=[wall_time_pb2.Slot(at="08:00"), wall_time_pb2.Slot(at="09:30", days=[dayofweek_pb2.MONDAY])],
+        policy=bot_pb2.PostingPolicy(
+            blackout_windows=[wall_time_pb2.BlackoutWindow(days=days)],
+            min_interval={"seconds": 600},
+            max_posts_per_day=2,
+        ),
+    )
+    bot = (await door.call(door.bots.CreateBot, bot_service_pb2.CreateBotRequest(bot=given))).bot
+    assert (bot.slots, bot.policy) == (given.slots, given.policy)
+    monday = timedelta(days=2, hours=20)
+    made = [await door.post(bot, next_free_slot=True) for _ in range(3)]
+    assert [post.scheduled_time for post in made] == [
+        at(monday),
+        at(monday + timedelta(hours=1.5)),
+        at(monday + timedelta(days=1)),
+    ]
+    assert {post.state for post in made} == {post_pb2.POST_STATE_SCHEDULED}

@@ -20,6 +20,7 @@ from services.bot_manager.domain.model import (
     PostState,
 )
 from services.bot_manager.publishing.checks import PutOff
+from services.bot_manager.publishing.rendered import Rendered
 from services.bot_manager.publishing.timing import Timing
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.ledger import PostgresLedger
@@ -273,3 +274,16 @@ async def test_a_paced_bot_publishes_its_posts_apart(rig: Rig) -> None:
     times = sorted(post.publish_time for post in done if post.publish_time is not None)
     assert all(later - earlier >= timedelta(seconds=0.5) for earlier, later in itertools.pairwise(times))
     assert len(await rig.shown()) == 4
+
+
+async def test_a_template_that_was_never_rendered_is_not_sent(rig: Rig) -> None:
+    """Its braces would be public; a failed post can be mended."""
+    bot = await rig.bot()
+    raw = await rig.post(bot, "{{ bot.handle }}", template={})
+    written = await rig.post(bot, "{{ plain }}")
+    async with rig.replica(checks=(Rendered(CLOCK),)):
+        failed = await rig.until(raw, PostState.FAILED)
+        await rig.until(written, PostState.PUBLISHED)
+    assert failed.failure is not None
+    assert failed.failure.reason == "TEMPLATE_FAILED"
+    assert len(await rig.shown()) == 1
