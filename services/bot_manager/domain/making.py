@@ -32,7 +32,7 @@ class Composer(Protocol):
     def compose(self, bot: Bot, post: Post, at: datetime, values: Values) -> Post:
         """The post with `rendered_text` of every part that is not on X, and its seed chosen if it has a template without one.
 
-        Raises FailedPrecondition (TEMPLATE_FAILED), naming the field; metadata holds `part`, its index.
+        Raises InvalidArgument (TEMPLATE_FAILED), naming the field; metadata holds `part`, its index.
         """
         ...
 
@@ -56,8 +56,8 @@ class Maker:
     async def ready(self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values) -> Post:
         """The post rendered and inspected, findings noted; to go out `at`, or a draft.
 
-        Raises NotFound (MEDIA_NOT_FOUND), and unless it is a draft FailedPrecondition: TEMPLATE_FAILED, or POLICY_VIOLATION with the
-        first error. A draft stays unrendered.
+        Raises NotFound (MEDIA_NOT_FOUND), and unless it is a draft InvalidArgument (TEMPLATE_FAILED) and FailedPrecondition
+        (POLICY_VIOLATION) with the first error. A draft stays unrendered.
         """
         if at is None:
             return await self._draft(bot, post, now, values)
@@ -69,7 +69,7 @@ class Maker:
         """Looked at as if it went out now; a template that fails is found and not refused, since what it lacks may come with its time."""
         try:
             seen = await self.prospect(bot, post, None, now, values)
-        except FailedPrecondition as error:
+        except InvalidArgument as error:
             if error.reason != "TEMPLATE_FAILED":
                 raise
             part = int(error.metadata.get("part", WHOLE_POST))

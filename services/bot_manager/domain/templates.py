@@ -4,8 +4,7 @@ A template sees its own variables, and beside them `bot`, `now` (the time it goe
 `occurrence` and `item`. The same template, variables, time and seed give the same text for ever, so what a preview shows is what is
 sent. A post without `template` is sent as written, braces and all.
 
-A seed that nobody gave is chosen once and stored with the post: drawn for a post of a person, derived from schedule and nominal time for
-one of a schedule.
+A seed that nobody gave is drawn once and stored with the post; schedules give theirs.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,13 +13,13 @@ from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from mesh.errors import FailedPrecondition, InvalidArgument
+from mesh.errors import InvalidArgument
 from services.bot_manager.domain.making import Values
-from services.bot_manager.domain.model import Bot, Document, Part, PartState, Post
-from services.bot_manager.domain.templating.choosing import chooser, seed_of_occurrence
+from services.bot_manager.domain.model import Bot, Part, PartState, Post
+from services.bot_manager.domain.templating.choosing import chooser
 from services.bot_manager.domain.templating.evaluation import render
 from services.bot_manager.domain.templating.language import parse
-from services.bot_manager.domain.templating.values import TemplateError
+from services.bot_manager.domain.templating.values import Budget, TemplateError
 from services.bot_manager.domain.text import normalise
 
 RESERVED: Final = frozenset({"bot", "now", "occurrence", "item", "choose", "range", "loop"})
@@ -44,36 +43,30 @@ class TemplateComposer:
             raise InvalidArgument(
                 "INVALID_FIELD", f"{taken[0]!r} has a meaning of its own", field="post.template.variables"
             )
-        seed = self._seed(post, options)
+        seed = int(options["seed"]) if "seed" in options else self._draw()
         zone = ZoneInfo(bot.time_zone)
+        budget = Budget()
         names = {**variables, **_plain(values, zone), "bot": _described(bot), "now": at.astimezone(zone)}
         return replace(
             post,
             content={**post.content, "template": {**options, "seed": seed}},
-            parts=tuple(_rendered(post, part, names, seed) for part in post.parts),
+            parts=tuple(_rendered(post, part, names, seed, budget) for part in post.parts),
         )
-
-    def _seed(self, post: Post, options: Document) -> int:
-        if "seed" in options:
-            return int(options["seed"])
-        if post.schedule_id and post.occurrence_time is not None:
-            return seed_of_occurrence(post.schedule_id, post.occurrence_time)
-        return self._draw()
 
 
 def _unrendered(part: Part) -> Part:
     return part if part.state is PartState.PUBLISHED else replace(part, rendered_text="")
 
 
-def _rendered(post: Post, part: Part, names: Mapping[str, Any], seed: int) -> Part:
-    """The part with its text. Raises FailedPrecondition (TEMPLATE_FAILED)."""
+def _rendered(post: Post, part: Part, names: Mapping[str, Any], seed: int, budget: Budget) -> Part:
+    """The part with its text. Raises InvalidArgument (TEMPLATE_FAILED)."""
     if part.state is PartState.PUBLISHED:
         return part
     field = "post.text" if len(post.parts) == 1 else f"post.parts[{part.index}].text"
     try:
-        return replace(part, rendered_text=_text(part, names, seed))
+        return replace(part, rendered_text=_text(part, names, seed, budget))
     except TemplateError as error:
-        raise FailedPrecondition(
+        raise InvalidArgument(
             "TEMPLATE_FAILED",
             f"the template cannot be rendered: {error}",
             field=field,
@@ -81,8 +74,9 @@ def _rendered(post: Post, part: Part, names: Mapping[str, Any], seed: int) -> Pa
         ) from None
 
 
-def _text(part: Part, names: Mapping[str, Any], seed: int) -> str:
-    text = normalise(render(parse(part.text), names, {"choose": chooser(seed, part.index)}))
+def _text(part: Part, names: Mapping[str, Any], seed: int, budget: Budget) -> str:
+    functions = {"choose": chooser(seed, part.index)}
+    text = normalise(render(parse(part.text, budget), names, functions, budget))
     if part.text and not text.strip():
         raise TemplateError("it renders to nothing")
     return text

@@ -8,7 +8,6 @@ them. A change of this would change posts that were previewed and wait: it would
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from hashlib import sha256
 from itertools import count
 from typing import Final
@@ -33,12 +32,6 @@ def chooser(seed: int, part: int) -> Callable[..., Value]:
         return given[_number(f"{_WORD}|{seed}|{part}|{next(calls)}") * len(given) >> 64]
 
     return choose
-
-
-def seed_of_occurrence(schedule_id: str, occurrence_time: datetime) -> int:
-    """The seed of a post that a schedule makes, where its template names none; 0 to 2³¹ - 1."""
-    microseconds = round(occurrence_time.timestamp() * 1_000_000)
-    return _number(f"vivesphere occurrence 1|{schedule_id}|{microseconds}") % SEED_LIMIT
 
 
 def _number(words: str) -> int:

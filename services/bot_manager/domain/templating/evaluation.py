@@ -11,6 +11,7 @@ from services.bot_manager.domain.templating.filters import FIELDS, FILTERS, FUNC
 from services.bot_manager.domain.templating.language import TOO_DEEP
 from services.bot_manager.domain.templating.values import (
     MAX_TEXT,
+    Budget,
     TemplateError,
     Undefined,
     Value,
@@ -18,9 +19,6 @@ from services.bot_manager.domain.templating.values import (
     cost,
     shown,
 )
-
-MAX_STEPS: Final = 20_000
-"""A long template of a post takes some hundred; this many take about a tenth of a second."""
 
 _ARITHMETIC: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "add": operator.add,
@@ -51,10 +49,12 @@ _OF_DEFINITION: Final = frozenset({"defined", "undefined"})
 Scope = dict[str, Value]
 
 
-def render(tree: nodes.Template, names: Mapping[str, Value], functions: Mapping[str, Any]) -> str:
+def render(
+    tree: nodes.Template, names: Mapping[str, Value], functions: Mapping[str, Any], budget: Budget
+) -> str:
     """The text, at most MAX_TEXT code points. `functions` may be called by name. Raises TemplateError."""
     try:
-        return _Evaluation(names, functions).text_of(tree)
+        return _Evaluation(names, functions, budget).text_of(tree)
     except RecursionError:
         raise TemplateError(TOO_DEEP) from None
 
@@ -62,21 +62,16 @@ def render(tree: nodes.Template, names: Mapping[str, Value], functions: Mapping[
 class _Evaluation:
     """One rendering of one template."""
 
-    def __init__(self, names: Mapping[str, Value], functions: Mapping[str, Any]) -> None:
+    def __init__(self, names: Mapping[str, Value], functions: Mapping[str, Any], budget: Budget) -> None:
         self._scopes: list[Scope] = [dict(names), {}]
         self._functions = {**FUNCTIONS, **functions}
-        self._steps = 0
+        self._pay = budget.pay
         self._written: list[str] = []
         self._length = 0
 
     def text_of(self, tree: nodes.Template) -> str:
         self._run(tree.body)
         return "".join(self._written)
-
-    def _pay(self, steps: int) -> None:
-        self._steps += steps
-        if self._steps > MAX_STEPS:
-            raise TemplateError("it takes too many steps")
 
     def _write(self, text: str) -> None:
         self._length += len(text)

@@ -6,7 +6,7 @@ from jinja2 import StrictUndefined, TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from services.bot_manager.domain.templating.filters import FILTERS, TESTS
-from services.bot_manager.domain.templating.values import MAX_TEXT, TemplateError
+from services.bot_manager.domain.templating.values import MAX_TEXT, SOURCE_A_STEP, Budget, TemplateError
 
 _ENVIRONMENT: Final = ImmutableSandboxedEnvironment(
     autoescape=False, undefined=StrictUndefined, keep_trailing_newline=True
@@ -23,10 +23,11 @@ _KNOWN: Final = (
 TOO_DEEP: Final = "it is nested too deeply"
 
 
-def parse(source: str) -> nodes.Template:
+def parse(source: str, budget: Budget) -> nodes.Template:
     """The tree, in which every node is one that can be evaluated. Raises TemplateError."""
     if len(source) > MAX_TEXT:
         raise TemplateError(f"it is longer than {MAX_TEXT} code points")
+    budget.pay(len(source) // SOURCE_A_STEP)
     try:
         tree = _ENVIRONMENT.parse(source)
     except TemplateSyntaxError as error:

@@ -14,8 +14,12 @@ MAX_TEXT: Final = 25_000
 MAX_ITEMS: Final = 1_000
 MAX_NUMBER: Final = 10**15
 MAX_DEPTH: Final = 2
+MAX_STEPS: Final = 20_000
+"""A long template of a post takes some hundred; this many take about a tenth of a second."""
 CHARS_A_STEP: Final = 250
 """How much text costs as much as one step."""
+SOURCE_A_STEP: Final = 5
+"""How many characters of a template are read in the time of one step."""
 
 Value = Any
 """One of the kinds named above, or Undefined."""
@@ -27,6 +31,19 @@ class TemplateError(Exception):
     def __init__(self, message: str, variable: str = "") -> None:
         super().__init__(message)
         self.variable = variable
+
+
+class Budget:
+    """What rendering a post may cost, all its parts together. A step is a node of a syntax tree that is looked at."""
+
+    def __init__(self, steps: int = MAX_STEPS) -> None:
+        self._left = steps
+
+    def pay(self, steps: int) -> None:
+        """Raises TemplateError if that is more than is left."""
+        self._left -= steps
+        if self._left < 0:
+            raise TemplateError("it takes too many steps")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mesh.errors import FailedPrecondition, InvalidArgument
+from mesh.errors import InvalidArgument
 from services.bot_manager.domain.making import Maker, PlainInspector, PlainShelf
 from services.bot_manager.domain.model import Bot, BotState, Part, PartState, PolicyRule, Post, PostState
 from services.bot_manager.domain.templates import TemplateComposer
@@ -64,17 +64,6 @@ def test_parts_choose_independently() -> None:
     assert first != second
 
 
-def test_a_post_of_a_schedule_derives_its_seed_from_schedule_and_nominal_time() -> None:
-    """Made again after a change or a crash, it must not say something else."""
-    of_schedule = replace(post("x"), schedule_id="0190", occurrence_time=NOW)
-    seeds = {
-        TemplateComposer([n].pop).compose(BOT, of_schedule, NOW, {}).content["template"]["seed"]
-        for n in (1, 2)
-    }
-    assert len(seeds) == 1
-    assert not seeds & {1, 2}
-
-
 @pytest.mark.parametrize(
     ("texts", "field"), [(("{{ x }}",), "post.text"), (("a", "{{ x }}"), "post.parts[1].text")]
 )
@@ -82,7 +71,7 @@ def test_a_variable_that_is_not_given_refuses_the_post_and_is_named(
     texts: tuple[str, ...], field: str
 ) -> None:
     """Better told to the author now than seen by the public later."""
-    with pytest.raises(FailedPrecondition) as raised:
+    with pytest.raises(InvalidArgument) as raised:
         sent(*texts)
     assert raised.value.reason == "TEMPLATE_FAILED"
     assert [one.field for one in raised.value.violations] == [field]
@@ -92,8 +81,16 @@ def test_a_variable_that_is_not_given_refuses_the_post_and_is_named(
 
 def test_a_template_that_renders_to_nothing_is_refused() -> None:
     """Otherwise the braces themselves would go out."""
-    with pytest.raises(FailedPrecondition, match="nothing"):
+    with pytest.raises(InvalidArgument, match="nothing"):
         sent("{% if false %}x{% endif %} ")
+
+
+def test_all_parts_of_a_post_are_rendered_under_one_budget() -> None:
+    """Twenty-five parts must not be twenty-five times as dear as one."""
+    part = "{% for n in range(900) %}{% if n == 1 %}x{% endif %}{% endfor %}"
+    assert sent(part) == ["x"]
+    with pytest.raises(InvalidArgument, match="too many steps"):
+        sent(*[part] * 25)
 
 
 @pytest.mark.parametrize("name", ["bot", "now", "item", "choose", "loop"])
@@ -132,5 +129,5 @@ async def test_a_draft_stays_unrendered_and_is_not_refused() -> None:
     assert [(one.rule, one.part_index, one.field) for one in lacking.findings] == [
         (PolicyRule.TEMPLATE, 1, "text")
     ]
-    with pytest.raises(FailedPrecondition):
+    with pytest.raises(InvalidArgument):
         await MAKER.ready(BOT, post("a", "{{ item.title }}"), NOW, NOW, {})
