@@ -1,6 +1,8 @@
 """The language of templates: means what Jinja2 means, and cannot run away."""
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from services.bot_manager.domain.templating.choosing import chooser
 from services.bot_manager.domain.templating.evaluation import render
+from services.bot_manager.domain.templating.filters import FILTERS, TESTS
 from services.bot_manager.domain.templating.language import parse
 from services.bot_manager.domain.templating.values import MAX_TEXT, Budget, TemplateError
 
@@ -179,3 +182,12 @@ def test_alternatives_come_about_equally_often() -> None:
 def written(source: str) -> str:
     budget = Budget()
     return render(parse(source, budget), NAMES, {"choose": chooser(1, 0)}, budget)
+
+
+def test_the_documentation_names_every_filter_and_test() -> None:
+    """People look there for what they may write."""
+    page = (Path(__file__).resolve().parents[5] / "docs" / "content.md").read_text(encoding="utf-8")
+    listed = page[page.index("Filters:") : page.index("A variable that")]
+    filters, tests = (set(re.findall("`([a-z]+)`", part)) for part in listed.split("Tests:"))
+    assert filters == FILTERS.keys()
+    assert tests == TESTS.keys()
