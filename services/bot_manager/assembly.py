@@ -1,6 +1,8 @@
 """The one place where the service's concrete classes meet."""
 
 from datetime import timedelta
+from functools import partial
+from secrets import randbelow
 
 from mesh.ids import new_id
 from mesh.process import Process
@@ -9,9 +11,12 @@ from services.bot_manager.connect.flow import ConnectFlow
 from services.bot_manager.connect.sealing import MeshSealer
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
-from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector, PlainShelf
+from services.bot_manager.domain.making import Maker, PlainInspector, PlainShelf
 from services.bot_manager.domain.posts import Posts
 from services.bot_manager.domain.resolving import Resolving
+from services.bot_manager.domain.templates import TemplateComposer
+from services.bot_manager.domain.templating.choosing import SEED_LIMIT
+from services.bot_manager.feeds.assembly import assemble as assemble_feeds
 from services.bot_manager.housekeeping import prune
 from services.bot_manager.publishing.assembly import assemble as assemble_publishing
 from services.bot_manager.publishing.settings import Publish
@@ -65,11 +70,12 @@ async def assemble(process: Process) -> None:
     publisher = assemble_publishing(
         process, ledger=ledger, bots=bots, x=x, endpoint=endpoint, secrets=secrets
     )
+    assemble_feeds(process)
     process.tasks.spawn_loop(lambda: prune(process.database, clock), name="housekeeping")
 
     bot_cases = Bots(bots, clock, new_id)
     credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, apps, clock)
-    maker = Maker(PlainShelf(), PlainComposer(), PlainInspector())
+    maker = Maker(PlainShelf(), TemplateComposer(partial(randbelow, SEED_LIMIT)), PlainInspector())
 
     def lateness() -> timedelta:
         return timedelta(seconds=value(MAX_LATENESS))

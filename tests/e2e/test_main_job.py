@@ -76,6 +76,25 @@ def test_a_post_goes_out_at_its_time_and_tells_its_story(api: Api, sandbox: Api)
     assert len(api.get(f"/api/v1/posts/{post['id']}/timeline")["entries"]) >= 3
 
 
+def test_a_template_is_rendered_and_a_slot_is_given_to_one_post(api: Api, sandbox: Api) -> None:
+    """From the outside in: the text that X shows is the one that was answered, and two posts get two slots."""
+    bot, account = connected_bot(api, sandbox, "templates")
+    path = f"/api/v1/bots/{bot['id']}"
+    text = "{{ greeting }}, this is @{{ bot.handle }} {{ choose('today', 'now') }}"
+    given = {"text": text, "template": {"variables": {"greeting": "Hello"}}}
+    post = api.post(f"{path}/posts", given, publishNow="true")
+    assert "seed" in post["template"]
+    assert settled(api, post["id"])["state"] == "POST_STATE_PUBLISHED"
+    [seen] = sandbox.get("/sandbox/posts", user_id=account["user_id"])["posts"]
+    assert seen["text"] == post["parts"][0]["renderedText"]
+    assert seen["text"].startswith("Hello, this is @templates ")
+    api.call("PATCH", path, {"slots": [{"at": "00:00"}, {"at": "12:00"}]})
+    times = [
+        api.post(f"{path}/posts", {"text": f"slot {n}"}, nextFreeSlot="true")["scheduledTime"] for n in "ab"
+    ]
+    assert len(set(times)) == 2
+
+
 def test_a_repeated_request_makes_one_post(api: Api, sandbox: Api) -> None:
     """A client that did not hear the answer asks again with the same id and must not post twice."""
     bot, account = connected_bot(api, sandbox, "patient")

@@ -31,7 +31,7 @@ CHANGEABLE: Final = (
     "budget",
     "slots",
 )
-NOT_ENFORCED: Final = ("blackout_windows", "min_interval", "max_posts_per_day", "repeat_cool_down")
+NOT_ENFORCED: Final = ("repeat_cool_down",)
 """Rules of a policy that this version would not keep."""
 NO_APPROVAL: Final = (bot_pb2.APPROVAL_POLICY_UNSPECIFIED, bot_pb2.APPROVAL_POLICY_NONE)
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mesh.errors import FailedPrecondition, InvalidArgument
-from services.bot_manager.domain.model import Bot, Finding, Post, Severity
+from services.bot_manager.domain.model import WHOLE_POST, Bot, Finding, PolicyRule, Post, Severity
 from services.bot_manager.domain.rules import UNSUPPORTED
 
 Values = Mapping[str, Any]
@@ -32,7 +32,7 @@ class Composer(Protocol):
     def compose(self, bot: Bot, post: Post, at: datetime, values: Values) -> Post:
         """The post with `rendered_text` of every part that is not on X, and its seed chosen if it has a template without one.
 
-        Raises InvalidArgument (TEMPLATE_FAILED), naming the field.
+        Raises InvalidArgument (TEMPLATE_FAILED), naming the field; metadata holds `part`, its index.
         """
         ...
 
@@ -56,13 +56,27 @@ class Maker:
     async def ready(self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values) -> Post:
         """The post rendered and inspected, findings noted; to go out `at`, or a draft.
 
-        Raises NotFound (MEDIA_NOT_FOUND), InvalidArgument (TEMPLATE_FAILED), and unless it is a draft FailedPrecondition
-        (POLICY_VIOLATION) with the first error.
+        Raises NotFound (MEDIA_NOT_FOUND), and unless it is a draft InvalidArgument (TEMPLATE_FAILED) and FailedPrecondition
+        (POLICY_VIOLATION) with the first error. A draft stays unrendered.
         """
+        if at is None:
+            return await self._draft(bot, post, now, values)
         post = await self.prospect(bot, post, at, now, values)
-        if at is not None:
-            refuse(post.findings)
+        refuse(post.findings)
         return post
+
+    async def _draft(self, bot: Bot, post: Post, now: datetime, values: Values) -> Post:
+        """Looked at as if it went out now; a template that fails is found and not refused, since what it lacks may come with its time."""
+        try:
+            seen = await self.prospect(bot, post, None, now, values)
+        except InvalidArgument as error:
+            if error.reason != "TEMPLATE_FAILED":
+                raise
+            part = int(error.metadata.get("part", WHOLE_POST))
+            finding = Finding(PolicyRule.TEMPLATE, Severity.ERROR, error.message, part, "text")
+            return replace(post, findings=(finding,))
+        parts = tuple(replace(part, rendered_text="") for part in seen.parts)
+        return replace(seen, parts=parts)
 
     async def prospect(
         self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values

@@ -1,18 +1,36 @@
 """Use cases of posts: make, find, change, call off, try again, tell the story. What they write is said in `domain/rules.py`."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
+from enum import Enum, auto
+from functools import partial
+from typing import Final
 
 from mesh.clock import Clock
-from mesh.errors import FailedPrecondition
+from mesh.errors import FailedPrecondition, ResourceExhausted
 from services.bot_manager.domain import rules
 from services.bot_manager.domain.bots import max_lateness
 from services.bot_manager.domain.lifecycle import PostEvent, next_state
 from services.bot_manager.domain.listing import Page, Query
 from services.bot_manager.domain.making import Maker
 from services.bot_manager.domain.model import Bot, BotState, Change, Post, PostState, StoredEntry
+from services.bot_manager.domain.pacing import Pace
+from services.bot_manager.domain.slots import Diary, SlotFinder, Taken
 from services.bot_manager.domain.versions import check_etag
-from services.bot_manager.store.ports import BotStore, PostStore, RequestKey
+from services.bot_manager.store.ports import BotStore, PostStore, RequestKey, SlotTaken
+
+SLOT_TRIES: Final = 50
+"""Each that fails means that another post got a slot."""
+
+
+class When(Enum):
+    """When a new post goes out."""
+
+    AT_ITS_TIME = auto()
+    """As its draft says: not at all without a time."""
+    NOW = auto()
+    NEXT_FREE_SLOT = auto()
 
 
 class Posts:
@@ -33,14 +51,20 @@ class Posts:
         self._new_id = new_id
         self._lateness = lateness
         self._maker = maker
+        self._slots = SlotFinder(store)
 
     async def create(
-        self, bot_id: str, draft: rules.Draft, actor: str, key: RequestKey | None, *, now: bool
+        self,
+        bot_id: str,
+        draft: rules.Draft,
+        actor: str,
+        key: RequestKey | None,
+        when: When = When.AT_ITS_TIME,
     ) -> Post:
-        """A draft, or a post that goes out at its time or, with `now`, at once.
+        """A post that goes out at its time, at once or in the bot's next free slot; without any of these, a draft.
 
         A repeat with the same key answers the first result, even if its time has passed meanwhile. Raises InvalidArgument
-        (INVALID_FIELD, CONFLICTING_FIELD, TIME_IN_PAST, IDEMPOTENCY_KEY_REUSED), NotFound, FailedPrecondition.
+        (INVALID_FIELD, CONFLICTING_FIELD, TIME_IN_PAST, IDEMPOTENCY_KEY_REUSED), NotFound, FailedPrecondition, ResourceExhausted.
         """
         moment = self._clock.now()
         first = await self._store.recall(key, moment) if key else None
@@ -49,7 +73,7 @@ class Posts:
         bot = await self._bots.get(bot_id)
         _check_not_archived(bot)
         parts = rules.parts_of(draft)
-        if now:
+        if when is When.NOW:
             _check_active(bot)
         elif draft.scheduled_time is not None:
             rules.check_time(draft.scheduled_time, moment, "post.scheduled_time")
@@ -65,10 +89,33 @@ class Posts:
             creator=actor,
             latest_publish_time=draft.latest_publish_time,
         )
-        scheduled = moment if now else draft.scheduled_time
-        post = await self._maker.ready(bot, post, scheduled, moment, {})
-        change = rules.create(post, scheduled, self._late(bot))
+        if when is When.NEXT_FREE_SLOT:
+            return await self._create_in_slot(bot, post, key, moment)
+        scheduled = moment if when is When.NOW else draft.scheduled_time
+        change = await self._made(bot, post, scheduled, moment)
         return await self._store.create(change.post, change.entries, key)
+
+    async def _create_in_slot(self, bot: Bot, post: Post, key: RequestKey | None, now: datetime) -> Post:
+        """The post in the bot's next free slot, which the store gives to one post only; whoever comes second looks again."""
+        pace, parts = Pace.of(bot), len(post.parts)
+        for _ in range(SLOT_TRIES):
+            slot = await self._slots.next_free(bot, now, parts)
+            change = await self._made(bot, post, slot, now)
+            with suppress(SlotTaken):
+                return await self._store.create(
+                    change.post,
+                    change.entries,
+                    key,
+                    partial(_has_room, pace=pace, slot=slot, parts=parts),
+                )
+        raise ResourceExhausted(
+            "OVERLOADED", "too many posts ask for slots of this bot at once", retry_after=timedelta(seconds=1)
+        )
+
+    async def _made(self, bot: Bot, post: Post, scheduled: datetime | None, now: datetime) -> Change:
+        """The post rendered, inspected, and with its time."""
+        post = await self._maker.ready(bot, post, scheduled, now, {})
+        return rules.create(post, scheduled, self._late(bot))
 
     async def get(self, post_id: str) -> Post:
         """Raises NotFound (POST_NOT_FOUND)."""
@@ -138,6 +185,10 @@ class Posts:
 
     def _late(self, bot: Bot) -> timedelta:
         return max_lateness(bot, self._lateness())
+
+
+def _has_room(taken: Sequence[Taken], pace: Pace, slot: datetime, parts: int) -> bool:
+    return Diary(taken).has_room(pace, slot, parts)
 
 
 def _check_not_archived(bot: Bot) -> None:

@@ -18,10 +18,13 @@ from services.bot_manager.publishing.ledger import WorkerLedger
 from services.bot_manager.publishing.looking import Looker
 from services.bot_manager.publishing.reaper import Reaper
 from services.bot_manager.publishing.reconciler import Reconciler
+from services.bot_manager.publishing.rendered import Rendered
 from services.bot_manager.publishing.sender import Sender
 from services.bot_manager.publishing.settings import DEFINITIONS, Publish, PublishSettings
+from services.bot_manager.publishing.timing import Timing
 from services.bot_manager.publishing.worker import Worker
 from services.bot_manager.store.lease_endings import PostgresLeaseEndings
+from services.bot_manager.store.pacing import PostgresPace
 from services.bot_manager.store.ports import BotStore, PostLedger
 from services.bot_manager.store.publishing import PostgresPublishingQueries
 from services.bot_manager.store.reconciling import PostgresReconciling
@@ -135,6 +138,7 @@ def assemble(
         gate,
         settings,
         clock,
+        checks=(Rendered(clock), Timing(PostgresPace(process.database), clock)),
     )
 
     def sweep() -> None:

@@ -12,9 +12,8 @@ from services.bot_manager.convert.decisions import to_word
 from services.bot_manager.convert.posts import from_entry, from_post, to_changed_draft, to_draft
 from services.bot_manager.domain.filters import POST_FIELDS
 from services.bot_manager.domain.listing import Condition, Operator
-from services.bot_manager.domain.posts import Posts
+from services.bot_manager.domain.posts import Posts, When
 from services.bot_manager.domain.resolving import Resolving
-from services.bot_manager.domain.rules import UNSUPPORTED
 from services.bot_manager.servicers.caller import about_bot, about_post, actor, call_about, request_key
 from services.bot_manager.servicers.pages import Pages
 from vivesphere.bot_manager.v1 import post_service_pb2 as pb
@@ -38,9 +37,9 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
     async def CreatePost(self, request: pb.CreatePostRequest, context: Context) -> pb.CreatePostResponse:
         """See the contract."""
         bot_id = about_bot(request.bot_id)
-        _check_when(request, bot_id)
+        when = _when(request, bot_id)
         key = request_key("CreatePost", request, request.request_id)
-        post = await self._posts.create(bot_id, to_draft(request.post), actor(), key, now=request.publish_now)
+        post = await self._posts.create(bot_id, to_draft(request.post), actor(), key, when)
         about_post(post.id)
         self._wake()
         return pb.CreatePostResponse(post=from_post(post))
@@ -120,13 +119,21 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
         )
 
 
-def _check_when(request: pb.CreatePostRequest, bot_id: str) -> None:
+def _when(request: pb.CreatePostRequest, bot_id: str) -> When:
     """At most one answer to when, and one bot."""
-    if request.next_free_slot:
-        raise InvalidArgument("INVALID_FIELD", UNSUPPORTED, field="next_free_slot")
-    if request.publish_now and request.post.HasField("scheduled_time"):
+    if request.post.bot_id and request.post.bot_id.lower() != bot_id:
+        raise InvalidArgument("CONFLICTING_FIELD", "is not the bot of the request", field="post.bot_id")
+    timed = request.post.HasField("scheduled_time")
+    if request.publish_now and timed:
         raise InvalidArgument(
             "CONFLICTING_FIELD", "a post goes out now or at a time, not both", field="publish_now"
         )
-    if request.post.bot_id and request.post.bot_id.lower() != bot_id:
-        raise InvalidArgument("CONFLICTING_FIELD", "is not the bot of the request", field="post.bot_id")
+    if request.next_free_slot and (request.publish_now or timed):
+        raise InvalidArgument(
+            "CONFLICTING_FIELD",
+            "a post goes out in a slot, now or at a time, not two of these",
+            field="next_free_slot",
+        )
+    if request.next_free_slot:
+        return When.NEXT_FREE_SLOT
+    return When.NOW if request.publish_now else When.AT_ITS_TIME

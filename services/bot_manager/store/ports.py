@@ -36,6 +36,7 @@ from services.bot_manager.domain.model import (
     Reading,
     StoredEntry,
 )
+from services.bot_manager.domain.slots import Taken
 
 PUBLISH_SUBJECT = "actions.bot_manager.publish"
 """Subject of the action that tells a worker of claims; payload: `Claim.to_payload`."""
@@ -376,14 +377,29 @@ class OAuthConnects(Protocol):
         ...
 
 
+class SlotTaken(Exception):
+    """Another post was faster; look for the next slot."""
+
+
 class PostStore(Protocol):
     """The callers' side of posts."""
 
-    async def create(self, post: Post, entries: Sequence[Entry], key: RequestKey | None) -> Post:
+    async def create(
+        self,
+        post: Post,
+        entries: Sequence[Entry],
+        key: RequestKey | None,
+        fits: Callable[[Sequence[Taken]], bool] | None = None,
+    ) -> Post:
         """Store a new post with the beginning of its story, or answer the one that the key made before.
 
-        Raises InvalidArgument (IDEMPOTENCY_KEY_REUSED).
+        `fits` is asked with the posts that take the bot's slots, while no other post can take one with `fits`.
+        Raises InvalidArgument (IDEMPOTENCY_KEY_REUSED), SlotTaken if it says no; nothing is stored then.
         """
+        ...
+
+    async def taken(self, bot_id: str, since: datetime) -> Sequence[Taken]:
+        """See `domain.slots.SlotStore`."""
         ...
 
     async def recall(self, key: RequestKey, now: datetime) -> Post | None:

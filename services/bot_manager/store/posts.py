@@ -11,10 +11,13 @@ from mesh.database import Database
 from mesh.errors import FailedPrecondition, NotFound
 from services.bot_manager.domain.listing import Condition, Operator, Page, Position, Query
 from services.bot_manager.domain.model import Change, Entry, Post, StoredEntry
+from services.bot_manager.domain.slots import MARGIN, Taken
 from services.bot_manager.store.listing import compare, page_of
-from services.bot_manager.store.ports import RequestKey
+from services.bot_manager.store.locking import lock
+from services.bot_manager.store.ports import RequestKey, SlotTaken
 from services.bot_manager.store.requests import first_result, recall
 from services.bot_manager.store.rows import to_entry
+from services.bot_manager.store.slots import read_taken
 from services.bot_manager.store.tables import post_events, post_parts, posts
 from services.bot_manager.store.writing import Step, insert_post, read_posts, unless_taken, with_parts, write
 
@@ -41,13 +44,28 @@ class PostgresPosts:
         self._database = database
         self._instance = instance
 
-    async def create(self, post: Post, entries: Sequence[Entry], key: RequestKey | None) -> Post:
+    async def create(
+        self,
+        post: Post,
+        entries: Sequence[Entry],
+        key: RequestKey | None,
+        fits: Callable[[Sequence[Taken]], bool] | None = None,
+    ) -> Post:
         """See the port."""
         async with self._database.transaction() as connection:
             first = await first_result(connection, key, post.id, post.create_time) if key else None
             if first is not None:
                 return await _get(connection, first)
+            if fits is not None:
+                await lock(connection, f"slots of {post.bot_id}")
+                if not fits(await read_taken(connection, post.bot_id, post.create_time - MARGIN)):
+                    raise SlotTaken
             return await insert_post(connection, post, entries, post.create_time, self._instance)
+
+    async def taken(self, bot_id: str, since: datetime) -> list[Taken]:
+        """See the port."""
+        async with self._database.read() as connection:
+            return await read_taken(connection, bot_id, since)
 
     async def recall(self, key: RequestKey, now: datetime) -> Post | None:
         """See the port."""

@@ -32,7 +32,7 @@ class XHttp:
     def __init__(self, base_url: str, *, request_timeout: Callable[[], timedelta], clock: Clock) -> None:
         self.base_url = base_url.rstrip("/")
         self._request_timeout = request_timeout
-        self._clock = clock
+        self.clock = clock
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_CONNECTION_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -46,7 +46,7 @@ class XHttp:
     async def send(self, method: str, url: str, headers: dict[str, str], **body: Any) -> Exchange:
         """One request, once: redirects are not followed. `url` goes out as it is. Raises NEVER_SENT or BROKEN."""
         total = self._request_timeout().total_seconds()
-        started = self._clock.monotonic()
+        started = self.clock.monotonic()
         async with self._session.request(
             method,
             URL(url, encoded=True),
@@ -67,7 +67,7 @@ class XHttp:
 
     def since(self, started: float) -> timedelta:
         """How long ago a monotonic moment was."""
-        return timedelta(seconds=self._clock.monotonic() - started)
+        return timedelta(seconds=self.clock.monotonic() - started)
 
 
 def cause(error: BaseException) -> str:

@@ -163,6 +163,6 @@ class _Client(AsyncClient):  # type: ignore[misc]  # the library ships no types
             consumer_secret=keys.consumer_secret,
             token=keys.access_token,
             token_secret=keys.access_token_secret,
-            now=self._clock.now().timestamp(),
+            now=self._http.clock.now().timestamp(),
         )
         return {"Authorization": signed}

@@ -9,6 +9,7 @@ from typing import Any
 import grpc.aio
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type import dayofweek_pb2
 
 from mesh.database import Database
 from mesh.errors import FailedPrecondition, MeshError, Unavailable
@@ -42,6 +43,7 @@ from vivesphere.bot_manager.v1 import (
     statistics_service_pb2,
     statistics_service_pb2_grpc,
     timeline_pb2,
+    wall_time_pb2,
 )
 
 from .conftest import NOW, PLAIN
@@ -224,6 +226,8 @@ async def test_bad_input_is_named_and_nothing_is_written(door: Door) -> None:
     cases = [
         (door.post(bot, post=past), (invalid, "TIME_IN_PAST", "post.scheduled_time")),
         (door.post(bot, post=both, publish_now=True), (invalid, "CONFLICTING_FIELD", "publish_now")),
+        (door.post(bot, post=both, next_free_slot=True), (invalid, "CONFLICTING_FIELD", "next_free_slot")),
+        (door.post(bot, next_free_slot=True), ("FAILED_PRECONDITION", "NO_FREE_SLOT", "next_free_slot")),
         (door.post(bot, "x" * 281), (invalid, "INVALID_FIELD", "post.text")),
         (
             door.post(bot, post=post_pb2.Post(media_ids=[unknown])),
@@ -442,3 +446,27 @@ async def lose_track(ledger: PostgresLedger, clock: ManualClock) -> list[str]:
     ended = await ledger.reap_leases(clock.now() + lease, 10)
     assert set(ended.values()) == {PostState.UNKNOWN}
     return list(ended)
+
+
+async def test_slots_windows_and_pace_are_kept_as_they_were_said(door: Door) -> None:
+    """And the next free slot is found by them: NOW is a Friday noon, the weekend is silent, Monday 08:00 is taken."""
+    days = [dayofweek_pb2.FRIDAY, dayofweek_pb2.SATURDAY, dayofweek_pb2.SUNDAY]
+    given = bot_pb2.Bot(
+        handle="acme",
+        slots=[wall_time_pb2.Slot(at="08:00"), wall_time_pb2.Slot(at="09:30", days=[dayofweek_pb2.MONDAY])],
+        policy=bot_pb2.PostingPolicy(
+            blackout_windows=[wall_time_pb2.BlackoutWindow(days=days)],
+            min_interval={"seconds": 600},
+            max_posts_per_day=2,
+        ),
+    )
+    bot = (await door.call(door.bots.CreateBot, bot_service_pb2.CreateBotRequest(bot=given))).bot
+    assert (bot.slots, bot.policy) == (given.slots, given.policy)
+    monday = timedelta(days=2, hours=20)
+    made = [await door.post(bot, next_free_slot=True) for _ in range(3)]
+    assert [post.scheduled_time for post in made] == [
+        at(monday),
+        at(monday + timedelta(hours=1.5)),
+        at(monday + timedelta(days=1)),
+    ]
+    assert {post.state for post in made} == {post_pb2.POST_STATE_SCHEDULED}

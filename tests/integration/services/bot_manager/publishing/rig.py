@@ -176,12 +176,19 @@ class Rig:
         self.secrets.put(bot.id, keys)
         return await self.bots.create(bot, None)
 
-    async def post(self, bot: Bot, *texts: str, due: datetime | None = None, **content: object) -> Post:
-        """A post that is due now, or at `due`; it is MISSED an hour later."""
+    async def post(
+        self,
+        bot: Bot,
+        *texts: str,
+        due: datetime | None = None,
+        lateness: timedelta = timedelta(hours=1),
+        **content: object,
+    ) -> Post:
+        """A post that is due now, or at `due`; it is MISSED `lateness` later."""
         now = CLOCK.now()
         parts = tuple(Part(index, text) for index, text in enumerate(texts or ("hello",)))
         draft = Post(new_id(), bot.id, PostState.DRAFT, parts, now, now, content=content)
-        change = rules.create(draft, due or now, timedelta(hours=1))
+        change = rules.create(draft, due or now, lateness)
         return await self.posts.create(change.post, change.entries, None)
 
     async def until(self, post: Post, *states: PostState) -> Post:

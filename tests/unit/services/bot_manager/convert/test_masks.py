@@ -78,11 +78,13 @@ def test_content_beside_the_text_is_kept_as_it_is() -> None:
 def test_what_this_version_cannot_honour_is_named() -> None:
     """Refused by field, never ignored."""
     bot = bot_pb2.Bot(
-        policy=bot_pb2.PostingPolicy(approval=bot_pb2.APPROVAL_POLICY_ALL_POSTS, max_posts_per_day=3)
+        policy=bot_pb2.PostingPolicy(
+            approval=bot_pb2.APPROVAL_POLICY_ALL_POSTS, repeat_cool_down={"seconds": 3}
+        )
     )
     bot.budget.daily_usd_micros = 0
     assert bots.to_draft(bot).unsupported == (
-        "bot.policy.max_posts_per_day",
+        "bot.policy.repeat_cool_down",
         "bot.policy.approval",
         "bot.budget",
     )
