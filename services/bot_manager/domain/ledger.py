@@ -208,7 +208,9 @@ def release(post: Post, given: Release, now: datetime) -> Change | None:
     if not _holds(post, given.fence, now):
         return None
     entry = Entry(
-        EntryKind.DEFERRED, given.message, details=story.deferral_detail(given.reason, given.due_time)
+        EntryKind.DEFERRED,
+        given.message,
+        details=story.deferral_detail(given.reason, given.due_time, operation=given.operation),
     )
     change = _back(post, PostEvent.RELEASE, given.due_time)
     return Change(change.post, (entry,))

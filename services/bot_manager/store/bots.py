@@ -25,6 +25,7 @@ from services.bot_manager.store.tables import bots, posts
 from services.bot_manager.store.writing import Step, read_posts, write
 
 HANDLE_INDEX: Final = "bots_handle"
+APP_KEY: Final = "bots_app"
 _COLUMNS: Final[Mapping[str, ColumnElement[Any]]] = {
     "handle": bots.c.handle_key,
     **{
@@ -48,7 +49,7 @@ class PostgresBots:
             first = await first_result(connection, key, bot.id, bot.create_time) if key else None
             if first is not None:
                 return await _get(connection, first)
-            with _handle_is_free():
+            with _accepted():
                 await connection.execute(insert(bots), [bot_values(bot)])
             return bot
 
@@ -125,7 +126,7 @@ async def _get(connection: AsyncConnection, bot_id: str, *, lock: bool = False) 
 
 
 async def _put(connection: AsyncConnection, bot: Bot) -> Bot:
-    with _handle_is_free():
+    with _accepted():
         await connection.execute(update(bots).where(bots.c.id == bot.id).values(bot_values(bot)))
     return bot
 
@@ -151,8 +152,8 @@ async def _settled_posts(connection: AsyncConnection, bot_id: str) -> dict[str, 
 
 
 @contextmanager
-def _handle_is_free() -> Iterator[None]:
-    """Raises AlreadyExists (HANDLE_TAKEN) where the index of handles refuses the write inside."""
+def _accepted() -> Iterator[None]:
+    """Raises AlreadyExists (HANDLE_TAKEN) or NotFound (APP_NOT_FOUND) where the index of handles or the key of apps refuses the write."""
     try:
         yield
     except exc.IntegrityError as error:
@@ -161,6 +162,8 @@ def _handle_is_free() -> Iterator[None]:
             raise AlreadyExists(
                 "HANDLE_TAKEN", "another bot that is not archived has this handle", field="bot.handle"
             ) from None
+        if isinstance(cause, psycopg.errors.ForeignKeyViolation) and cause.diag.constraint_name == APP_KEY:
+            raise NotFound("APP_NOT_FOUND", "no such app", field="bot.app_id") from None
         raise
 
 

@@ -3,7 +3,7 @@
 Each method: lock the posts (claiming skips what others have locked), ask `domain/ledger.py` what becomes of them, write that with
 their story, commit. Claims send their actions through the outbox in the same transaction, so a worker hears of every claim that was
 committed and of no other. A post is locked before its bot is read; the bot's row is shared, so that once PauseBot has committed no
-intent follows.
+intent follows, nor once UpdateApp has paused its app. Money and rate limits are counted in the same transactions (`store/money.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
@@ -27,11 +27,16 @@ from services.bot_manager.domain.model import (
     Bot,
     BotState,
     Change,
+    Charge,
     Entry,
     Failure,
     Post,
     PostState,
 )
+from services.bot_manager.domain.money import AppState, day_of
+from services.bot_manager.domain.reserving import Terms, Till
+from services.bot_manager.domain.settling import reserved_entry
+from services.bot_manager.store.money import Sums, close_till, open_till
 from services.bot_manager.store.ports import (
     PUBLISH_SUBJECT,
     Claim,
@@ -40,9 +45,13 @@ from services.bot_manager.store.ports import (
     Intent,
     Refusal,
     Release,
+    Wait,
 )
 from services.bot_manager.store.rows import attempt_values, to_bot, to_post
+from services.bot_manager.store.settling import conclude, with_costs
 from services.bot_manager.store.tables import attempts, bots, post_parts, posts
+from services.bot_manager.store.tables.money import apps, breakers
+from services.bot_manager.store.tidings import tell_crossings
 from services.bot_manager.store.writing import Step, read_posts, with_parts, write
 
 _OUTCOME = update(attempts).where(
@@ -56,18 +65,19 @@ _LEASED = posts.c.state.in_([state.value for state in LEASED])
 
 
 class PostgresLedger:
-    """`instance` names this process in the stories it writes."""
+    """`instance` names this process in the stories it writes, `terms` are the settings of the moment that decide on money and limits."""
 
-    def __init__(self, database: Database, instance: str) -> None:
+    def __init__(self, database: Database, instance: str, terms: Callable[[], Terms] = Terms) -> None:
         self._database = database
         self._instance = instance
+        self._terms = terms
 
     async def claim_due(self, worker: str, now: datetime, lease: timedelta, limit: int) -> list[Claim]:
         """See the port."""
         query = (
             select(posts)
             .join(bots, bots.c.id == posts.c.bot_id)
-            .where(_WAITS, posts.c.due_time <= now, _not_late(now), _ACTIVE)
+            .where(_WAITS, posts.c.due_time <= now, _not_late(now), _ACTIVE, *_may_call(now))
             .order_by(posts.c.due_time, posts.c.id)
             .limit(limit)
             .with_for_update(of=posts, skip_locked=True)
@@ -98,30 +108,27 @@ class PostgresLedger:
 
     async def begin_attempts(
         self, intents: Sequence[Intent], worker: str, now: datetime, lease: timedelta
-    ) -> list[Attempt | Refusal]:
+    ) -> list[Attempt | Refusal | Wait]:
         """See the port."""
-        answers: list[Attempt | Refusal] = []
-        steps: list[Step] = []
+        answers: list[Attempt | Refusal | Wait] = []
+        begun: list[tuple[Step, Attempt]] = []
         async with self._database.transaction(wake=False) as connection:
             found = await read_posts(connection, [intent.post_id for intent in intents], lock=True)
             owners = await _bots(connection, {post.bot_id for post in found.values()}, share=True)
+            till = await open_till(connection, owners.values(), now, self._terms())
             for intent in intents:
                 post = found.pop(intent.post_id, None)
-                if post is None:
-                    answers.append(Refusal.STALE)
-                    continue
-                begun = ledger.begin(post, owners[post.bot_id], intent, new_id(), now, lease)
-                if isinstance(begun, Refusal):
-                    answers.append(begun)
-                    continue
-                answers.append(begun[1])
-                steps.append(Step(post, begun[0]))
-            started = [answer for answer in answers if isinstance(answer, Attempt)]
-            if started:
+                step = _begin(post, owners, intent, till, now, lease) if post else Refusal.STALE
+                if isinstance(step, tuple):
+                    begun.append(step)
+                answers.append(step[1] if isinstance(step, tuple) else step)
+            if begun:
+                sums = await close_till(connection, till)
                 await connection.execute(
-                    insert(attempts), [attempt_values(attempt, worker) for attempt in started]
+                    insert(attempts), [attempt_values(attempt, worker) for _, attempt in begun]
                 )
-            await write(connection, steps, now, self._instance)
+                await tell_crossings(connection, till, now)
+                await write(connection, _reserving(begun, sums, now), now, self._instance)
         return answers
 
     async def finish_attempts(
@@ -131,10 +138,14 @@ class PostgresLedger:
         async with self._database.transaction(wake=False) as connection:
             found = await read_posts(connection, [one.attempt.post_id for one in finishes], lock=True)
             finishes = await _without_foreign_ids(connection, finishes, now)
-            if finishes:
-                await connection.execute(_OUTCOME, [_outcome_values(one, now) for one in finishes])
             told = {one.attempt.post_id: one for one in finishes}
             steps = _steps(found.values(), lambda post: ledger.finish(post, told[post.id], now, lease))
+            settled = await conclude(connection, found, told, now)
+            if finishes:
+                await connection.execute(
+                    _OUTCOME, [_outcome_values(one, now, settled.booked) for one in finishes]
+                )
+            steps = await with_costs(connection, steps, settled)
             after = {post.id: post for post in await write(connection, steps, now, self._instance)}
         return [after.get(one.attempt.post_id) for one in finishes]
 
@@ -226,15 +237,17 @@ class PostgresLedger:
 
     async def oldest_overdue(self, now: datetime) -> datetime | None:
         """See the port."""
-        return await self._first_due(posts.c.due_time <= now)
+        return await self._first_due(now, posts.c.due_time <= now)
 
     async def next_due(self, now: datetime) -> datetime | None:
         """See the port."""
-        return await self._first_due(posts.c.due_time > now)
+        return await self._first_due(now, posts.c.due_time > now)
 
-    async def _first_due(self, condition: ColumnElement[bool]) -> datetime | None:
+    async def _first_due(self, now: datetime, condition: ColumnElement[bool]) -> datetime | None:
         query = (
-            select(posts.c.due_time).join(bots, bots.c.id == posts.c.bot_id).where(_WAITS, condition, _ACTIVE)
+            select(posts.c.due_time)
+            .join(bots, bots.c.id == posts.c.bot_id)
+            .where(_WAITS, condition, _ACTIVE, *_may_call(now))
         )
         async with self._database.read() as connection:
             found = await connection.execute(query.order_by(posts.c.due_time).limit(1))
@@ -302,7 +315,33 @@ async def _known_ids(connection: AsyncConnection, x_post_ids: Sequence[str]) -> 
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
-def _outcome_values(finish: Finish, now: datetime) -> dict[str, Any]:
+def _begin(
+    post: Post, owners: Mapping[str, Bot], intent: Intent, till: Till, now: datetime, lease: timedelta
+) -> tuple[Step, Attempt] | Refusal | Wait:
+    bot, part = owners[post.bot_id], post.next_part
+    begun = ledger.begin(post, bot, intent, new_id(), now, lease)
+    if isinstance(begun, Refusal) or part is None:
+        return begun if isinstance(begun, Refusal) else Refusal.STALE
+    charge = till.admit(bot, post, part)
+    if not isinstance(charge, Charge):
+        return charge
+    return Step(post, begun[0]), replace(begun[1], charge=charge)
+
+
+def _reserving(begun: Sequence[tuple[Step, Attempt]], sums: Sums, now: datetime) -> list[Step]:
+    """The steps with what was set aside told before each attempt."""
+    steps = []
+    for step, attempt in begun:
+        today = sums.get((attempt.charge.counted_for, day_of(now)), 0)
+        entry = reserved_entry(attempt, today)
+        change = step.change
+        steps.append(
+            replace(step, change=replace(change, entries=(entry, *change.entries))) if entry else step
+        )
+    return steps
+
+
+def _outcome_values(finish: Finish, now: datetime, booked: Mapping[str, int | None]) -> dict[str, Any]:
     answer = finish.answer
     return {
         "attempt": finish.attempt.id,
@@ -315,7 +354,18 @@ def _outcome_values(finish: Finish, now: datetime) -> dict[str, Any]:
         "latency_ms": round(answer.latency / timedelta(milliseconds=1)),
         "x_post_id": answer.x_post_id,
         "rate_limits": dict(answer.rate_limits),
+        "settled_usd_micros": booked.get(finish.attempt.id),
     }
+
+
+def _may_call(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Neither the bot's app is paused, nor has X stopped the calls of whoever pays."""
+    paused = select(apps.c.id).where(apps.c.state == AppState.PAUSED.value)
+    stopped = select(breakers.c.owner_id).where(breakers.c.retry_time > now)
+    return (
+        or_(bots.c.app_id.is_(None), bots.c.app_id.not_in(paused)),
+        func.coalesce(bots.c.app_id, bots.c.id).not_in(stopped),
+    )
 
 
 def _not_late(now: datetime) -> ColumnElement[bool]:

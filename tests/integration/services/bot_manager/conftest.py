@@ -73,7 +73,17 @@ async def database(engines: EmbeddedMesh, schema: str) -> AsyncIterator[Database
     """The service's role on empty tables."""
     database = open_database(settings_of(engines, "bot_manager"), schema)
     async with database.transaction() as connection:
-        for table in ("bots", "lease_endings", "idempotency", "outbox", "inbox"):
+        for table in (
+            "bots",
+            "apps",
+            "rate_limits",
+            "spend",
+            "breakers",
+            "lease_endings",
+            "idempotency",
+            "outbox",
+            "inbox",
+        ):
             await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - names from the line above
     yield database
     await database.close()
