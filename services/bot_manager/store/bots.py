@@ -49,7 +49,7 @@ class PostgresBots:
             first = await first_result(connection, key, bot.id, bot.create_time) if key else None
             if first is not None:
                 return await _get(connection, first)
-            with _accepted():
+            with _handle_is_free():
                 await connection.execute(insert(bots), [bot_values(bot)])
             return bot
 
@@ -126,7 +126,7 @@ async def _get(connection: AsyncConnection, bot_id: str, *, lock: bool = False) 
 
 
 async def _put(connection: AsyncConnection, bot: Bot) -> Bot:
-    with _accepted():
+    with _handle_is_free():
         await connection.execute(update(bots).where(bots.c.id == bot.id).values(bot_values(bot)))
     return bot
 
@@ -152,7 +152,7 @@ async def _settled_posts(connection: AsyncConnection, bot_id: str) -> dict[str, 
 
 
 @contextmanager
-def _accepted() -> Iterator[None]:
+def _handle_is_free() -> Iterator[None]:
     """Raises AlreadyExists (HANDLE_TAKEN) or NotFound (APP_NOT_FOUND) where the index of handles or the key of apps refuses the write."""
     try:
         yield

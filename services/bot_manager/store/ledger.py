@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
@@ -50,7 +50,7 @@ from services.bot_manager.store.ports import (
 from services.bot_manager.store.rows import attempt_values, to_bot, to_post
 from services.bot_manager.store.settling import conclude, with_costs
 from services.bot_manager.store.tables import attempts, bots, post_parts, posts
-from services.bot_manager.store.tables.money import apps, breakers
+from services.bot_manager.store.tables.money import apps
 from services.bot_manager.store.tidings import tell_crossings
 from services.bot_manager.store.writing import Step, read_posts, with_parts, write
 
@@ -60,6 +60,10 @@ _OUTCOME = update(attempts).where(
     or_(attempts.c.outcome.is_(None), attempts.c.outcome == AttemptOutcome.UNKNOWN.value),
 )
 _ACTIVE = bots.c.state == BotState.ACTIVE.value
+_APP_ALLOWS = or_(
+    bots.c.app_id.is_(None),
+    bots.c.app_id.not_in(select(apps.c.id).where(apps.c.state == AppState.PAUSED.value)),
+)
 _WAITS = posts.c.state == PostState.SCHEDULED.value
 _LEASED = posts.c.state.in_([state.value for state in LEASED])
 
@@ -77,7 +81,7 @@ class PostgresLedger:
         query = (
             select(posts)
             .join(bots, bots.c.id == posts.c.bot_id)
-            .where(_WAITS, posts.c.due_time <= now, _not_late(now), _ACTIVE, *_may_call(now))
+            .where(_WAITS, posts.c.due_time <= now, _not_late(now), _ACTIVE, _APP_ALLOWS)
             .order_by(posts.c.due_time, posts.c.id)
             .limit(limit)
             .with_for_update(of=posts, skip_locked=True)
@@ -237,17 +241,17 @@ class PostgresLedger:
 
     async def oldest_overdue(self, now: datetime) -> datetime | None:
         """See the port."""
-        return await self._first_due(now, posts.c.due_time <= now)
+        return await self._first_due(posts.c.due_time <= now)
 
     async def next_due(self, now: datetime) -> datetime | None:
         """See the port."""
-        return await self._first_due(now, posts.c.due_time > now)
+        return await self._first_due(posts.c.due_time > now)
 
-    async def _first_due(self, now: datetime, condition: ColumnElement[bool]) -> datetime | None:
+    async def _first_due(self, condition: ColumnElement[bool]) -> datetime | None:
         query = (
             select(posts.c.due_time)
             .join(bots, bots.c.id == posts.c.bot_id)
-            .where(_WAITS, condition, _ACTIVE, *_may_call(now))
+            .where(_WAITS, condition, _ACTIVE, _APP_ALLOWS)
         )
         async with self._database.read() as connection:
             found = await connection.execute(query.order_by(posts.c.due_time).limit(1))
@@ -356,16 +360,6 @@ def _outcome_values(finish: Finish, now: datetime, booked: Mapping[str, int | No
         "rate_limits": dict(answer.rate_limits),
         "settled_usd_micros": booked.get(finish.attempt.id),
     }
-
-
-def _may_call(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    """Neither the bot's app is paused, nor has X stopped the calls of whoever pays."""
-    paused = select(apps.c.id).where(apps.c.state == AppState.PAUSED.value)
-    stopped = select(breakers.c.owner_id).where(breakers.c.retry_time > now)
-    return (
-        or_(bots.c.app_id.is_(None), bots.c.app_id.not_in(paused)),
-        func.coalesce(bots.c.app_id, bots.c.id).not_in(stopped),
-    )
 
 
 def _not_late(now: datetime) -> ColumnElement[bool]:

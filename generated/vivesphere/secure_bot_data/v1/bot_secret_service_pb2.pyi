@@ -1033,6 +1033,54 @@ class DestroyBotSecretResponse(_message.Message):
 Global___DestroyBotSecretResponse: _TypeAlias = DestroyBotSecretResponse  # noqa: Y015
 
 @_typing.final
+class DestroyBotSecretsRequest(_message.Message):
+    """Request of DestroyBotSecrets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    bot_id: _builtins.str
+    """Required. Bot whose secrets are destroyed, UUID; for the keys of an app the app's id."""
+    reason: _builtins.str
+    """Required. Why, for whoever reads the trail: "the bot was archived"; not blank, at most 500 code points."""
+    def __init__(
+        self,
+        *,
+        bot_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bot_id", b"bot_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DestroyBotSecretsRequest: _TypeAlias = DestroyBotSecretsRequest  # noqa: Y015
+
+@_typing.final
+class DestroyBotSecretsResponse(_message.Message):
+    """Response of DestroyBotSecrets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESTROYED_COUNT_FIELD_NUMBER: _builtins.int
+    destroyed_count: _builtins.int
+    """How many secrets had something to destroy."""
+    def __init__(
+        self,
+        *,
+        destroyed_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destroyed_count", b"destroyed_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DestroyBotSecretsResponse: _TypeAlias = DestroyBotSecretsResponse  # noqa: Y015
+
+@_typing.final
 class RollbackBotSecretRequest(_message.Message):
     """Request of RollbackBotSecret."""
 

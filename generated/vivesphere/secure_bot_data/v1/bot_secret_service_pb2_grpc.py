@@ -109,6 +109,11 @@ class BotSecretServiceStub:
                 request_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.DestroyBotSecretRequest.SerializeToString,
                 response_deserializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.DestroyBotSecretResponse.FromString,
                 _registered_method=True)
+        self.DestroyBotSecrets = channel.unary_unary(
+                '/vivesphere.secure_bot_data.v1.BotSecretService/DestroyBotSecrets',
+                request_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.DestroyBotSecretsRequest.SerializeToString,
+                response_deserializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.DestroyBotSecretsResponse.FromString,
+                _registered_method=True)
         self.RollbackBotSecret = channel.unary_unary(
                 '/vivesphere.secure_bot_data.v1.BotSecretService/RollbackBotSecret',
                 request_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.RollbackBotSecretRequest.SerializeToString,
@@ -282,6 +287,16 @@ class BotSecretServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DestroyBotSecrets(self, request, context):
+        """Removes the values of every version of every secret of a bot for good, when the bot is archived or deleted.
+
+        Nothing brings them back, backups of the Vault apart. Idempotent: what is destroyed already stays so, and a bot without secrets is no
+        error. A call that is cut off may have destroyed some; repeat it. Leases are ended by RevokeBotLeases.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RollbackBotSecret(self, request, context):
         """Makes the values of an earlier version current again, as a new version.
 
@@ -392,6 +407,11 @@ def add_BotSecretServiceServicer_to_server(servicer, server):
                     servicer.DestroyBotSecret,
                     request_deserializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.DestroyBotSecretRequest.FromString,
                     response_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.DestroyBotSecretResponse.SerializeToString,
+            ),
+            'DestroyBotSecrets': grpc.unary_unary_rpc_method_handler(
+                    servicer.DestroyBotSecrets,
+                    request_deserializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.DestroyBotSecretsRequest.FromString,
+                    response_serializer=vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.DestroyBotSecretsResponse.SerializeToString,
             ),
             'RollbackBotSecret': grpc.unary_unary_rpc_method_handler(
                     servicer.RollbackBotSecret,
@@ -797,6 +817,33 @@ class BotSecretService:
             '/vivesphere.secure_bot_data.v1.BotSecretService/DestroyBotSecret',
             vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.DestroyBotSecretRequest.SerializeToString,
             vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.DestroyBotSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DestroyBotSecrets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vivesphere.secure_bot_data.v1.BotSecretService/DestroyBotSecrets',
+            vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.DestroyBotSecretsRequest.SerializeToString,
+            vivesphere_dot_secure__bot__data_dot_v1_dot_bot__secret__service__pb2.DestroyBotSecretsResponse.FromString,
             options,
             channel_credentials,
             insecure,

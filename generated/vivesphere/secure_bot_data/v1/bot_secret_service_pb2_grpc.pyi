@@ -107,6 +107,12 @@ class BotSecretServiceStub:
 
     Idempotent: what is destroyed already stays so. Errors: NOT_FOUND (SECRET_NOT_FOUND).
     """
+    DestroyBotSecrets: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.DestroyBotSecretsRequest, _bot_secret_service_pb2.DestroyBotSecretsResponse]
+    """Removes the values of every version of every secret of a bot for good, when the bot is archived or deleted.
+
+    Nothing brings them back, backups of the Vault apart. Idempotent: what is destroyed already stays so, and a bot without secrets is no
+    error. A call that is cut off may have destroyed some; repeat it. Leases are ended by RevokeBotLeases.
+    """
     RollbackBotSecret: _aio.UnaryUnaryMultiCallable[_bot_secret_service_pb2.RollbackBotSecretRequest, _bot_secret_service_pb2.RollbackBotSecretResponse]
     """Makes the values of an earlier version current again, as a new version.
 
@@ -293,6 +299,17 @@ class BotSecretServiceServicer:
         """Removes the values of versions for good; nothing brings them back, backups of the Vault apart.
 
         Idempotent: what is destroyed already stays so. Errors: NOT_FOUND (SECRET_NOT_FOUND).
+        """
+
+    def DestroyBotSecrets(
+        self,
+        request: _bot_secret_service_pb2.DestroyBotSecretsRequest,
+        context: _aio.ServicerContext[_bot_secret_service_pb2.DestroyBotSecretsRequest, _abc.Awaitable[_bot_secret_service_pb2.DestroyBotSecretsResponse]],
+    ) -> _abc.Awaitable[_bot_secret_service_pb2.DestroyBotSecretsResponse]:
+        """Removes the values of every version of every secret of a bot for good, when the bot is archived or deleted.
+
+        Nothing brings them back, backups of the Vault apart. Idempotent: what is destroyed already stays so, and a bot without secrets is no
+        error. A call that is cut off may have destroyed some; repeat it. Leases are ended by RevokeBotLeases.
         """
 
     def RollbackBotSecret(
