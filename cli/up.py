@@ -114,7 +114,10 @@ async def start_processes(mesh: EmbeddedMesh, options: UpOptions, user: FirstUse
     x_api_url = os.environ.get("VIVESPHERE_X_API_URL", X_API_URL)
     if options.sandbox_port is not None:
         x_api_url = f"http://{LOOPBACK}:{options.sandbox_port}"
-    mesh.extra.setdefault("bot_manager", {})["VIVESPHERE_X_API_URL"] = x_api_url
+    public_url = os.environ.get("VIVESPHERE_PUBLIC_URL", f"http://{LOOPBACK}:{options.http_port}")
+    mesh.extra.setdefault("bot_manager", {}).update(
+        VIVESPHERE_X_API_URL=x_api_url, VIVESPHERE_PUBLIC_URL=public_url
+    )
     first = {"authentication": user.environment}
     specs = [mesh.service_spec(service.name, first.get(service.name)) for service in mesh.registry]
     if options.sandbox_port is not None:

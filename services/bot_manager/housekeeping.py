@@ -1,4 +1,4 @@
-"""Removes what is only kept for a while: request ids after a day. Every replica may do it; doing it twice does no harm."""
+"""Removes what is only kept for a while: request ids after a day, windows of limits a day after their end, sums of money after two years. Every replica may do it; doing it twice does no harm."""
 
 from datetime import timedelta
 from typing import Final
@@ -8,6 +8,7 @@ from loguru import logger
 from mesh.clock import Clock
 from mesh.database import Database
 from mesh.errors import MeshError
+from services.bot_manager.store.money import prune_money
 from services.bot_manager.store.requests import prune_requests
 
 INTERVAL: Final = timedelta(hours=1)
@@ -19,6 +20,7 @@ async def prune(database: Database, clock: Clock) -> None:
         try:
             async with database.transaction(concludes=False, wake=False) as connection:
                 await prune_requests(connection, clock.now())
+                await prune_money(connection, clock.now())
         except MeshError as error:
-            logger.bind(reason=error.reason).warning("request ids not pruned")
+            logger.bind(reason=error.reason).warning("old rows not pruned")
         await clock.sleep(INTERVAL)

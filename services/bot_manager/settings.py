@@ -16,6 +16,9 @@ class BotManagerSettings(BaseSettings):
     x_api_url: str = Field(default="https://api.x.com", pattern="^https?://[^/?#]+/?$")
     """Where X's API is; the local sandbox in the embedded default. Scheme, host and port only."""
 
+    public_url: str = Field(default="http://127.0.0.1:8080", pattern="^https?://[^?#]+$")
+    """Where browsers reach the gateway: X sends them to `/oauth/callback` there. X takes `127.0.0.1` for local use, not `localhost`."""
+
 
 MAX_LATENESS: Final = SettingDefinition[int](
     key="bot_manager.publish.max_lateness",

@@ -1,21 +1,16 @@
 """X developer apps."""
 
-from typing import Final, TypeVar
+from typing import Final
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.json_format import ParseDict
-from google.protobuf.message import Message
 
 from mesh.secret import Secret
-from services.bot_manager.convert.common import from_time, to_document
+from services.bot_manager.convert.common import from_time, parsed, to_document
 from services.bot_manager.convert.masks import merge, paths_of
 from services.bot_manager.domain.apps import AppDraft
-from services.bot_manager.domain.model import Document
 from services.bot_manager.domain.money import App, AppState, AppStatus, Breaker, Tier
 from services.bot_manager.domain.versions import etag_of
 from vivesphere.bot_manager.v1 import app_pb2, quota_pb2
-
-M = TypeVar("M", bound=Message)
 
 SECRETS: Final = ("consumer_key", "consumer_secret", "client_secret", "bearer_token")
 CHANGEABLE: Final = (
@@ -58,9 +53,9 @@ def from_app(status: AppStatus, callback_url: str) -> app_pb2.App:
         client_id=app.client_id,
         credentials_version=app.credentials_version,
         tier=app_pb2.AppTier.Value(f"APP_TIER_{app.tier}"),
-        limits=_parsed(app.limits, app_pb2.AppLimits()),
-        prices=_parsed(app.prices, app_pb2.PriceTable()),
-        budget=_parsed(app.budget, quota_pb2.Budget()),
+        limits=parsed(app.limits, app_pb2.AppLimits()),
+        prices=parsed(app.prices, app_pb2.PriceTable()),
+        budget=parsed(app.budget, quota_pb2.Budget()),
         state=app_pb2.AppState.Value(f"APP_STATE_{app.state}"),
         callback_url=callback_url,
         breaker=from_breaker(status.breaker),
@@ -82,9 +77,3 @@ def from_breaker(breaker: Breaker | None) -> quota_pb2.CircuitBreaker:
         open_time=from_time(breaker.open_time),
         retry_time=from_time(breaker.retry_time),
     )
-
-
-def _parsed(document: Document | None, message: M) -> M | None:
-    if document is None:
-        return None
-    return ParseDict(dict(document), message, ignore_unknown_fields=True)

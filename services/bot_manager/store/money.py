@@ -21,6 +21,8 @@ from services.bot_manager.store.rows import to_app
 from services.bot_manager.store.tables import attempts, bots, posts
 from services.bot_manager.store.tables.money import apps, breakers, rate_limits, spend
 
+KEEP_WINDOWS: Final = timedelta(days=1)
+KEEP_SUMS: Final = timedelta(days=2 * 366)
 _OPEN_WINDOWS: Final = text(
     "INSERT INTO rate_limits (owner_id, scope, operation, window_seconds, used, reset_time, reported)"
     " SELECT k.*, 0, CAST(:now AS timestamptz), false FROM unnest(CAST(:owners AS uuid[]),"
@@ -212,6 +214,12 @@ async def used_by(connection: AsyncConnection, owner_ids: Collection[str], now: 
     rows = await connection.execute(query.group_by(spend.c.owner_id))
     found = {row[0]: Used(int(row[1]), int(row[2])) for row in rows}
     return {owner_id: found.get(owner_id, Used()) for owner_id in owner_ids}
+
+
+async def prune_money(connection: AsyncConnection, now: datetime) -> None:
+    """Remove windows that ended long ago, and old sums."""
+    await connection.execute(delete(rate_limits).where(rate_limits.c.reset_time < now - KEEP_WINDOWS))
+    await connection.execute(delete(spend).where(spend.c.day < day_of(now - KEEP_SUMS)))
 
 
 async def _shared_apps(connection: AsyncConnection, ids: Collection[str]) -> dict[str, App]:
