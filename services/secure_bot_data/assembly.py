@@ -3,6 +3,7 @@
 from mesh.ids import new_id
 from mesh.process import Process
 from services.secure_bot_data.domain.changing import VersionChanger
+from services.secure_bot_data.domain.destroying import BotSecretDestroyer
 from services.secure_bot_data.domain.keys import KeyKeeper
 from services.secure_bot_data.domain.reading import SecretReader
 from services.secure_bot_data.domain.rewrapping import Rewrapper, SecretRewrapper
@@ -52,6 +53,7 @@ async def assemble(process: Process) -> None:
         reader,
         rollback,
         rotator,
+        BotSecretDestroyer(catalogue, changer),
         ServiceValues(client),
         catalogue,
         trail,

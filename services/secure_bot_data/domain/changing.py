@@ -24,8 +24,13 @@ class VersionChanger:
     clock: Clock
     new_id: Callable[[], str]
 
-    async def change(self, ref: SecretRef, event: Event, versions: Collection[int]) -> SecretMetadata:
-        """Applies `event` to the versions, to all it fits when empty. Errors as in `lifecycle.affected`."""
+    async def change(
+        self, ref: SecretRef, event: Event, versions: Collection[int], *, concludes: bool = True
+    ) -> SecretMetadata:
+        """Applies `event` to the versions, to all it fits when empty. Errors as in `lifecycle.affected`.
+
+        `concludes`: this is the last of what the call does.
+        """
         # First, because what a deleted version says of itself can no longer be read.
         metadata = await self.settler.settle(ref)
         changed = affected(await self.vault.facts(ref), event, versions)
@@ -34,7 +39,7 @@ class VersionChanger:
             marker_id = self.new_id()
             await self.catalogue.announce(Marker(marker_id, ref, self.clock.now()))
             await self.vault.change(ref, event, changed)
-        metadata = await self.settler.settle(ref, marker_id=marker_id, concludes=True)
+        metadata = await self.settler.settle(ref, marker_id=marker_id, concludes=concludes)
         if metadata is None:
             raise NotFound("SECRET_NOT_FOUND", "no such secret")
         return metadata

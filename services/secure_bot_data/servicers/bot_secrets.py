@@ -19,6 +19,7 @@ from services.secure_bot_data.convert import (
     to_time,
 )
 from services.secure_bot_data.domain.changing import VersionChanger
+from services.secure_bot_data.domain.destroying import BotSecretDestroyer
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.reading import DEFAULT_TTL, SecretReader
 from services.secure_bot_data.domain.rolling_back import SecretRollback
@@ -45,6 +46,7 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         reader: SecretReader,
         rollback: SecretRollback,
         rotator: SecretRotator,
+        destroyer: BotSecretDestroyer,
         values: ServiceValues,
         catalogue: PostgresCatalogue,
         trail: PostgresTrail,
@@ -55,6 +57,7 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         self._reader = reader
         self._rollback = rollback
         self._rotator = rotator
+        self._destroyer = destroyer
         self._values = values
         self._catalogue = catalogue
         self._trail = trail
@@ -222,6 +225,13 @@ class BotSecretServicer(pb2_grpc.BotSecretServiceServicer):
         ref = about(request.bot_id, request.name)
         metadata = await self._changer.change(ref, Event.DESTROY, request.versions)
         return pb2.DestroyBotSecretResponse(metadata=from_metadata(metadata))
+
+    async def DestroyBotSecrets(
+        self, request: pb2.DestroyBotSecretsRequest, context: Context
+    ) -> pb2.DestroyBotSecretsResponse:
+        """Removes everything of a bot for good."""
+        count = await self._destroyer.destroy(about(request.bot_id).bot_id)
+        return pb2.DestroyBotSecretsResponse(destroyed_count=count)
 
     async def RollbackBotSecret(
         self, request: pb2.RollbackBotSecretRequest, context: Context
