@@ -119,6 +119,15 @@ class Report:
         limit = window.x_limit if self.x_limit is None else self.x_limit
         return Window(max(window.used, self.used), self.reset_time, limit, True)
 
+    def is_news(self, window: Window | None) -> bool:
+        """Whether it may tell more than `window`, in which more may have been counted meanwhile."""
+        if window is None or not window.reported:
+            return True
+        later = self.reset_time - window.reset_time
+        if abs(later) > SAME_END:
+            return later > SAME_END
+        return self.used > window.used or self.x_limit not in (None, window.x_limit)
+
 
 def limits_of(bot: Bot, app: App | None, operation: str, user_posts: int) -> dict[Key, int]:
     """What is configured for the bot's calls. `user_posts`: posts of one account in 15 minutes."""

@@ -53,7 +53,9 @@ class Crossing:
 
 @dataclass(slots=True)
 class Till:
-    """See the module. `used` holds owners with a budget, `in_flight` apps that limit their calls in flight."""
+    """See the module. `used` is exact for owners with a budget, of the others the month may be left out; `in_flight` holds apps that
+    limit their calls in flight.
+    """
 
     now: datetime
     terms: Terms
@@ -136,10 +138,10 @@ class Till:
         for owner_id in {bot.id, payer}:
             spent, calls = self.taken.get(owner_id, (0, 0))
             self.taken[owner_id] = spent + cost, calls + 1
+        before = {owner_id: self.used[owner_id] for owner_id in (bot.id, payer)}
+        self.used |= {owner_id: used.plus(cost) for owner_id, used in before.items()}
         for owner_id, name, budget in _budgets(bot, app):
-            before = self.used[owner_id]
-            self.used[owner_id] = before.plus(cost)
-            self._note(owner_id, name == "app", budget, before, self.used[owner_id])
+            self._note(owner_id, name == "app", budget, before[owner_id], self.used[owner_id])
         if app is not None and app.id in self.in_flight:
             self.in_flight[app.id] += 1
         if probe:
@@ -150,10 +152,12 @@ class Till:
             key=lambda entry: self.used[entry[0]].today / (entry[2].daily or 1),
             default=None,
         )
+        counted_for = bot.id if nearest is None else nearest[0]
         return Charge(
             cost,
             bot.app_id,
-            counted_for=bot.id if nearest is None else nearest[0],
+            counted_for,
+            today_usd_micros=self.used[counted_for].today,
             daily_budget_usd_micros=0 if nearest is None else nearest[2].daily or 0,
             probe=probe,
         )

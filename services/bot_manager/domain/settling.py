@@ -66,6 +66,11 @@ class Settlement:
         return self.reserved.charge.cost_usd_micros if self.reserved.settled is None else 0
 
     @property
+    def counted_for(self) -> str:
+        """Whose sums are told."""
+        return self.reserved.charge.counted_for or self.reserved.bot_id
+
+    @property
     def owners(self) -> tuple[str, ...]:
         """Whose money it is."""
         app_id = self.reserved.charge.app_id
@@ -107,8 +112,8 @@ def leaves_unknown(before: Post, after: Post) -> bool:
     return before.state is PostState.UNKNOWN and after.state is not PostState.UNKNOWN
 
 
-def reserved_entry(attempt: Attempt, today: int) -> Entry | None:
-    """Of COST_RESERVED; None for what costs nothing. `today`: what the owner it counts for has used of the day, this included."""
+def reserved_entry(attempt: Attempt) -> Entry | None:
+    """Of COST_RESERVED; None for what costs nothing."""
     charge = attempt.charge
     if charge.cost_usd_micros == 0:
         return None
@@ -116,18 +121,21 @@ def reserved_entry(attempt: Attempt, today: int) -> Entry | None:
         EntryKind.COST_RESERVED,
         f"{dollars(charge.cost_usd_micros)} set aside",
         part_index=attempt.part_index,
-        details=story.cost_detail(charge.cost_usd_micros, today, charge.daily_budget_usd_micros),
+        details=story.cost_detail(
+            charge.cost_usd_micros, charge.today_usd_micros, charge.daily_budget_usd_micros
+        ),
         state=PostState.CLAIMED,
     )
 
 
-def settled_entry(settlement: Settlement, today: int) -> Entry | None:
-    """Of COST_SETTLED; None for what costs nothing."""
+def settled_entry(settlement: Settlement, before: int) -> Entry | None:
+    """Of COST_SETTLED; None for what costs nothing. `before`: what the owner it counts for had used of that day before it."""
     reserved, cost = settlement.reserved, settlement.reserved.charge.cost_usd_micros
     if cost == 0:
         return None
     words = "booked" if settlement.booked else "given back, X did not take it"
     amount = settlement.booked or -cost
+    today = before + settlement.spent - settlement.freed
     return Entry(
         EntryKind.COST_SETTLED,
         f"{dollars(cost)} {words}",

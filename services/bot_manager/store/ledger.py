@@ -9,7 +9,7 @@ intent follows, nor once UpdateApp has paused its app. Money and rate limits are
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, bindparam, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,6 +20,7 @@ from mesh.ids import new_id
 from mesh.outbox import outbox
 from services.bot_manager.domain import ledger
 from services.bot_manager.domain.lifecycle import LEASED
+from services.bot_manager.domain.limits import Key, Window
 from services.bot_manager.domain.model import (
     Answer,
     Attempt,
@@ -33,10 +34,10 @@ from services.bot_manager.domain.model import (
     Post,
     PostState,
 )
-from services.bot_manager.domain.money import AppState, day_of
+from services.bot_manager.domain.money import AppState
 from services.bot_manager.domain.reserving import Terms, Till
 from services.bot_manager.domain.settling import reserved_entry
-from services.bot_manager.store.money import Sums, close_till, open_till
+from services.bot_manager.store.money import book, close_till, open_till
 from services.bot_manager.store.ports import (
     PUBLISH_SUBJECT,
     Claim,
@@ -54,6 +55,7 @@ from services.bot_manager.store.tables.money import apps
 from services.bot_manager.store.tidings import tell_crossings
 from services.bot_manager.store.writing import Step, read_posts, with_parts, write
 
+MOST_WINDOWS: Final = 100_000
 _OUTCOME = update(attempts).where(
     attempts.c.id == bindparam("attempt"),
     # What a worker reports after all replaces what was assumed when its lease ended.
@@ -75,6 +77,7 @@ class PostgresLedger:
         self._database = database
         self._instance = instance
         self._terms = terms
+        self._windows: dict[Key, Window] = {}
 
     async def claim_due(self, worker: str, now: datetime, lease: timedelta, limit: int) -> list[Claim]:
         """See the port."""
@@ -127,12 +130,13 @@ class PostgresLedger:
                     begun.append(step)
                 answers.append(step[1] if isinstance(step, tuple) else step)
             if begun:
-                sums = await close_till(connection, till)
                 await connection.execute(
                     insert(attempts), [attempt_values(attempt, worker) for _, attempt in begun]
                 )
                 await tell_crossings(connection, till, now)
-                await write(connection, _reserving(begun, sums, now), now, self._instance)
+                await write(connection, _reserving(begun), now, self._instance)
+                await close_till(connection, till)
+        self._know(till)
         return answers
 
     async def finish_attempts(
@@ -144,13 +148,14 @@ class PostgresLedger:
             finishes = await _without_foreign_ids(connection, finishes, now)
             told = {one.attempt.post_id: one for one in finishes}
             steps = _steps(found.values(), lambda post: ledger.finish(post, told[post.id], now, lease))
-            settled = await conclude(connection, found, told, now)
+            settled = await conclude(connection, found, told, now, self._windows)
             if finishes:
                 await connection.execute(
                     _OUTCOME, [_outcome_values(one, now, settled.booked) for one in finishes]
                 )
             steps = await with_costs(connection, steps, settled)
             after = {post.id: post for post in await write(connection, steps, now, self._instance)}
+            await book(connection, list(settled.settlements.values()))
         return [after.get(one.attempt.post_id) for one in finishes]
 
     async def release(self, releases: Sequence[Release], now: datetime) -> int:
@@ -257,6 +262,12 @@ class PostgresLedger:
             found = await connection.execute(query.order_by(posts.c.due_time).limit(1))
             return found.scalar_one_or_none()
 
+    def _know(self, till: Till) -> None:
+        """Keep windows as they were when this process last counted in them, to tell news of them from what is known."""
+        if len(self._windows) > MOST_WINDOWS:
+            self._windows.clear()
+        self._windows.update({key: till.windows[key] for key in till.changed})
+
     async def _change(
         self, ids: Sequence[str] | Mapping[str, object], rule: Callable[[Post], Change | None], now: datetime
     ) -> list[Post]:
@@ -332,16 +343,13 @@ def _begin(
     return Step(post, begun[0]), replace(begun[1], charge=charge)
 
 
-def _reserving(begun: Sequence[tuple[Step, Attempt]], sums: Sums, now: datetime) -> list[Step]:
+def _reserving(begun: Sequence[tuple[Step, Attempt]]) -> list[Step]:
     """The steps with what was set aside told before each attempt."""
     steps = []
     for step, attempt in begun:
-        today = sums.get((attempt.charge.counted_for, day_of(now)), 0)
-        entry = reserved_entry(attempt, today)
-        change = step.change
-        steps.append(
-            replace(step, change=replace(change, entries=(entry, *change.entries))) if entry else step
-        )
+        entry, change = reserved_entry(attempt), step.change
+        told = (entry, *change.entries) if entry else change.entries
+        steps.append(replace(step, change=replace(change, entries=told)))
     return steps
 
 

@@ -5,10 +5,10 @@ app, so what it reads of sums and of calls in flight can only become less meanwh
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, case, delete, func, select, text
+from sqlalchemy import ColumnElement, Row, and_, case, delete, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -46,10 +46,9 @@ _ADD_SUMS: Final = text(
     " spent_usd_micros = s.spent_usd_micros + excluded.spent_usd_micros,"
     " reserved_usd_micros = s.reserved_usd_micros + excluded.reserved_usd_micros,"
     " calls = s.calls + excluded.calls"
-    " RETURNING owner_id, day, spent_usd_micros + reserved_usd_micros AS used"
 )
 _WINDOW_ORDER: Final = tuple(rate_limits.primary_key)
-Sums = Mapping[tuple[str, Any], int]
+Sums = Mapping[tuple[str, date], int]
 """What was used of a day, reservations contained, by owner and day."""
 
 
@@ -60,36 +59,37 @@ async def open_till(connection: AsyncConnection, users: Collection[Bot], now: da
     keys = {key for bot, app in pairs for key in limits_of(bot, app, POST, terms.user_posts)}
     payers = {payer_of(bot) for bot in users}
     budgets = {owner_id for bot, app in pairs for owner_id in budgets_of(bot, app)}
+    owners = {*payers, *(bot.id for bot in users)}
     return Till(
         now,
         terms,
         found,
-        await _locked_windows(connection, {*payers, *(bot.id for bot in users)}, keys, now),
-        await used_by(connection, budgets, now),
+        await _locked_windows(connection, owners, keys, now),
+        await used_by(connection, owners, now, whole_month=budgets),
         await _locked_breakers(connection, payers),
         await _in_flight(connection, {app.id for app in found.values() if app.concurrent_calls is not None}),
     )
 
 
-async def close_till(connection: AsyncConnection, till: Till) -> Sums:
-    """Write what was set aside; what was used of today by then, by owner."""
+async def close_till(connection: AsyncConnection, till: Till) -> None:
+    """Write what was set aside. Last of all, so that others wait for these rows as short as can be."""
     await _count(connection, {key: till.windows[key] for key in till.changed})
     for owner_id in sorted(till.probed):
         probed = breakers.update().where(breakers.c.owner_id == owner_id)
         await connection.execute(probed.values(retry_time=till.breakers[owner_id].retry_time))
     today = day_of(till.now)
-    return await add_sums(
+    await add_sums(
         connection,
         {(owner_id, today): (0, cost, calls) for owner_id, (cost, calls) in till.taken.items()},
     )
 
 
 async def add_sums(
-    connection: AsyncConnection, added: Mapping[tuple[str, Any], tuple[int, int, int]]
-) -> Sums:
-    """Add (spent, reserved, calls) by owner and day; what was used of these days by then."""
+    connection: AsyncConnection, added: Mapping[tuple[str, date], tuple[int, int, int]]
+) -> None:
+    """Add (spent, reserved, calls) by owner and day."""
     if not added:
-        return {}
+        return
     columns = list(zip(*added.values(), strict=True))
     values = {
         "owners": [owner_id for owner_id, _ in added],
@@ -98,13 +98,24 @@ async def add_sums(
         "reserved": list(columns[1]),
         "calls": list(columns[2]),
     }
-    rows = await connection.execute(_ADD_SUMS, values)
-    return {(str(row.owner_id), row.day): row.used for row in rows}
+    await connection.execute(_ADD_SUMS, values)
 
 
-async def book(connection: AsyncConnection, settlements: Sequence[Settlement]) -> Sums:
+async def used_on(connection: AsyncConnection, settlements: Sequence[Settlement]) -> Sums:
+    """What is used of the days on which the calls began, for those to whom they are told."""
+    wanted = {one.counted_for for one in settlements}
+    if not wanted:
+        return {}
+    used = spend.c.spent_usd_micros + spend.c.reserved_usd_micros
+    days = {one.reserved.day for one in settlements}
+    query = select(spend.c.owner_id, spend.c.day, used)
+    rows = await connection.execute(query.where(spend.c.owner_id.in_(wanted), spend.c.day.in_(days)))
+    return {(row[0], row[1]): int(row[2]) for row in rows}
+
+
+async def book(connection: AsyncConnection, settlements: Sequence[Settlement]) -> None:
     """Settle in the sums of the days on which the calls began."""
-    added: dict[tuple[str, Any], tuple[int, int, int]] = {}
+    added: dict[tuple[str, date], tuple[int, int, int]] = {}
     for one in settlements:
         for owner_id in one.owners:
             spent, reserved, calls = added.get((owner_id, one.reserved.day), (0, 0, 0))
@@ -113,7 +124,7 @@ async def book(connection: AsyncConnection, settlements: Sequence[Settlement]) -
                 reserved - one.freed,
                 calls - (not one.called),
             )
-    return await add_sums(connection, added)
+    await add_sums(connection, added)
 
 
 async def hear(connection: AsyncConnection, found: Mapping[Key, Report], now: datetime) -> None:
@@ -202,16 +213,25 @@ async def costs_of(connection: AsyncConnection, post_ids: Collection[str]) -> di
     return {row[0]: int(row[1]) for row in await connection.execute(query.group_by(attempts.c.post_id))}
 
 
-async def used_by(connection: AsyncConnection, owner_ids: Collection[str], now: datetime) -> dict[str, Used]:
-    """What owners have used of today and of this month."""
+async def used_by(
+    connection: AsyncConnection,
+    owner_ids: Collection[str],
+    now: datetime,
+    *,
+    whole_month: Collection[str] | None = None,
+) -> dict[str, Used]:
+    """What owners have used of today and of this month; of the month for `whole_month` only, if that is given."""
     if not owner_ids:
         return {}
     used = spend.c.spent_usd_micros + spend.c.reserved_usd_micros
-    today = func.coalesce(func.sum(used).filter(spend.c.day == day_of(now)), 0)
-    query = select(spend.c.owner_id, today, func.sum(used)).where(
-        spend.c.owner_id.in_(owner_ids), spend.c.day >= month_start(now)
+    today = spend.c.day == day_of(now)
+    days = spend.c.day >= month_start(now)
+    if whole_month is not None:
+        days = or_(today, and_(days, spend.c.owner_id.in_(whole_month))) if whole_month else today
+    query = select(spend.c.owner_id, func.coalesce(func.sum(used).filter(today), 0), func.sum(used))
+    rows = await connection.execute(
+        query.where(spend.c.owner_id.in_(owner_ids), days).group_by(spend.c.owner_id)
     )
-    rows = await connection.execute(query.group_by(spend.c.owner_id))
     found = {row[0]: Used(int(row[1]), int(row[2])) for row in rows}
     return {owner_id: found.get(owner_id, Used()) for owner_id in owner_ids}
 

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.bot_manager.domain import settling
-from services.bot_manager.domain.limits import Report, reports, tightest, used_up
+from services.bot_manager.domain.limits import Key, Report, Window, reports, tightest, used_up
 from services.bot_manager.domain.model import AttemptOutcome, Change, Entry, Post, PostState
 from services.bot_manager.domain.money import Breaker
 from services.bot_manager.domain.retry import Scope
@@ -26,6 +26,7 @@ from services.bot_manager.store.money import (
     hear,
     open_breakers,
     reserved_of,
+    used_on,
 )
 from services.bot_manager.store.ports import Finish
 from services.bot_manager.store.tables import attempts
@@ -52,18 +53,25 @@ class Settled:
 
 
 async def conclude(
-    connection: AsyncConnection, found: Mapping[str, Post], told: Mapping[str, Finish], now: datetime
+    connection: AsyncConnection,
+    found: Mapping[str, Post],
+    told: Mapping[str, Finish],
+    now: datetime,
+    windows: Mapping[Key, Window],
 ) -> Settled:
-    """Hear what X said of its limits, stop or start calls of those who pay, and settle what is known."""
-    known = [(told[post_id], post.bot_id) for post_id, post in found.items() if post_id in told]
-    await _hear(connection, known, now)
+    """Hear what X said of its limits beyond `windows`, which are known, stop or start calls of those who pay, and tell what is settled.
+
+    The sums are for the caller to `book`, last of all.
+    """
+    answered = [(told[post_id], post.bot_id) for post_id, post in found.items() if post_id in told]
+    await _hear(connection, answered, now, windows)
     reserved = await _reserved(connection, found, told)
     settlements = {}
     for post_id, one in reserved.items():
         settlement = settling.settle(one, told[post_id].answer.outcome)
         if settlement is not None:
             settlements[post_id] = settlement
-    sums = await book(connection, list(settlements.values()))
+    sums = await used_on(connection, list(settlements.values()))
     booked = {
         one.attempt_id: settlements[post_id].booked if post_id in settlements else one.settled
         for post_id, one in reserved.items()
@@ -82,14 +90,20 @@ async def with_costs(connection: AsyncConnection, steps: Sequence[Step], settled
     return [_told(step, found.get(step.before.id, ()), settled.sums, costs) for step in steps]
 
 
-async def _hear(connection: AsyncConnection, known: Sequence[tuple[Finish, str]], now: datetime) -> None:
+async def _hear(
+    connection: AsyncConnection,
+    answered: Sequence[tuple[Finish, str]],
+    now: datetime,
+    windows: Mapping[Key, Window],
+) -> None:
     heard: list[Report] = []
     stopped: dict[str, Breaker] = {}
     proven: set[str] = set()
-    for finish, bot_id in known:
+    for finish, bot_id in answered:
         answer, hold, charge = finish.answer, finish.hold, finish.attempt.charge
         payer = charge.app_id or bot_id
-        heard += reports(bot_id, payer, answer.rate_limits, now)
+        told = reports(bot_id, payer, answer.rate_limits, now)
+        heard += [report for report in told if report.is_news(windows.get(report.key))]
         if hold is not None and hold.scope is Scope.APP:
             stopped[payer] = Breaker(payer, hold.reason, hold.message, now, hold.until)
         elif hold is not None:
@@ -134,7 +148,8 @@ async def settle_unknown(connection: AsyncConnection, steps: Sequence[Step]) -> 
         for post_id, step in leaving.items()
     }
     settlements = [one for group in found.values() for one in group]
-    sums = await book(connection, settlements)
+    sums = await used_on(connection, settlements)
+    await book(connection, settlements)
     if settlements:
         values = [
             {"attempt": one.reserved.attempt_id, "settled_usd_micros": one.booked} for one in settlements
@@ -153,6 +168,4 @@ def _told(step: Step, settlements: Sequence[Settlement], sums: Sums, costs: Mapp
 
 
 def _entry(settlement: Settlement, sums: Sums) -> Entry | None:
-    reserved = settlement.reserved
-    owner_id = reserved.charge.counted_for or reserved.bot_id
-    return settling.settled_entry(settlement, sums.get((owner_id, reserved.day), 0))
+    return settling.settled_entry(settlement, sums.get((settlement.counted_for, settlement.reserved.day), 0))

@@ -93,6 +93,23 @@ def test_an_old_word_about_a_window_that_is_over_changes_nothing() -> None:
     assert Report(KEY, 99, NOW + MINUTE, 100).over(window) == window
 
 
+def test_a_word_that_tells_nothing_new_is_known_as_such() -> None:
+    """Answers come by the hundred a second; only news are worth a write."""
+    known = Report(KEY, 3, NOW + QUARTER, 100).over(Window(0, NOW))
+    second = timedelta(seconds=1)
+    told = {
+        Report(KEY, 3, NOW + QUARTER + second, 100): False,
+        Report(KEY, 2, NOW + QUARTER, 100): False,
+        Report(KEY, 99, NOW, 100): False,
+        Report(KEY, 4, NOW + QUARTER, 100): True,
+        Report(KEY, 1, NOW + QUARTER, 99): True,
+        Report(KEY, 1, NOW + 2 * QUARTER, 100): True,
+    }
+    assert {report: report.is_news(known) for report in told} == told
+    assert Report(KEY, 0, NOW + QUARTER, 100).is_news(None)
+    assert Report(KEY, 0, NOW + QUARTER, 100).is_news(Window(5, NOW + QUARTER))
+
+
 def test_headers_tell_of_three_windows_and_nonsense_of_none() -> None:
     """What cannot be a window is not believed: a wrong clock must not stop a bot for years."""
     soon, tomorrow = int((NOW + 10 * MINUTE).timestamp()), int((NOW + 20 * 60 * MINUTE).timestamp())

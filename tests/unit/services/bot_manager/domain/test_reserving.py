@@ -66,7 +66,9 @@ def test_no_budget_is_ever_exceeded_and_none_refuses_what_fits(
     limits = {"daily_usd_micros": daily, "monthly_usd_micros": monthly}
     bot = replace(BOT, budget={name: str(value) for name, value in limits.items() if value is not None})
     app = APP if app_daily is None else replace(APP, budget={"daily_usd_micros": str(app_daily)})
-    subject = till(app, used={"bot-1": Used(before // 2, before), "app-1": Used(before, before)})
+    subject = till(
+        app, used={"bot-1": Used(before // 2, before), "bot-2": Used(), "app-1": Used(before, before)}
+    )
     spent = {"today": before // 2, "month": before, "app": before}
     for mine, link in wishes:
         found = subject.admit(bot if mine else TWIN, *post(LINK if link else PLAIN))
