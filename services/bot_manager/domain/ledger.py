@@ -237,11 +237,12 @@ def end_lease(post: Post, now: datetime) -> Change | None:
     return Change(change.post, (entry, *change.entries))
 
 
-def miss(post: Post, now: datetime) -> Change | None:
-    """Too late to go out."""
+def miss(post: Post, now: datetime, because: str = "") -> Change | None:
+    """Too late to go out. `because`: what stands in its way at the end, for people; empty if nothing that lasts does."""
     if post.miss_time is None or post.miss_time > now:
         return None
-    failure = Failure("DEADLINE_MISSED", "its latest time passed before it could go out", now)
+    told = "its latest time passed before it could go out"
+    failure = Failure("DEADLINE_MISSED", f"{told}: {because}" if because else told, now)
     missed = replace(_let_go(post, PostEvent.MISS), failure=failure, due_time=None)
     return Change(missed, (Entry(EntryKind.MISSED, failure.message, details=story.failure_detail(failure)),))
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
@@ -51,7 +51,7 @@ from services.bot_manager.store.ports import (
 from services.bot_manager.store.rows import attempt_values, to_bot, to_post
 from services.bot_manager.store.settling import conclude, with_costs
 from services.bot_manager.store.tables import attempts, bots, post_parts, posts
-from services.bot_manager.store.tables.money import apps
+from services.bot_manager.store.tables.money import apps, breakers
 from services.bot_manager.store.tidings import tell_crossings
 from services.bot_manager.store.writing import Step, read_posts, with_parts, write
 
@@ -122,7 +122,7 @@ class PostgresLedger:
         async with self._database.transaction(wake=False) as connection:
             found = await read_posts(connection, [intent.post_id for intent in intents], lock=True)
             owners = await _bots(connection, {post.bot_id for post in found.values()}, share=True)
-            till = await open_till(connection, owners.values(), now, self._terms())
+            till = await open_till(connection, owners.values(), now, self._terms(), self._windows)
             for intent in intents:
                 post = found.pop(intent.post_id, None)
                 step = _begin(post, owners, intent, till, now, lease) if post else Refusal.STALE
@@ -195,9 +195,9 @@ class PostgresLedger:
         query = select(posts).where(waiting, posts.c.miss_time <= now).order_by(posts.c.miss_time)
         async with self._database.transaction(wake=False) as connection:
             found = await _locked(connection, query, limit)
-            after = await write(
-                connection, _steps(found, lambda post: ledger.miss(post, now)), now, self._instance
-            )
+            hurdles = await _hurdles(connection, {post.bot_id for post in found})
+            steps = _steps(found, lambda post: ledger.miss(post, now, hurdles.get(post.bot_id, "")))
+            after = await write(connection, steps, now, self._instance)
         return [post.id for post in after]
 
     async def unknown_due(self, now: datetime, limit: int) -> list[ClaimedPost]:
@@ -292,6 +292,26 @@ async def _bots(connection: AsyncConnection, ids: set[str], *, share: bool = Fal
     query = select(bots).where(bots.c.id.in_(sorted(ids))).order_by(bots.c.id)
     rows = await connection.execute(query.with_for_update(read=True) if share else query)
     return {row.id: to_bot(row) for row in rows}
+
+
+async def _hurdles(connection: AsyncConnection, bot_ids: set[str]) -> dict[str, str]:
+    """What keeps bots from publishing for longer, in words, by bot."""
+    payer = func.coalesce(bots.c.app_id, bots.c.id)
+    query = (
+        select(bots.c.id, bots.c.state, apps.c.state.label("app_state"), breakers.c.message)
+        .outerjoin(apps, apps.c.id == bots.c.app_id)
+        .outerjoin(breakers, breakers.c.owner_id == payer)
+        .where(bots.c.id.in_(bot_ids))
+    )
+    found = {}
+    for row in await connection.execute(query):
+        if row.state != BotState.ACTIVE.value:
+            found[row.id] = f"the bot is {row.state}"
+        elif row.app_state == AppState.PAUSED.value:
+            found[row.id] = "its app is paused"
+        elif row.message:
+            found[row.id] = row.message
+    return found
 
 
 async def _send(connection: AsyncConnection, claims: Sequence[Claim]) -> None:

@@ -52,14 +52,19 @@ Sums = Mapping[tuple[str, date], int]
 """What was used of a day, reservations contained, by owner and day."""
 
 
-async def open_till(connection: AsyncConnection, users: Collection[Bot], now: datetime, terms: Terms) -> Till:
-    """All that decides on calls of these bots, locked until the transaction ends."""
+async def open_till(
+    connection: AsyncConnection, users: Collection[Bot], now: datetime, terms: Terms, known: Collection[Key]
+) -> Till:
+    """All that decides on calls of these bots, locked until the transaction ends. `known`: windows whose rows are there already."""
     found = await _shared_apps(connection, {bot.app_id for bot in users if bot.app_id})
     pairs = [(bot, found.get(bot.app_id)) for bot in users]
     keys = {key for bot, app in pairs for key in limits_of(bot, app, POST, terms.user_posts)}
     payers = {payer_of(bot) for bot in users}
     budgets = {owner_id for bot, app in pairs for owner_id in budgets_of(bot, app)}
     owners = {*payers, *(bot.id for bot in users)}
+    # Rows that are to be locked have to be there first. Made before any is locked: whoever waits here for another's row holds none that
+    # the other will want.
+    await _open_windows(connection, keys.difference(known), now)
     return Till(
         now,
         terms,
@@ -260,12 +265,16 @@ async def _locked_windows(
         .with_for_update()
     )
     found = dict(map(to_window, await connection.execute(query)))
-    missing = sorted(keys - found.keys())
-    if missing:
-        # Rows to lock have to be there first, or two replicas would each begin a window of their own.
-        await connection.execute(_OPEN_WINDOWS, _key_arrays(missing) | {"now": now})
+    if keys - found.keys():
+        # Housekeeping has removed them meanwhile.
+        await _open_windows(connection, keys - found.keys(), now)
         found = dict(map(to_window, await connection.execute(query)))
     return found
+
+
+async def _open_windows(connection: AsyncConnection, keys: Collection[Key], now: datetime) -> None:
+    if keys:
+        await connection.execute(_OPEN_WINDOWS, _key_arrays(sorted(keys)) | {"now": now})
 
 
 async def _locked_breakers(connection: AsyncConnection, owner_ids: Collection[str]) -> dict[str, Breaker]:

@@ -234,6 +234,12 @@ async def test_once_a_paused_app_is_committed_no_attempt_begins(till: Till) -> N
     await till._add_post(bot, "later")
     assert await till.ledger.claim_due("claimer", NOW, LEASE, 10) == []
     assert await till.ledger.oldest_overdue(NOW) is None
+    late = NOW + timedelta(hours=2)
+    missed = await till.ledger.miss_late(late, 10)
+    assert len(missed) == 1
+    post = await till.posts.get(missed[0])
+    assert post.failure is not None
+    assert (post.failure.reason, "its app is paused" in post.failure.message) == ("DEADLINE_MISSED", True)
 
 
 async def test_pausing_an_app_waits_for_intents_that_are_being_written(till: Till) -> None:
