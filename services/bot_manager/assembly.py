@@ -9,52 +9,67 @@ from mesh.process import Process
 from services.bot_manager.connect.addresses import Addresses
 from services.bot_manager.connect.flow import ConnectFlow
 from services.bot_manager.connect.sealing import MeshSealer
+from services.bot_manager.domain.apps import Apps
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
 from services.bot_manager.domain.making import Maker, PlainInspector, PlainShelf
 from services.bot_manager.domain.posts import Posts
+from services.bot_manager.domain.quota import Quotas
+from services.bot_manager.domain.reserving import Terms
 from services.bot_manager.domain.resolving import Resolving
 from services.bot_manager.domain.templates import TemplateComposer
 from services.bot_manager.domain.templating.choosing import SEED_LIMIT
 from services.bot_manager.feeds.assembly import assemble as assemble_feeds
 from services.bot_manager.housekeeping import prune
+from services.bot_manager.money import settings as money
+from services.bot_manager.money.counting import Counter
+from services.bot_manager.money.keys import MeshAppSecrets
 from services.bot_manager.publishing.assembly import assemble as assemble_publishing
 from services.bot_manager.publishing.settings import Publish
 from services.bot_manager.secrets import MeshSecretKeeper
+from services.bot_manager.servicers.apps import AppServicer
 from services.bot_manager.servicers.bots import BotServicer
 from services.bot_manager.servicers.posts import PostServicer
+from services.bot_manager.servicers.quota import QuotaServicer
 from services.bot_manager.servicers.statistics import StatisticsServicer
 from services.bot_manager.settings import MAX_LATENESS, BotManagerSettings
 from services.bot_manager.statistics.fetcher import Fetcher
+from services.bot_manager.store.apps import PostgresApps
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.connects import PostgresOAuthConnects
 from services.bot_manager.store.ledger import PostgresLedger
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.posts import PostgresPosts
-from services.bot_manager.tokens.clients import MeshClientKeys, NoApps
+from services.bot_manager.store.quota import PostgresQuota
+from services.bot_manager.tokens.clients import MeshClientKeys
 from services.bot_manager.tokens.endpoint import HttpTokenEndpoint
 from services.bot_manager.x.tweepy_port import TweepyPort
 from vivesphere.bot_manager.v1 import (
-    app_service_pb2_grpc,
     media_service_pb2_grpc,
-    quota_service_pb2_grpc,
     schedule_service_pb2_grpc,
 )
+from vivesphere.bot_manager.v1.app_service_pb2_grpc import add_AppServiceServicer_to_server
 from vivesphere.bot_manager.v1.bot_service_pb2_grpc import add_BotServiceServicer_to_server
 from vivesphere.bot_manager.v1.post_service_pb2_grpc import add_PostServiceServicer_to_server
+from vivesphere.bot_manager.v1.quota_service_pb2_grpc import add_QuotaServiceServicer_to_server
 from vivesphere.bot_manager.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
 from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import BotSecretServiceStub
 
 
 async def assemble(process: Process) -> None:
     """Puts the service together on `process`."""
-    value, clock, pages = process.configuration.value, process.clock, process.page_secret()
     bootstrap = BotManagerSettings()
-    process.define_settings(MAX_LATENESS)
+    value, clock, pages = process.configuration.value, process.clock, process.page_secret()
+    process.define_settings(MAX_LATENESS, *money.DEFINITIONS)
+
+    def terms() -> Terms:
+        return money.terms_of(process.configuration.view(money.Money))
 
     bots = PostgresBots(process.database, process.instance)
     posts = PostgresPosts(process.database, process.instance)
-    ledger = PostgresLedger(process.database, process.instance)
+    ledger = PostgresLedger(process.database, process.instance, terms)
+    apps = PostgresApps(process.database, clock)
+    quota = PostgresQuota(process.database, terms, clock)
     metrics = PostgresMetrics(process.database)
     secrets = BotSecretServiceStub(process.channel("secure_bot_data"))
     x = TweepyPort(
@@ -64,7 +79,6 @@ async def assemble(process: Process) -> None:
     )
     process.stack.push_async_callback(x.close)
 
-    apps = NoApps()
     keys = MeshClientKeys(apps, secrets)
     endpoint = HttpTokenEndpoint(x.http, keys, clock)
     publisher = assemble_publishing(
@@ -82,7 +96,11 @@ async def assemble(process: Process) -> None:
 
     post_cases = Posts(posts, bots, clock, new_id, lateness, maker)
     resolving = Resolving(posts, bots, clock, lateness)
-    fetcher = Fetcher(metrics, x, publisher.leases, clock)
+    counter = Counter(quota, clock)
+    process.stack.push_async_callback(counter.flush)
+    process.tasks.spawn_loop(counter.run, name="call counter")
+    app_cases = Apps(apps, MeshAppSecrets(secrets), clock, new_id)
+    fetcher = Fetcher(metrics, x, publisher.leases, clock, counter.count)
 
     connecting = ConnectFlow(
         bots,
@@ -105,14 +123,16 @@ async def assemble(process: Process) -> None:
     process.serve(
         add_StatisticsServiceServicer_to_server, StatisticsServicer(bots, posts, metrics, fetcher, clock)
     )
+    process.serve(
+        add_AppServiceServicer_to_server,
+        AppServicer(app_cases, pages, public_url=bootstrap.public_url, wake=publisher.wake),
+    )
+    process.serve(add_QuotaServiceServicer_to_server, QuotaServicer(Quotas(bots, apps, quota, terms, clock)))
     _serve_the_rest(process)
 
 
 def _serve_the_rest(process: Process) -> None:
     """Services of which no method is built yet: their callers are checked all the same, and told NOT_IMPLEMENTED."""
-    process.serve(
-        app_service_pb2_grpc.add_AppServiceServicer_to_server, app_service_pb2_grpc.AppServiceServicer()
-    )
     process.serve(
         schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server,
         schedule_service_pb2_grpc.ScheduleServiceServicer(),
@@ -120,8 +140,4 @@ def _serve_the_rest(process: Process) -> None:
     process.serve(
         media_service_pb2_grpc.add_MediaServiceServicer_to_server,
         media_service_pb2_grpc.MediaServiceServicer(),
-    )
-    process.serve(
-        quota_service_pb2_grpc.add_QuotaServiceServicer_to_server,
-        quota_service_pb2_grpc.QuotaServiceServicer(),
     )

@@ -1,4 +1,5 @@
-"""Removes what is only kept for a while: request ids after a day, connect flows after their ten minutes. Every replica may do it; doing it twice does no harm."""
+"""Removes what is only kept for a while: request ids after a day, connect flows after their ten minutes, windows of limits a day after their
+end, sums of money after two years. Every replica may do it; doing it twice does no harm."""
 
 from datetime import timedelta
 from typing import Final
@@ -9,6 +10,7 @@ from mesh.clock import Clock
 from mesh.database import Database
 from mesh.errors import MeshError
 from services.bot_manager.store.connects import prune_connects
+from services.bot_manager.store.money import prune_money
 from services.bot_manager.store.requests import prune_requests
 
 INTERVAL: Final = timedelta(hours=1)
@@ -21,6 +23,7 @@ async def prune(database: Database, clock: Clock) -> None:
             async with database.transaction(concludes=False, wake=False) as connection:
                 await prune_requests(connection, clock.now())
                 await prune_connects(connection, clock.now())
+                await prune_money(connection, clock.now())
         except MeshError as error:
             logger.bind(reason=error.reason).warning("old rows not pruned")
         await clock.sleep(INTERVAL)

@@ -127,6 +127,4 @@ def _unsupported(bot: bot_pb2.Bot) -> tuple[str, ...]:
     found = [f"bot.policy.{name}" for name in present(bot.policy, NOT_ENFORCED)]
     if bot.policy.approval not in NO_APPROVAL:
         found.append("bot.policy.approval")
-    if present(bot.budget, ("daily_usd_micros", "monthly_usd_micros")):
-        found.append("bot.budget")
     return tuple(found)

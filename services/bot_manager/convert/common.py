@@ -1,12 +1,14 @@
 """Times, and parts of messages that are kept as documents."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+
+M = TypeVar("M", bound=Message)
 
 
 def to_time(timestamp: Timestamp) -> datetime:
@@ -26,6 +28,13 @@ def from_time(time: datetime | None) -> Timestamp | None:
 def to_document(message: Message) -> dict[str, Any]:
     """The message in ProtoJSON with the contract's own field names."""
     return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def parsed(document: Mapping[str, Any] | None, message: M) -> M | None:
+    """`message` filled from what `to_document` made of one; None stays None."""
+    if document is None:
+        return None
+    return ParseDict(dict(document), message, ignore_unknown_fields=True)
 
 
 def time_field(message: Message, name: str) -> datetime | None:

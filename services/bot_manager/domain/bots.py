@@ -6,7 +6,7 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from mesh.clock import Clock
-from mesh.errors import FailedPrecondition, InvalidArgument, NotFound
+from mesh.errors import FailedPrecondition, InvalidArgument
 from services.bot_manager.domain.lifecycle import BotEvent, next_state
 from services.bot_manager.domain.listing import Page, Query
 from services.bot_manager.domain.model import Bot, BotState, Document, StateDetail
@@ -123,13 +123,11 @@ def max_lateness(bot: Bot, default: timedelta) -> timedelta:
 
 
 def _described(bot: Bot, draft: BotDraft) -> Bot:
-    """The bot with everything that the draft says. Raises InvalidArgument, NotFound (APP_NOT_FOUND)."""
+    """The bot with everything that the draft says. Raises InvalidArgument. Whether the app exists, the store knows."""
     if draft.unsupported:
         raise InvalidArgument("INVALID_FIELD", UNSUPPORTED, field=draft.unsupported[0])
     if not draft.handle:
         raise InvalidArgument("INVALID_FIELD", "a bot needs the handle of its account", field="bot.handle")
-    if draft.app_id and draft.app_id != bot.app_id:
-        raise NotFound("APP_NOT_FOUND", "no such app", field="bot.app_id")
     time_zone = draft.time_zone or "UTC"
     _check_zone(time_zone)
     return replace(

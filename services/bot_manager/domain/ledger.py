@@ -208,7 +208,9 @@ def release(post: Post, given: Release, now: datetime) -> Change | None:
     if not _holds(post, given.fence, now):
         return None
     entry = Entry(
-        EntryKind.DEFERRED, given.message, details=story.deferral_detail(given.reason, given.due_time)
+        EntryKind.DEFERRED,
+        given.message,
+        details=story.deferral_detail(given.reason, given.due_time, operation=given.operation),
     )
     change = _back(post, PostEvent.RELEASE, given.due_time)
     return Change(change.post, (entry,))
@@ -235,11 +237,12 @@ def end_lease(post: Post, now: datetime) -> Change | None:
     return Change(change.post, (entry, *change.entries))
 
 
-def miss(post: Post, now: datetime) -> Change | None:
-    """Too late to go out."""
+def miss(post: Post, now: datetime, because: str = "") -> Change | None:
+    """Too late to go out. `because`: what stands in its way at the end, for people; empty if nothing that lasts does."""
     if post.miss_time is None or post.miss_time > now:
         return None
-    failure = Failure("DEADLINE_MISSED", "its latest time passed before it could go out", now)
+    told = "its latest time passed before it could go out"
+    failure = Failure("DEADLINE_MISSED", f"{told}: {because}" if because else told, now)
     missed = replace(_let_go(post, PostEvent.MISS), failure=failure, due_time=None)
     return Change(missed, (Entry(EntryKind.MISSED, failure.message, details=story.failure_detail(failure)),))
 

@@ -304,6 +304,22 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """What was set aside for one call to X. `cost_usd_micros` counts for the bot and, if it has one, for its app.
+
+    `daily_budget_usd_micros` is the tighter of their daily budgets, 0 if there is none, `counted_for` whose it is, and
+    `today_usd_micros` what that one has used of the day with it. `probe`: the one call that tries whether X lets the app call again.
+    """
+
+    cost_usd_micros: int = 0
+    app_id: str = ""
+    counted_for: str = ""
+    today_usd_micros: int = 0
+    daily_budget_usd_micros: int = 0
+    probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One call to X for one part: the intent, and once finished its outcome. `number` counts from 1 over all parts."""
 
@@ -314,6 +330,7 @@ class Attempt:
     fence: int
     request_hash: str
     started_time: datetime
+    charge: Charge = Charge()
 
 
 @dataclass(frozen=True, slots=True)

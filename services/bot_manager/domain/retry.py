@@ -4,7 +4,8 @@
     NOT_SENT                again after a growing pause, FAILED after `max_attempts` calls for the part that were never sent
     UNKNOWN                 never again from here: the account has to be read
     DUPLICATE               after an earlier call for the part that may have been taken: as UNKNOWN; else FAILED
-    RATE_LIMITED, _CAPPED   again when X's window ends; until then the bot's other posts are not tried either
+    RATE_LIMITED            again when X's window ends; until then the bot's other posts are not tried either
+    USAGE_CAPPED            again when X's period ends; until then no post of the app is tried
     CREDITS_DEPLETED        again after `credits_pause`; until then no post of the app is tried
     CREDENTIALS_REJECTED    the bot needs new credentials; the post waits for them
     ACCOUNT_SUSPENDED,
@@ -105,7 +106,13 @@ def decide(
                 return Decision(answer, next_time=now + rules.settle)
             told = "X says that the account has just posted this text; change it, or wait some hours"
             return Decision(answer, failure=_failure("X_DUPLICATE", told, outcome, part_index, now))
-        case _K.RATE_LIMITED | _K.USAGE_CAPPED:
+        case _K.USAGE_CAPPED:
+            until = now + (outcome.pause or timedelta())
+            told = "the developer app has used up what X allows it in this period; raise its cap at X or wait"
+            return Decision(
+                answer, next_time=until, hold=Hold(Scope.APP, until, "X_RATE_LIMITED", told), message=told
+            )
+        case _K.RATE_LIMITED:
             until = now + (outcome.pause or timedelta())
             told = "X's limit is used up; it goes out when the limit resets"
             return Decision(

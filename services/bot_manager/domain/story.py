@@ -46,6 +46,16 @@ def deferral_detail(
     )
 
 
+def cost_detail(amount: int, today: int, daily_budget: int) -> Document:
+    """Of COST_RESERVED and COST_SETTLED; millionths of a US dollar."""
+    return _detail(
+        "cost",
+        amount_usd_micros=str(amount),
+        today_usd_micros=str(today),
+        daily_budget_usd_micros=str(daily_budget),
+    )
+
+
 def attempt_detail(
     attempt: Attempt, answer: Answer | None = None, *, next_step: str = "", next_time: datetime | None = None
 ) -> Document:

@@ -1,7 +1,8 @@
 """Whether X may be called for a bot right now: the doors that X itself has closed, as this process heard.
 
 A limit that one post met holds back the bot's others, and used-up credits those of the whole app, so that a closed door is not knocked
-at once for every post. In memory only: another replica, or this one after a restart, learns it from X by one refused call.
+at once for every post. This is the short way, in memory: what decides for all replicas, also after a restart, stands in the database and
+is asked when an intent is written (`domain/reserving.py`).
 """
 
 from datetime import datetime

@@ -19,6 +19,7 @@ from services.bot_manager.store.ports import (
     PostLedger,
     Refusal,
     Release,
+    Wait,
 )
 
 
@@ -31,7 +32,7 @@ class WorkerLedger:
         self._lease = lease
         self._clock = clock
         self._takes = Batcher[Claim, ClaimedPost | None](self._take, lambda claim: claim.post_id)
-        self._begins = Batcher[Intent, Attempt | Refusal](self._begin, lambda intent: intent.post_id)
+        self._begins = Batcher[Intent, Attempt | Refusal | Wait](self._begin, lambda intent: intent.post_id)
         self._finishes = Batcher[Finish, Post | None](self._finish, lambda one: one.attempt.post_id)
         self._releases = Batcher[Release, bool](self._release, lambda release: release.post_id)
 
@@ -46,7 +47,7 @@ class WorkerLedger:
         """See PostLedger.take; None if the claim has ended."""
         return await self._takes.submit(claim)
 
-    async def begin(self, intent: Intent) -> Attempt | Refusal:
+    async def begin(self, intent: Intent) -> Attempt | Refusal | Wait:
         """See PostLedger.begin_attempts."""
         return await self._begins.submit(intent)
 
@@ -71,7 +72,7 @@ class WorkerLedger:
         by_id = {one.post.id: one for one in taken}
         return [by_id.get(claim.post_id) for claim in claims]
 
-    async def _begin(self, intents: Sequence[Intent]) -> Sequence[Attempt | Refusal]:
+    async def _begin(self, intents: Sequence[Intent]) -> Sequence[Attempt | Refusal | Wait]:
         return await self._ledger.begin_attempts(intents, self._worker, self._clock.now(), self._lease())
 
     async def _finish(self, finishes: Sequence[Finish]) -> Sequence[Post | None]:

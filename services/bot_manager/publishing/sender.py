@@ -33,7 +33,7 @@ from services.bot_manager.publishing.gate import Gate
 from services.bot_manager.publishing.leases import LeasedCredentials, Leases
 from services.bot_manager.publishing.ledger import WorkerLedger
 from services.bot_manager.publishing.settings import PublishSettings
-from services.bot_manager.store.ports import BotStore, Claim, Finish, Intent, Refusal, Release
+from services.bot_manager.store.ports import BotStore, Claim, Finish, Intent, Refusal, Release, Wait
 from services.bot_manager.store.publishing import PublishingQueries
 from services.bot_manager.tokens.fresh import ASK_A_PERSON, DEAD
 from services.bot_manager.x.body import request_hash
@@ -119,7 +119,7 @@ class Sender:
         certain_until = _Deadline(self.clock, settings.lease)
         intent = Intent(post.id, part.index, post.claim_fence, request_hash(draft))
         begun = await self.ledger.begin(intent)
-        if isinstance(begun, Refusal):
+        if not isinstance(begun, Attempt):
             await self._refused(post, begun)
             return None
         outcome = await self._call(draft, leased, certain_until, settings.request_timeout)
@@ -180,7 +180,13 @@ class Sender:
                 decision = await self._decide(call, heard)
                 await self._stop_bot(call, decision, heard)
                 after = await self.ledger.finish(
-                    Finish(call.attempt, decision.answer, decision.next_time, decision.failure)
+                    Finish(
+                        call.attempt,
+                        decision.answer,
+                        decision.next_time,
+                        decision.failure,
+                        decision.hold,
+                    )
                 )
             except MeshError as error:
                 failures += 1
@@ -253,18 +259,24 @@ class Sender:
         told = f"the bot's secret could not be had just now: {error.message}"
         await self._release(post, again, error.reason, told)
 
-    async def _refused(self, post: Post, refusal: Refusal) -> None:
+    async def _refused(self, post: Post, refusal: Refusal | Wait) -> None:
         now = self.clock.now()
         match refusal:
+            case Wait():
+                await self._release(post, refusal.until, refusal.reason, refusal.message, refusal.operation)
             case Refusal.STALE:
                 logger.bind(post_id=post.id).info("claim was lost")
             case Refusal.BOT_NOT_ACTIVE:
                 await self._release(post, now, "INVALID_STATE", "the bot is not active; it waits for that")
+            case Refusal.APP_PAUSED:
+                await self._release(post, now, "INVALID_STATE", "the app is paused; it waits for that")
             case Refusal.TOO_LATE:
                 await self._release(post, now, "DEADLINE_MISSED", "its latest time has passed")
 
-    async def _release(self, post: Post, due_time: datetime, reason: str, message: str) -> None:
-        await self.ledger.release(Release(post.id, post.claim_fence, due_time, reason, message))
+    async def _release(
+        self, post: Post, due_time: datetime, reason: str, message: str, operation: str = ""
+    ) -> None:
+        await self.ledger.release(Release(post.id, post.claim_fence, due_time, reason, message, operation))
         logger.bind(post_id=post.id, reason=reason, due_time=due_time.isoformat()).info("post put off")
 
 

@@ -5,7 +5,7 @@ repeat the last ones and are marked so (`private=False`). Posts that X says are 
 somebody asks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 from loguru import logger
 
 from mesh.clock import Clock
+from services.bot_manager.domain.limits import LOOK_UP
 from services.bot_manager.domain.model import Counters, Reading
 from services.bot_manager.publishing.leases import Leases
 from services.bot_manager.store.ports import MetricStore, PublishedPart
@@ -26,13 +27,21 @@ NEED: Final = timedelta(seconds=20)
 
 
 class Fetcher:
-    """`leases` lends the bot's credentials."""
+    """`leases` lends the bot's credentials, `count` is told of each call: the bot, the operation, how many posts X gave."""
 
-    def __init__(self, metrics: MetricStore, x: XPort, leases: Leases, clock: Clock) -> None:
+    def __init__(
+        self,
+        metrics: MetricStore,
+        x: XPort,
+        leases: Leases,
+        clock: Clock,
+        count: Callable[[str, str, int], None] = lambda bot_id, operation, units: None,
+    ) -> None:
         self._metrics = metrics
         self._x = x
         self._leases = leases
         self._clock = clock
+        self._count = count
 
     async def refresh(self, bot_id: str, post_ids: Sequence[str] = ()) -> int:
         """Read the bot's posts of the last 30 days, or only the given ones; how many parts were read.
@@ -53,6 +62,7 @@ class Fetcher:
         read = await self._leases.call(
             bot_id, "read metrics", NEED, lambda credentials: self._x.get_metrics(credentials, ids)
         )
+        self._count(bot_id, LOOK_UP, len(read.metrics))
         told, untold = self._readings(parts, read, True), self._readings(parts, read, False)
         if told:
             await self._metrics.add(told, private=True)

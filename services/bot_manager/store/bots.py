@@ -35,6 +35,7 @@ from services.bot_manager.store.writing import Step, read_posts, write
 
 HANDLE_INDEX: Final = "bots_handle"
 ACCOUNT_INDEX: Final = "bots_account"
+APP_KEY: Final = "bots_app"
 _COLUMNS: Final[Mapping[str, ColumnElement[Any]]] = {
     "handle": bots.c.handle_key,
     **{
@@ -187,7 +188,7 @@ async def _check_settled(connection: AsyncConnection, bot_id: str) -> None:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Raises AlreadyExists (HANDLE_TAKEN, X_ACCOUNT_TAKEN) where an index refuses the write inside."""
+    """Raises AlreadyExists (HANDLE_TAKEN, X_ACCOUNT_TAKEN) or NotFound (APP_NOT_FOUND) where an index or the key of apps refuses the write."""
     try:
         yield
     except exc.IntegrityError as error:
@@ -199,6 +200,8 @@ def _alone() -> Iterator[None]:
             raise AlreadyExists(
                 "HANDLE_TAKEN", "another bot that is not archived has this handle", field="bot.handle"
             ) from None
+        if isinstance(cause, psycopg.errors.ForeignKeyViolation) and cause.diag.constraint_name == APP_KEY:
+            raise NotFound("APP_NOT_FOUND", "no such app", field="bot.app_id") from None
         raise
 
 

@@ -3,7 +3,7 @@
 Each method: lock the posts (claiming skips what others have locked), ask `domain/ledger.py` what becomes of them, write that with
 their story, commit. Claims send their actions through the outbox in the same transaction, so a worker hears of every claim that was
 committed and of no other. A post is locked before its bot is read; the bot's row is shared, so that once PauseBot has committed no
-intent follows.
+intent follows, nor once UpdateApp has paused its app. Money and rate limits are counted in the same transactions (`store/money.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
@@ -20,6 +20,7 @@ from mesh.ids import new_id
 from mesh.outbox import outbox
 from services.bot_manager.domain import ledger
 from services.bot_manager.domain.lifecycle import LEASED
+from services.bot_manager.domain.limits import Key, Window
 from services.bot_manager.domain.model import (
     Answer,
     Attempt,
@@ -27,12 +28,17 @@ from services.bot_manager.domain.model import (
     Bot,
     BotState,
     Change,
+    Charge,
     Entry,
     Failure,
     Post,
     PostState,
 )
+from services.bot_manager.domain.money import AppState
+from services.bot_manager.domain.reserving import Terms, Till
+from services.bot_manager.domain.settling import reserved_entry
 from services.bot_manager.store.bulk import insert_rows, one_of, update_rows
+from services.bot_manager.store.money import book, close_till, open_till
 from services.bot_manager.store.ports import (
     PUBLISH_SUBJECT,
     Claim,
@@ -41,11 +47,16 @@ from services.bot_manager.store.ports import (
     Intent,
     Refusal,
     Release,
+    Wait,
 )
 from services.bot_manager.store.rows import attempt_values, to_bot, to_post
+from services.bot_manager.store.settling import conclude, with_costs
 from services.bot_manager.store.tables import attempts, bots, post_events, post_parts, posts
+from services.bot_manager.store.tables.money import apps, breakers
+from services.bot_manager.store.tidings import tell_crossings
 from services.bot_manager.store.writing import Step, read_posts, unless_taken, with_parts, write
 
+MOST_WINDOWS: Final = 100_000
 _OPEN: Final = f"attempts.outcome IS NULL OR attempts.outcome = '{AttemptOutcome.UNKNOWN}'"
 """What a worker reports after all replaces what was assumed when its lease ended."""
 _FINISHED: Final = "finished_time = clock_timestamp()"
@@ -53,9 +64,13 @@ _FINISHED: Final = "finished_time = clock_timestamp()"
 ACTION_CLAIMS: Final = 25
 """Claims that one action tells of at most: each costs its way through JetStream once, whatever it holds."""
 _ACTIVE = bots.c.state == BotState.ACTIVE.value
-_OF_ACTIVE = select(_ACTIVE).where(bots.c.id == posts.c.bot_id).scalar_subquery()
-"""The post's bot is ACTIVE. Asked of each post in the order of the index: a join may be planned from the bots' side, which reads all that
-waits once for each bot."""
+_APP_ALLOWS = or_(
+    bots.c.app_id.is_(None),
+    bots.c.app_id.not_in(select(apps.c.id).where(apps.c.state == AppState.PAUSED.value)),
+)
+_MAY = select(and_(_ACTIVE, _APP_ALLOWS)).where(bots.c.id == posts.c.bot_id).scalar_subquery()
+"""The post's bot is ACTIVE, and its app if it has one. Asked of each post in the order of the index: a join may be planned from the bots'
+side, which reads all that waits once for each bot."""
 _READABLE = bots.c.state.in_([BotState.ACTIVE.value, BotState.SUSPENDED.value])
 """A suspended account is often readable still; if it is not, nothing comes of asking."""
 _WAITS = posts.c.state == PostState.SCHEDULED.value
@@ -63,17 +78,19 @@ _LEASED = posts.c.state.in_([state.value for state in LEASED])
 
 
 class PostgresLedger:
-    """`instance` names this process in the stories it writes."""
+    """`instance` names this process in the stories it writes, `terms` are the settings of the moment that decide on money and limits."""
 
-    def __init__(self, database: Database, instance: str) -> None:
+    def __init__(self, database: Database, instance: str, terms: Callable[[], Terms] = Terms) -> None:
         self._database = database
         self._instance = instance
+        self._terms = terms
+        self._windows: dict[Key, Window] = {}
 
     async def claim_due(self, worker: str, now: datetime, lease: timedelta, limit: int) -> list[Claim]:
         """See the port."""
         query = (
             select(posts)
-            .where(_WAITS, posts.c.due_time <= now, _not_late(now), _OF_ACTIVE)
+            .where(_WAITS, posts.c.due_time <= now, _not_late(now), _MAY)
             .order_by(posts.c.due_time, posts.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -104,27 +121,28 @@ class PostgresLedger:
 
     async def begin_attempts(
         self, intents: Sequence[Intent], worker: str, now: datetime, lease: timedelta
-    ) -> list[Attempt | Refusal]:
+    ) -> list[Attempt | Refusal | Wait]:
         """See the port."""
-        answers: list[Attempt | Refusal] = []
-        steps: list[Step] = []
+        answers: list[Attempt | Refusal | Wait] = []
+        begun: list[tuple[Step, Attempt]] = []
         async with self._database.transaction(wake=False) as connection:
             found = await read_posts(connection, [intent.post_id for intent in intents], lock=True)
             owners = await _bots(connection, {post.bot_id for post in found.values()}, share=True)
+            till = await open_till(connection, owners.values(), now, self._terms(), self._windows)
             for intent in intents:
                 post = found.pop(intent.post_id, None)
-                if post is None:
-                    answers.append(Refusal.STALE)
-                    continue
-                begun = ledger.begin(post, owners[post.bot_id], intent, new_id(), now, lease)
-                if isinstance(begun, Refusal):
-                    answers.append(begun)
-                    continue
-                answers.append(begun[1])
-                steps.append(Step(post, begun[0]))
-            started = [answer for answer in answers if isinstance(answer, Attempt)]
-            await insert_rows(connection, attempts, [attempt_values(attempt, worker) for attempt in started])
-            await write(connection, steps, now, self._instance)
+                step = _begin(post, owners, intent, till, now, lease) if post else Refusal.STALE
+                if isinstance(step, tuple):
+                    begun.append(step)
+                answers.append(step[1] if isinstance(step, tuple) else step)
+            if begun:
+                await insert_rows(
+                    connection, attempts, [attempt_values(attempt, worker) for _, attempt in begun]
+                )
+                await tell_crossings(connection, till, now)
+                await write(connection, _reserving(begun), now, self._instance)
+                await close_till(connection, till)
+        self._know(till)
         return answers
 
     async def finish_attempts(
@@ -134,11 +152,14 @@ class PostgresLedger:
         async with self._database.transaction(wake=False) as connection:
             found = await read_posts(connection, [one.attempt.post_id for one in finishes], lock=True)
             finishes = await _without_foreign_ids(connection, finishes, now)
-            values = [_outcome_values(one) for one in finishes]
-            await update_rows(connection, attempts, values, keys=("id",), also=_FINISHED, where=_OPEN)
             told = {one.attempt.post_id: one for one in finishes}
             steps = _steps(found.values(), lambda post: ledger.finish(post, told[post.id], now, lease))
+            settled = await conclude(connection, found, told, now, self._windows)
+            values = [_outcome_values(one, settled.booked) for one in finishes]
+            await update_rows(connection, attempts, values, keys=("id",), also=_FINISHED, where=_OPEN)
+            steps = await with_costs(connection, steps, settled)
             after = {post.id: post for post in await write(connection, steps, now, self._instance)}
+            await book(connection, list(settled.settlements.values()))
         return [after.get(one.attempt.post_id) for one in finishes]
 
     async def release(self, releases: Sequence[Release], now: datetime) -> int:
@@ -178,9 +199,9 @@ class PostgresLedger:
         query = select(posts).where(waiting, posts.c.miss_time <= now).order_by(posts.c.miss_time)
         async with self._database.transaction(wake=False) as connection:
             found = await _locked(connection, query, limit)
-            after = await write(
-                connection, _steps(found, lambda post: ledger.miss(post, now)), now, self._instance
-            )
+            hurdles = await _hurdles(connection, {post.bot_id for post in found})
+            steps = _steps(found, lambda post: ledger.miss(post, now, hurdles.get(post.bot_id, "")))
+            after = await write(connection, steps, now, self._instance)
         return [post.id for post in after]
 
     async def unknown_due(self, now: datetime, limit: int, bot_id: str = "") -> list[ClaimedPost]:
@@ -279,10 +300,16 @@ class PostgresLedger:
         return await self._first_due(posts.c.due_time > now)
 
     async def _first_due(self, condition: ColumnElement[bool]) -> datetime | None:
-        query = select(posts.c.due_time).where(_WAITS, condition, _OF_ACTIVE)
+        query = select(posts.c.due_time).where(_WAITS, condition, _MAY)
         async with self._database.read() as connection:
             found = await connection.execute(query.order_by(posts.c.due_time).limit(1))
             return found.scalar_one_or_none()
+
+    def _know(self, till: Till) -> None:
+        """Keep windows as they were when this process last counted in them, to tell news of them from what is known."""
+        if len(self._windows) > MOST_WINDOWS:
+            self._windows.clear()
+        self._windows.update({key: till.windows[key] for key in till.changed})
 
     async def _change(
         self, ids: Sequence[str] | Mapping[str, object], rule: Callable[[Post], Change | None], now: datetime
@@ -308,6 +335,26 @@ async def _bots(connection: AsyncConnection, ids: set[str], *, share: bool = Fal
     query = select(bots).where(one_of(bots.c.id, sorted(ids))).order_by(bots.c.id)
     rows = await connection.execute(query.with_for_update(read=True) if share else query)
     return {row.id: to_bot(row) for row in rows}
+
+
+async def _hurdles(connection: AsyncConnection, bot_ids: set[str]) -> dict[str, str]:
+    """What keeps bots from publishing for longer, in words, by bot."""
+    payer = func.coalesce(bots.c.app_id, bots.c.id)
+    query = (
+        select(bots.c.id, bots.c.state, apps.c.state.label("app_state"), breakers.c.message)
+        .outerjoin(apps, apps.c.id == bots.c.app_id)
+        .outerjoin(breakers, breakers.c.owner_id == payer)
+        .where(bots.c.id.in_(bot_ids))
+    )
+    found = {}
+    for row in await connection.execute(query):
+        if row.state != BotState.ACTIVE.value:
+            found[row.id] = f"the bot is {row.state}"
+        elif row.app_state == AppState.PAUSED.value:
+            found[row.id] = "its app is paused"
+        elif row.message:
+            found[row.id] = row.message
+    return found
 
 
 async def _send(connection: AsyncConnection, claims: Sequence[Claim]) -> None:
@@ -350,7 +397,30 @@ async def _known_ids(connection: AsyncConnection, x_post_ids: Sequence[str]) -> 
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
-def _outcome_values(finish: Finish) -> dict[str, Any]:
+def _begin(
+    post: Post, owners: Mapping[str, Bot], intent: Intent, till: Till, now: datetime, lease: timedelta
+) -> tuple[Step, Attempt] | Refusal | Wait:
+    bot, part = owners[post.bot_id], post.next_part
+    begun = ledger.begin(post, bot, intent, new_id(), now, lease)
+    if isinstance(begun, Refusal) or part is None:
+        return begun if isinstance(begun, Refusal) else Refusal.STALE
+    charge = till.admit(bot, post, part)
+    if not isinstance(charge, Charge):
+        return charge
+    return Step(post, begun[0]), replace(begun[1], charge=charge)
+
+
+def _reserving(begun: Sequence[tuple[Step, Attempt]]) -> list[Step]:
+    """The steps with what was set aside told before each attempt."""
+    steps = []
+    for step, attempt in begun:
+        entry, change = reserved_entry(attempt), step.change
+        told = (entry, *change.entries) if entry else change.entries
+        steps.append(replace(step, change=replace(change, entries=told)))
+    return steps
+
+
+def _outcome_values(finish: Finish, booked: Mapping[str, int | None]) -> dict[str, Any]:
     answer = finish.answer
     return {
         "id": finish.attempt.id,
@@ -362,6 +432,7 @@ def _outcome_values(finish: Finish) -> dict[str, Any]:
         "latency_ms": round(answer.latency / timedelta(milliseconds=1)),
         "x_post_id": answer.x_post_id,
         "rate_limits": dict(answer.rate_limits),
+        "settled_usd_micros": booked.get(finish.attempt.id),
     }
 
 

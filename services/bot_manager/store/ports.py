@@ -36,6 +36,7 @@ from services.bot_manager.domain.model import (
     Reading,
     StoredEntry,
 )
+from services.bot_manager.domain.retry import Hold
 from services.bot_manager.domain.slots import Taken
 
 PUBLISH_SUBJECT = "actions.bot_manager.publish"
@@ -87,8 +88,23 @@ class Refusal(StrEnum):
     """The claim is somebody else's by now, or the post has moved on. Drop it."""
     BOT_NOT_ACTIVE = "BOT_NOT_ACTIVE"
     """The bot was stopped meanwhile. Release the post; it waits."""
+    APP_PAUSED = "APP_PAUSED"
+    """The bot's app was stopped meanwhile. Release the post; it waits."""
     TOO_LATE = "TOO_LATE"
     """`miss_time` has passed. Release the post; it will be MISSED."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why an intent is not written now, and when it may be: a limit, a budget, an open circuit breaker. Release the post until then.
+
+    `reason` is an ErrorReason, `message` for people, `operation` the limit that is used up, if it was one.
+    """
+
+    until: datetime
+    reason: str
+    message: str
+    operation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +113,29 @@ class Finish:
 
     ACCEPTED: `answer.x_post_id` is set. NOT_SENT and DEFERRED: again at `next_time`, or FAILED with `failure` when that is given.
     REJECTED: FAILED with `failure`. DUPLICATE: FAILED with `failure` when that is given, else as UNKNOWN. UNKNOWN: the account is
-    read at `next_time`; `failure` may say what happened.
+    read at `next_time`; `failure` may say what happened. `hold`: X refuses further calls too, of the bot or of its app.
     """
 
     attempt: Attempt
     answer: Answer
     next_time: datetime | None = None
     failure: Failure | None = None
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A post given back before X was called: to be claimed again at `due_time`. `reason` is an ErrorReason, `message` for people."""
+    """A post given back before X was called: to be claimed again at `due_time`. `reason` is an ErrorReason, `message` for people.
+
+    `operation` is the limit that is used up, if it was one.
+    """
 
     post_id: str
     fence: int
     due_time: datetime
     reason: str
     message: str
+    operation: str = ""
 
 
 class PostLedger(Protocol):
@@ -132,8 +153,8 @@ class PostLedger(Protocol):
 
     async def begin_attempts(
         self, intents: Sequence[Intent], worker: str, now: datetime, lease: timedelta
-    ) -> Sequence[Attempt | Refusal]:
-        """Commit the intents, each as an attempt or a refusal, in their order."""
+    ) -> Sequence[Attempt | Refusal | Wait]:
+        """Commit the intents, each as an attempt or a refusal, in their order. An attempt has its cost and its calls set aside."""
         ...
 
     async def finish_attempts(
@@ -141,7 +162,7 @@ class PostLedger(Protocol):
     ) -> Sequence[Post | None]:
         """Commit outcomes; the posts after, in their order, None where the post had moved on and only the attempt was noted.
 
-        `lease` is how long the worker then has for the next part of a thread. A late answer settles an UNKNOWN of the same fence.
+        What was set aside is booked or given back, unless the outcome is unknown. `lease` is how long the worker then has for the next part of a thread. A late answer settles an UNKNOWN of the same fence.
         """
         ...
 

@@ -27,6 +27,7 @@ from services.bot_manager.domain.model import (
     StateDetail,
     StoredEntry,
 )
+from services.bot_manager.domain.money import App, AppState, Tier
 from services.bot_manager.domain.story import failure_document, time_text
 
 
@@ -199,7 +200,29 @@ def to_part(row: Row[Any]) -> Part:
 
 def attempt_values(attempt: Attempt, worker: str) -> dict[str, Any]:
     """Columns of `attempts` that an intent has."""
-    return asdict(attempt) | {"worker": worker}
+    return {
+        "id": attempt.id,
+        "post_id": attempt.post_id,
+        "part_index": attempt.part_index,
+        "number": attempt.number,
+        "fence": attempt.fence,
+        "request_hash": attempt.request_hash,
+        "started_time": attempt.started_time,
+        "app_id": attempt.charge.app_id or None,
+        "cost_usd_micros": attempt.charge.cost_usd_micros,
+        "worker": worker,
+    }
+
+
+def app_values(app: App) -> dict[str, Any]:
+    """All columns of `apps`."""
+    return asdict(app) | {"tier": app.tier.value, "state": app.state.value}
+
+
+def to_app(row: Row[Any]) -> App:
+    """A row of `apps`."""
+    values = {name: row._mapping[name] for name in App.__slots__}
+    return App(**values | {"tier": Tier(row.tier), "state": AppState(row.state)})
 
 
 def to_entry(row: Row[Any]) -> StoredEntry:

@@ -5,7 +5,7 @@ Every write raises the version and numbers its entries after those before, so a 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mesh.context import current_call
 from mesh.errors import MeshError
 from mesh.ids import new_id
-from services.bot_manager.domain.model import Change, Entry, Part, Post
+from services.bot_manager.domain.model import Entry, Part, Post
 from services.bot_manager.store.bulk import insert_rows, one_of, update_rows
 from services.bot_manager.store.rows import (
     content_values,
@@ -27,17 +27,12 @@ from services.bot_manager.store.rows import (
     to_part,
     to_post,
 )
+from services.bot_manager.store.settling import Step, settle_unknown
 from services.bot_manager.store.tables import post_events, post_parts, posts
 
+__all__ = ["Step", "insert_post", "read_posts", "unless_taken", "with_parts", "write"]
+
 X_POST_INDEX = "post_parts_x_post_id"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A post as it was read under its lock, and what becomes of it."""
-
-    before: Post
-    change: Change
 
 
 async def read_posts(
@@ -79,7 +74,11 @@ async def insert_post(
 async def write(
     connection: AsyncConnection, steps: Sequence[Step], now: datetime, instance: str, *, content: bool = False
 ) -> list[Post]:
-    """Write what changed; the posts as stored, in their order. `content`: texts and content may have changed too."""
+    """Write what changed; the posts as stored, in their order. `content`: texts and content may have changed too.
+
+    Where a post leaves UNKNOWN, the money that was set aside for it is settled.
+    """
+    steps = await settle_unknown(connection, steps)
     after = [_stored(step, now) for step in steps]
     changed = [
         (step, post) for step, post in zip(steps, after, strict=True) if post.version != step.before.version

@@ -26,7 +26,7 @@ bots = Table(
     "bots",
     metadata,
     Column("id", ID, primary_key=True),
-    Column("app_id", ID),
+    Column("app_id", ID, ForeignKey("apps.id", name="bots_app", ondelete="SET NULL")),
     Column("handle", NAME, nullable=False),
     Column("handle_key", NAME, nullable=False),
     Column("display_name", Text, nullable=False),
@@ -62,6 +62,7 @@ bots = Table(
     Index("bots_by_handle", "handle_key", "id"),
     Index("bots_by_create_time", "create_time", "id"),
     Index("bots_by_update_time", "update_time", "id"),
+    Index("bots_of_app", "app_id", postgresql_where=text("app_id IS NOT NULL")),
 )
 """`handle_key` is the handle casefolded. One account on X belongs to one bot that is not archived."""
 
@@ -167,13 +168,20 @@ attempts = Table(
     Column("latency_ms", Integer, nullable=False, server_default=text("0")),
     Column("x_post_id", NAME, nullable=False, server_default=""),
     Column("rate_limits", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("app_id", ID),
+    Column("cost_usd_micros", BigInteger, nullable=False, server_default=text("0")),
+    Column("settled_usd_micros", BigInteger),
     CheckConstraint(
         "outcome IN ('ACCEPTED', 'NOT_SENT', 'REJECTED', 'DEFERRED', 'UNKNOWN', 'DUPLICATE')",
         name="attempts_outcome",
     ),
     Index("attempts_of_post", "post_id", "number", unique=True),
 )
-"""Intents and what came of them. `outcome` is NULL while the call is under way."""
+"""Intents and what came of them. `outcome` is NULL while the call is under way.
+
+`cost_usd_micros` was reserved for the bot and for the app it had then, `settled_usd_micros` is what of it was booked in the end: all,
+or 0 where it was given back. NULL: it is still reserved.
+"""
 
 post_events = Table(
     "post_events",

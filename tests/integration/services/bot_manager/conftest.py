@@ -75,6 +75,10 @@ async def database(engines: EmbeddedMesh, schema: str) -> AsyncIterator[Database
     async with database.transaction() as connection:
         for table in (
             "bots",
+            "apps",
+            "rate_limits",
+            "spend",
+            "breakers",
             "lease_endings",
             "secret_destructions",
             "oauth_connects",

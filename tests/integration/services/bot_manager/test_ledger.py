@@ -106,9 +106,11 @@ async def test_a_post_is_published_and_its_story_told(
         EntryKind.SCHEDULED,
         EntryKind.DUE,
         EntryKind.CLAIMED,
+        EntryKind.COST_RESERVED,
         EntryKind.ATTEMPT_STARTED,
         EntryKind.ATTEMPT_FINISHED,
         EntryKind.PUBLISHED,
+        EntryKind.COST_SETTLED,
     ]
 
 

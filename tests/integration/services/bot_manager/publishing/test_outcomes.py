@@ -28,9 +28,11 @@ async def test_a_due_post_goes_out_once_and_on_time(rig: Rig) -> None:
         E.SCHEDULED,
         E.DUE,
         E.CLAIMED,
+        E.COST_RESERVED,
         E.ATTEMPT_STARTED,
         E.ATTEMPT_FINISHED,
         E.PUBLISHED,
+        E.COST_SETTLED,
     ]
 
 
