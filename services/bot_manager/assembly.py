@@ -79,10 +79,13 @@ async def assemble(process: Process) -> None:
     )
     process.stack.push_async_callback(x.close)
 
+    counter = Counter(quota, clock)
+    process.stack.push_async_callback(counter.flush)
+    process.tasks.spawn_loop(counter.run, name="call counter")
     keys = MeshClientKeys(apps, secrets)
     endpoint = HttpTokenEndpoint(x.http, keys, clock)
     publisher = assemble_publishing(
-        process, ledger=ledger, bots=bots, x=x, endpoint=endpoint, secrets=secrets
+        process, ledger=ledger, bots=bots, x=x, endpoint=endpoint, secrets=secrets, count=counter.count
     )
     assemble_feeds(process)
     process.tasks.spawn_loop(lambda: prune(process.database, clock), name="housekeeping")
@@ -96,9 +99,6 @@ async def assemble(process: Process) -> None:
 
     post_cases = Posts(posts, bots, clock, new_id, lateness, maker)
     resolving = Resolving(posts, bots, clock, lateness)
-    counter = Counter(quota, clock)
-    process.stack.push_async_callback(counter.flush)
-    process.tasks.spawn_loop(counter.run, name="call counter")
     app_cases = Apps(apps, MeshAppSecrets(secrets), clock, new_id)
     fetcher = Fetcher(metrics, x, publisher.leases, clock, counter.count)
 

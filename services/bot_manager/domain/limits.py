@@ -9,7 +9,7 @@ is configured and never loosens it.
 Pure. Sources: https://docs.x.com/x-api/fundamentals/rate-limits and the headers that posting has been seen to answer.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -27,6 +27,15 @@ USED_UP: Final = 1_000_000_000
 """More calls than any window allows: X said that it is used up."""
 
 USER, APP = "USER", "APP"
+
+CallCount = Callable[[str, str, int], None]
+"""Told of calls to X beside those that post: the bot, the operation, and how many units of it X charges for. Must not raise."""
+
+
+def free_of_charge(bot_id: str, operation: str, units: int) -> None:
+    """A CallCount that counts nothing."""
+
+
 POST: Final = "POST /2/tweets"
 OWN_POSTS: Final = "GET /2/users/:id/tweets"
 LOOK_UP: Final = "GET /2/tweets"

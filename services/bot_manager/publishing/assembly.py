@@ -8,6 +8,7 @@ from typing import Any, Final
 from mesh.clock import Clock
 from mesh.errors import Unavailable
 from mesh.process import Process
+from services.bot_manager.domain.limits import CallCount
 from services.bot_manager.publishing import metrics
 from services.bot_manager.publishing.claimer import Claimer
 from services.bot_manager.publishing.destroying import SecretDestroyer
@@ -110,8 +111,9 @@ def assemble(
     x: XPort,
     endpoint: HttpTokenEndpoint,
     secrets: Any,
+    count: CallCount,
 ) -> Publisher:
-    """Define the settings and start the loops. `secrets` is a stub of BotSecretService."""
+    """Define the settings and start the loops. `secrets` is a stub of BotSecretService; `count` is told of calls that read."""
     process.define_settings(*DEFINITIONS, REFRESH_BEFORE)
     configuration = process.configuration
 
@@ -151,7 +153,7 @@ def assemble(
 
     ender = LeaseEnder(PostgresLeaseEndings(process.database), secrets, leases.forget, clock)
     destroyer = SecretDestroyer(PostgresSecretDestructions(process.database), secrets, endpoint, clock)
-    looker = Looker(x, leases, settings, clock)
+    looker = Looker(x, leases, settings, clock, count)
     reconciler = Reconciler(
         ledger,
         PostgresReconciling(process.database),

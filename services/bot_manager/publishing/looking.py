@@ -1,27 +1,21 @@
 """One look at an account: the bot's secret, its posts since a moment, and whether what is missing there is surely missing."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from mesh.clock import Clock
 from mesh.errors import MeshError
+from services.bot_manager.domain.limits import OWN_POSTS, CallCount, free_of_charge
 from services.bot_manager.domain.model import Bot
 from services.bot_manager.publishing.leases import Leases
 from services.bot_manager.publishing.sender import SLACK
 from services.bot_manager.publishing.settings import PublishSettings
-from services.bot_manager.x.port import XPort, XTimeline
+from services.bot_manager.x.port import XCredentials, XPort, XTimeline
 
 MOST_POSTS: Final = 1000
 """Of one account in one look; an account that has made more since is not read fully."""
-
-Counted = Callable[[Bot, int], Awaitable[None]]
-"""Told of each read and how many posts it showed, for its cost; must not raise."""
-
-
-async def free_of_charge(bot: Bot, posts_seen: int) -> None:
-    """Counts nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +43,13 @@ class Looker:
         leases: Leases,
         settings: Callable[[], PublishSettings],
         clock: Clock,
-        counted: Counted = free_of_charge,
+        count: CallCount = free_of_charge,
     ) -> None:
         self._x = x
         self._leases = leases
         self._settings = settings
         self._clock = clock
-        self._counted = counted
+        self._count = count
 
     async def look(self, bot: Bot, since: datetime, began: datetime) -> Look:
         """The account's posts from `since` on."""
@@ -69,10 +63,14 @@ class Looker:
 
     async def _read(self, bot: Bot, since: datetime) -> XTimeline:
         need = self._settings().request_timeout + SLACK
-        leased = await self._leases.get(bot.id, "read the account to settle a post of unknown outcome", need)
-        user_id = bot.x_user_id or (await self._x.get_me(leased.credentials)).user_id
-        timeline = await self._x.own_posts(leased.credentials, user_id, since, MOST_POSTS)
-        await self._counted(bot, len(timeline.posts))
+        why = "read the account to settle a post of unknown outcome"
+
+        async def read(credentials: XCredentials) -> XTimeline:
+            user_id = bot.x_user_id or (await self._x.get_me(credentials)).user_id
+            return await self._x.own_posts(credentials, user_id, since, MOST_POSTS)
+
+        timeline = await self._leases.call(bot.id, why, need, read)
+        self._count(bot.id, OWN_POSTS, len(timeline.posts))
         return timeline
 
     def _failed(self, bot: Bot, error: MeshError, began: datetime) -> Look:

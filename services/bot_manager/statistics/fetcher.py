@@ -5,7 +5,7 @@ repeat the last ones and are marked so (`private=False`). Posts that X says are 
 somebody asks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 from loguru import logger
 
 from mesh.clock import Clock
-from services.bot_manager.domain.limits import LOOK_UP
+from services.bot_manager.domain.limits import LOOK_UP, CallCount, free_of_charge
 from services.bot_manager.domain.model import Counters, Reading
 from services.bot_manager.publishing.leases import Leases
 from services.bot_manager.store.ports import MetricStore, PublishedPart
@@ -27,7 +27,7 @@ NEED: Final = timedelta(seconds=20)
 
 
 class Fetcher:
-    """`leases` lends the bot's credentials, `count` is told of each call: the bot, the operation, how many posts X gave."""
+    """`leases` lends the bot's credentials, `count` is told of each call."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Fetcher:
         x: XPort,
         leases: Leases,
         clock: Clock,
-        count: Callable[[str, str, int], None] = lambda bot_id, operation, units: None,
+        count: CallCount = free_of_charge,
     ) -> None:
         self._metrics = metrics
         self._x = x

@@ -12,7 +12,8 @@ from mesh.clock import SystemClock
 from mesh.errors import ResourceExhausted, Unavailable
 from mesh.tasks import TaskSet
 from services.bot_manager.domain.lifecycle import BotEvent
-from services.bot_manager.domain.model import Bot, BotState, EntryKind, Post, PostState
+from services.bot_manager.domain.limits import OWN_POSTS
+from services.bot_manager.domain.model import BotState, EntryKind, Post, PostState
 from services.bot_manager.domain.outcomes import Outcome
 from services.bot_manager.publishing.leases import Leases
 from services.bot_manager.publishing.looking import Looker
@@ -362,10 +363,7 @@ async def test_an_account_whose_id_is_not_known_yet_is_asked_for_it(hasty: Rig) 
 
 async def test_each_read_is_counted(hasty: Rig) -> None:
     """X charges for each post that it shows."""
-    counted: list[tuple[str, int]] = []
-
-    async def count(bot: Bot, posts_seen: int) -> None:
-        counted.append((bot.id, posts_seen))
+    counted: list[tuple[str, str, int]] = []
 
     bot = await hasty.bot()
     await hasty.fault("no_id", count=2)
@@ -375,11 +373,11 @@ async def test_each_read_is_counted(hasty: Rig) -> None:
             await hasty.until(post, S.UNKNOWN)
     async with TaskSet() as tasks:
         leases = Leases(hasty.secrets, tasks, CLOCK)
-        look = await Looker(hasty.port(), leases, lambda: HASTY, CLOCK, count).look(
-            bot, now() - SECOND * 60, now()
-        )
+        look = await Looker(
+            hasty.port(), leases, lambda: HASTY, CLOCK, lambda *call: counted.append(call)
+        ).look(bot, now() - SECOND * 60, now())
     assert look.clean
-    assert counted == [(bot.id, 2)]
+    assert counted == [(bot.id, OWN_POSTS, 2)]
 
 
 class Later(SystemClock):
