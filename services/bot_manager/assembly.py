@@ -6,9 +6,10 @@ from mesh.ids import new_id
 from mesh.process import Process
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
-from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector, PlainShelf
+from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector
 from services.bot_manager.domain.posts import Posts
 from services.bot_manager.housekeeping import prune
+from services.bot_manager.media.assembly import assemble as assemble_media
 from services.bot_manager.publishing.assembly import assemble as assemble_publishing
 from services.bot_manager.publishing.settings import Publish
 from services.bot_manager.secrets import MeshSecretKeeper
@@ -24,11 +25,11 @@ from services.bot_manager.store.posts import PostgresPosts
 from services.bot_manager.x.tweepy_port import TweepyPort
 from vivesphere.bot_manager.v1 import (
     app_service_pb2_grpc,
-    media_service_pb2_grpc,
     quota_service_pb2_grpc,
     schedule_service_pb2_grpc,
 )
 from vivesphere.bot_manager.v1.bot_service_pb2_grpc import add_BotServiceServicer_to_server
+from vivesphere.bot_manager.v1.media_service_pb2_grpc import add_MediaServiceServicer_to_server
 from vivesphere.bot_manager.v1.post_service_pb2_grpc import add_PostServiceServicer_to_server
 from vivesphere.bot_manager.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
 from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import BotSecretServiceStub
@@ -51,12 +52,17 @@ async def assemble(process: Process) -> None:
     )
     process.stack.push_async_callback(x.close)
 
-    publisher = assemble_publishing(process, ledger=ledger, bots=bots, x=x, secrets=secrets)
-    process.tasks.spawn_loop(lambda: prune(process.database, clock), name="housekeeping")
+    media = assemble_media(process, bots=bots, x=x)
+    publisher = assemble_publishing(
+        process, ledger=ledger, bots=bots, x=x, secrets=secrets, uploader=media.uploader
+    )
+    process.tasks.spawn_loop(
+        lambda: prune(process.database, media.library, media.keep, clock), name="housekeeping"
+    )
 
     bot_cases = Bots(bots, clock, new_id)
     credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, clock)
-    maker = Maker(PlainShelf(), PlainComposer(), PlainInspector())
+    maker = Maker(media.shelf, PlainComposer(), PlainInspector())
     post_cases = Posts(posts, bots, clock, new_id, lambda: timedelta(seconds=value(MAX_LATENESS)), maker)
     fetcher = Fetcher(metrics, x, publisher.leases, clock)
 
@@ -66,6 +72,7 @@ async def assemble(process: Process) -> None:
     process.serve(
         add_StatisticsServiceServicer_to_server, StatisticsServicer(bots, posts, metrics, fetcher, clock)
     )
+    process.serve(add_MediaServiceServicer_to_server, media.servicer)
     _serve_the_rest(process)
 
 
@@ -77,10 +84,6 @@ def _serve_the_rest(process: Process) -> None:
     process.serve(
         schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server,
         schedule_service_pb2_grpc.ScheduleServiceServicer(),
-    )
-    process.serve(
-        media_service_pb2_grpc.add_MediaServiceServicer_to_server,
-        media_service_pb2_grpc.MediaServiceServicer(),
     )
     process.serve(
         quota_service_pb2_grpc.add_QuotaServiceServicer_to_server,

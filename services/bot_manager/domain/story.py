@@ -46,6 +46,17 @@ def deferral_detail(
     )
 
 
+def media_upload_detail(media_id: str, x_media_id: str, state: str, latency: timedelta | None) -> Document:
+    """Of MEDIA_UPLOADED. `state` is a name of the contract's MediaState; `latency` from first byte to ready."""
+    return _detail(
+        "media_upload",
+        media_id=media_id,
+        x_media_id=x_media_id,
+        state=f"MEDIA_STATE_{state}",
+        latency=duration_text(latency) if latency is not None else None,
+    )
+
+
 def attempt_detail(
     attempt: Attempt, answer: Answer | None = None, *, next_step: str = "", next_time: datetime | None = None
 ) -> Document:

@@ -9,6 +9,7 @@ from mesh.clock import Clock
 from mesh.errors import Unavailable
 from mesh.process import Process
 from services.bot_manager.publishing import metrics
+from services.bot_manager.publishing.checks import Uploader
 from services.bot_manager.publishing.claimer import Claimer
 from services.bot_manager.publishing.ending import LeaseEnder
 from services.bot_manager.publishing.gate import Gate
@@ -79,8 +80,16 @@ class OverdueCheck:
             )
 
 
-def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, secrets: Any) -> Publisher:
-    """Define the settings and start the loops. `secrets` is a stub of BotSecretService."""
+def assemble(
+    process: Process,
+    *,
+    ledger: PostLedger,
+    bots: BotStore,
+    x: XPort,
+    secrets: Any,
+    uploader: Callable[[Callable[[], PublishSettings]], Uploader],
+) -> Publisher:
+    """Define the settings and start the loops. `secrets` is a stub of BotSecretService; `uploader` is told the settings."""
     process.define_settings(*DEFINITIONS)
     configuration = process.configuration
 
@@ -101,6 +110,7 @@ def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, 
         gate,
         settings,
         clock,
+        uploader=uploader(settings),
     )
 
     def sweep() -> None:

@@ -45,6 +45,11 @@ SLACK: Final = timedelta(seconds=1)
 KEEP_TRYING: Final = timedelta(minutes=15)
 """How long an outcome is kept in memory while the database is away; the post is UNKNOWN by then, and a late answer settles it."""
 WRITE_AGAIN: Final = Backoff(first=timedelta(milliseconds=100), most=timedelta(seconds=5))
+STOPS: Final = {
+    "X_CREDENTIALS_REJECTED": BotEvent.REFUSE_CREDENTIALS,
+    "X_ACCOUNT_SUSPENDED": BotEvent.SUSPEND,
+}
+"""What X says of the account while media are brought to it, and what that means for the bot."""
 NEEDS_HISTORY: Final = frozenset({OutcomeKind.NOT_SENT, OutcomeKind.DUPLICATE})
 
 
@@ -97,6 +102,8 @@ class Sender:
         if await self._objected(post, bot, part):
             return None
         need = settings.request_timeout + SLACK
+        if part.media_ids:
+            need += settings.upload_slice
         if not self.leases.holds(bot.id, need) and await self._is_stopped(bot):
             await self._refused(post, Refusal.BOT_NOT_ACTIVE)
             return None
@@ -131,7 +138,11 @@ class Sender:
         """The part's media at X; None if the post has gone back."""
         if not part.media_ids or self.uploader is None:
             return Uploaded()
-        uploaded = await self.uploader.upload(post, bot, part, leased.credentials)
+        try:
+            uploaded = await self.uploader.upload(post, bot, part, leased.credentials)
+        except MeshError as error:
+            await self._without_media(post, bot, leased, error)
+            return None
         if not isinstance(uploaded, Uploaded):
             await self._obey(post, uploaded)
             return None
@@ -140,6 +151,8 @@ class Sender:
         return uploaded
 
     async def _obey(self, post: Post, verdict: PutOff | GiveUp) -> None:
+        if verdict.entries:
+            await self.ledger.note(post, verdict.entries)
         if isinstance(verdict, PutOff):
             await self._release(post, verdict.until, verdict.reason, verdict.message)
             return
@@ -187,7 +200,7 @@ class Sender:
     async def _decide(self, call: _Call, heard: datetime) -> Decision:
         rules = self.settings().rules
         kind, attempt = call.outcome.kind, call.attempt
-        if kind is OutcomeKind.CREDENTIALS_REJECTED and not await self._is_current(call):
+        if kind is OutcomeKind.CREDENTIALS_REJECTED and not await self._is_current(call.bot, call.leased):
             return Decision(answer_of(call.outcome), next_time=heard + rules.first_retry)
         earlier: Sequence[AttemptOutcome | None] = ()
         if kind in NEEDS_HISTORY:
@@ -201,14 +214,14 @@ class Sender:
             self.gate.close(call.bot, decision.hold)
         return decision
 
-    async def _is_current(self, call: _Call) -> bool:
+    async def _is_current(self, bot: Bot, leased: LeasedCredentials) -> bool:
         """Whether the credentials that X refused are those that are stored now. Not knowing it is no reason to stop the bot."""
-        self.leases.forget(call.bot.id)
+        self.leases.forget(bot.id)
         try:
-            stored = await self.leases.get(call.bot.id, "X refused the credentials", SLACK)
+            stored = await self.leases.get(bot.id, "X refused the credentials", SLACK)
         except MeshError as error:
             return error.reason == "CREDENTIALS_MISSING"
-        return stored.version == call.leased.version
+        return stored.version == leased.version
 
     async def _stop_bot(self, call: _Call, decision: Decision, heard: datetime) -> None:
         if decision.bot_event is not None:
@@ -230,6 +243,19 @@ class Sender:
         late = now - (post.scheduled_time or now)
         again = now + put_off(late, self.settings().rules, self.chance())
         await self._release(post, again, error.reason, "the bot's secret could not be had just now")
+
+    async def _without_media(self, post: Post, bot: Bot, leased: LeasedCredentials, error: MeshError) -> None:
+        """Media could not be brought to X for a reason that is not theirs."""
+        now, rules = self.clock.now(), self.settings().rules
+        event = STOPS.get(error.reason)
+        if event is BotEvent.REFUSE_CREDENTIALS and not await self._is_current(bot, leased):
+            event = None
+        if event is not None:
+            await self._apply(bot, event, now, error.reason, error.message)
+            await self._release(post, now, error.reason, error.message)
+            return
+        again = now + put_off(now - (post.scheduled_time or now), rules, self.chance())
+        await self._release(post, again, error.reason, "its media could not be brought to X just now")
 
     async def _refused(self, post: Post, refusal: Refusal) -> None:
         now = self.clock.now()

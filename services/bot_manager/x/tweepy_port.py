@@ -131,15 +131,28 @@ class TweepyPort:
                 break
         return XTimeline(found, complete=not token and all(page.complete for page in pages))
 
+    async def call(
+        self,
+        credentials: XCredentials,
+        method: str,
+        path: str,
+        limit: timedelta,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Mapping[str, Any] | None = None,
+        form: aiohttp.FormData | None = None,
+    ) -> Exchange:
+        """An answer of 2xx to a call that tweepy does not know and that may be repeated. Raises as `x/port.py` says."""
+        client = self._client(credentials, limit)
+        request = client.request(method, path, params=params, json=json, user_auth=True, data=form)
+        exchange = await self._exchange(request)
+        if not 200 <= exchange.status < 300:
+            raise error_of(judge_refusal(exchange, self._clock.now()))
+        return exchange
+
     async def _read(self, request: Any) -> Mapping[str, Any]:
         """The document that a reading call answers with. Raises as `x/port.py` says."""
-        started = self._clock.monotonic()
-        try:
-            exchange: Exchange = await request
-        except NEVER_SENT as error:
-            raise error_of(not_sent(_cause(error), self._since(started))) from None
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise error_of(lost(_cause(error), self._since(started))) from None
+        exchange = await self._exchange(request)
         if exchange.status != 200:
             raise error_of(judge_refusal(exchange, self._clock.now()))
         document = exchange.document()
@@ -147,8 +160,19 @@ class TweepyPort:
             raise Unavailable("X_UNAVAILABLE", "X answered with something that is not JSON")
         return document
 
-    def _client(self, credentials: XCredentials) -> "_Client":
-        total = self._request_timeout().total_seconds()
+    async def _exchange(self, request: Any) -> Exchange:
+        """Whatever X answers to a call that may be repeated. Raises Unavailable (X_UNAVAILABLE) without an answer."""
+        started = self._clock.monotonic()
+        try:
+            exchange: Exchange = await request
+        except NEVER_SENT as error:
+            raise error_of(not_sent(_cause(error), self._since(started))) from None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise error_of(lost(_cause(error), self._since(started))) from None
+        return exchange
+
+    def _client(self, credentials: XCredentials, limit: timedelta | None = None) -> "_Client":
+        total = (limit or self._request_timeout()).total_seconds()
         limits = aiohttp.ClientTimeout(
             total=total, connect=total * CONNECT_SHARE, sock_connect=total * CONNECT_SHARE
         )
@@ -178,9 +202,18 @@ class _Client(AsyncClient):  # type: ignore[misc]  # the library ships no types
         self._credentials = credentials
 
     async def request(
-        self, method: str, route: str, params: Any = None, json: Any = None, user_auth: bool = False
+        self,
+        method: str,
+        route: str,
+        params: Any = None,
+        json: Any = None,
+        user_auth: bool = False,
+        data: aiohttp.FormData | None = None,
     ) -> Exchange:
-        """Send one request, signed, and read the answer to its end. Raises what aiohttp raises."""
+        """Send one request, signed, and read the answer to its end. Raises what aiohttp raises.
+
+        A body of either kind is no part of what is signed.
+        """
         query = urlencode(sorted((params or {}).items()))
         url = f"{self._base_url}{route}" + (f"?{query}" if query else "")
         headers = self._signed(url, method) | {"User-Agent": self.user_agent}
@@ -189,6 +222,7 @@ class _Client(AsyncClient):  # type: ignore[misc]  # the library ships no types
             method,
             URL(url, encoded=True),
             json=json,
+            data=data,
             headers=headers,
             timeout=self._limits,
             allow_redirects=False,
