@@ -11,6 +11,7 @@ from services.bot_manager.domain.media import GIF_FRAMES, unsupported
 HEADER_BYTES: Final = 13
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
 IMAGE_DESCRIPTOR_BYTES: Final = 9
+CODE_SIZE_BYTES: Final = 1
 MAX_SUB_BLOCKS: Final = 1_000_000
 """Four times what 15 MB of full ones make."""
 
@@ -52,7 +53,8 @@ class _Walk:
                 if count > GIF_FRAMES:
                     return count
                 self._at += IMAGE_DESCRIPTOR_BYTES - 1
-                self._at += _table_bytes(self._byte()) + 1
+                table = _table_bytes(self._byte())
+                self._at += table + CODE_SIZE_BYTES
             elif block == EXTENSION:
                 self._at += 1
             else:

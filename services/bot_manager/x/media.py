@@ -72,12 +72,14 @@ class MediaCalls:
 
 def _media(exchange: Exchange) -> XMedia:
     """What X says of a file. Raises Unavailable (X_UNAVAILABLE) for an answer without its id."""
-    data = _member(exchange.document(), "data")
+    document = exchange.document()
+    data = _member(document, "data")
     x_media_id = _member(data, "id")
     if not (isinstance(x_media_id, str) and x_media_id.isascii() and x_media_id.isdecimal()):
         raise Unavailable("X_UNAVAILABLE", "X answered without the id of the media")
     info = _member(data, "processing_info")
-    error = _member(info, "error")
+    # The specification has the reason among the problems beside the data; X has been seen to put it into processing_info.
+    error = _member(info, "error") or _first(_member(document, "errors"))
     state = _member(info, "state")
     return XMedia(
         x_media_id,
@@ -86,7 +88,7 @@ def _media(exchange: Exchange) -> XMedia:
         check_after=_seconds(_member(info, "check_after_secs")),
         expires_after=_seconds(_member(data, "expires_after_secs")),
         failure=_words(error)[:MAX_DETAIL_CHARS],
-        retryable=_member(error, "name") == X_INTERNAL_ERROR,
+        retryable=X_INTERNAL_ERROR in (_member(error, "name"), _member(error, "title")),
     )
 
 
@@ -98,8 +100,12 @@ def _processing(state: object) -> XProcessing:
 
 
 def _words(error: object) -> str:
-    told = [_member(error, name) for name in ("message", "detail", "name")]
+    told = [_member(error, name) for name in ("message", "detail", "name", "title")]
     return next((one for one in told if isinstance(one, str) and one), "")
+
+
+def _first(problems: object) -> object:
+    return problems[0] if isinstance(problems, list) and problems else None
 
 
 def _seconds(value: object) -> timedelta | None:
