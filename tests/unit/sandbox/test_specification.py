@@ -112,6 +112,8 @@ async def test_a_body_is_refused_exactly_when_the_document_refuses_it(
 
 async def test_answers_about_media_have_the_specified_shape(x: X, specification: Specification) -> None:
     """Each step of an upload, processing that goes well and that fails."""
+    if not specification.renamed:
+        pytest.skip("the older document asks for a `meta` that it does not describe")
     alice = await x.account()
     for failure in ("", "Unsupported codec"):
         await x.send("PUT", "/sandbox/media/moods", body={"failure": failure})
@@ -121,14 +123,12 @@ async def test_answers_about_media_have_the_specified_shape(x: X, specification:
         answers = [*steps, await alice.send("GET", "/2/media/upload", query=status)]
         names = ["InitializeMediaUpload", "AppendMediaUpload", "FinalizeMediaUpload", "GetMediaUploadStatus"]
         for answer, name in zip(answers, names, strict=True):
-            specification.validator(f"{name}Response", f"{name}Response").validate(answer.json)
+            specification.validator(f"{name}Response", "").validate(answer.json)
     image = await alice.upload("/2/media/upload", media=PNG, media_category="tweet_image")
-    specification.validator("MediaUploadResponse", "MediaUploadResponse").validate(image.json)
+    specification.validator("MediaUploadResponse", "").validate(image.json)
     body = {"id": image.json["data"]["id"], "metadata": {"alt_text": {"text": "a red square"}}}
     described = await alice.send("POST", "/2/media/metadata", body=body)
-    specification.validator("CreateMediaMetadataResponse", "CreateMediaMetadataResponse").validate(
-        described.json
-    )
+    specification.validator("CreateMediaMetadataResponse", "").validate(described.json)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,7 @@ async def test_an_upload_is_announced_as_the_document_says(
 ) -> None:
     """Strictness must be X's here too."""
     alice = await x.account()
-    name = "InitializeMediaUploadRequest"
-    valid = specification.validator(name, name).is_valid(body)
+    valid = specification.validator("InitializeMediaUploadRequest", "MediaUploadConfigRequest").is_valid(body)
     assert (await alice.send("POST", "/2/media/upload/initialize", body=body)).status == (
         200 if valid else 400
     )
