@@ -1,9 +1,9 @@
 """Where the parts of media meet, and what the rest of the service may ask of them."""
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from secrets import SystemRandom
 
 from mesh.process import Process
 from services.bot_manager.media.inspection import Inspector
@@ -51,7 +51,7 @@ def assemble(process: Process, *, bots: BotStore, x: TweepyPort) -> MediaParts:
             return UploadSettings(now.rules, now.upload_slice, call_timeout(), limit)
 
         tools = Tools(library, PostgresUploads(process.database), MediaCalls(x, call_timeout), clock)
-        return MediaUploader(tools, settings, random.random)
+        return MediaUploader(tools, settings, SystemRandom().random)
 
     servicer = MediaServicer(Intake(library, bots, Inspector(), clock, keep), library)
     return MediaParts(library, LibraryShelf(library, clock), servicer, uploader, keep)
