@@ -24,7 +24,7 @@ from mesh.tasks import Backoff
 from services.bot_manager.domain.lifecycle import BotEvent
 from services.bot_manager.domain.model import Attempt, AttemptOutcome, Bot, BotState, Part, Post, PostState
 from services.bot_manager.domain.outcomes import Outcome, OutcomeKind, not_sent
-from services.bot_manager.domain.retry import Decision, answer_of, decide, put_off
+from services.bot_manager.domain.retry import Decision, Hold, Scope, answer_of, decide, put_off
 from services.bot_manager.publishing import metrics
 from services.bot_manager.publishing.checks import Check, GiveUp, PutOff, Uploaded, Uploader
 from services.bot_manager.publishing.draft import draft_of
@@ -144,6 +144,8 @@ class Sender:
             await self._without_media(post, bot, leased, error)
             return None
         if not isinstance(uploaded, Uploaded):
+            if isinstance(uploaded, PutOff) and uploaded.reason == "X_CREDITS_DEPLETED":
+                self.gate.close(bot, Hold(Scope.APP, uploaded.until, uploaded.reason, uploaded.message))
             await self._obey(post, uploaded)
             return None
         if uploaded.entries:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, text, update
 
 from mesh.clock import SystemClock
-from mesh.errors import FailedPrecondition, MeshError
+from mesh.errors import FailedPrecondition, MeshError, ResourceExhausted
 from mesh.ids import new_id
 from services.bot_manager.domain import rules
 from services.bot_manager.domain.media import MIB, MediaState, Medium
@@ -370,6 +370,25 @@ async def test_a_limit_of_media_puts_the_post_off_to_its_reset(rig: Rig, studio:
         waiting = await rig.until(post, S.SCHEDULED)
     assert waiting.due_time > datetime.now(UTC) + timedelta(minutes=14)
     assert (await studio.details(post, E.DEFERRED))[0]["deferral"]["reason"] == "X_RATE_LIMITED"
+
+
+async def test_used_up_credits_hold_back_the_texts_of_the_app_as_well(rig: Rig, studio: Studio) -> None:
+    """What X refuses for want of credits is not asked again post by post."""
+    bot, image = await rig.bot(), await studio.file(picture())
+    x = studio.watched()
+
+    async def before(call: str, number: int) -> None:
+        raise ResourceExhausted("X_CREDITS_DEPLETED", "the developer app has no credits left")
+
+    x.before = before
+    shown = await studio.post(bot, image)
+    async with rig.replica(uploader=studio.uploader(x)):
+        await rig.until_told(shown, E.DEFERRED)
+        plain = await rig.post(bot, "only words")
+        await rig.until_told(plain, E.DEFERRED)
+    for post in (shown, plain):
+        assert (await studio.details(post, E.DEFERRED))[0]["deferral"]["reason"] == "X_CREDITS_DEPLETED"
+        assert await rig.outcomes(post) == []
 
 
 async def test_credentials_that_x_refuses_for_media_stop_the_bot(rig: Rig, studio: Studio) -> None:
