@@ -81,6 +81,11 @@ class MediaFacts:
     state: MediaState
     has_alt_text: bool
 
+    @property
+    def ready(self) -> bool:
+        """Whether a post may show it."""
+        return self.state is MediaState.READY
+
 
 class Source(Protocol):
     """The bytes of a file, wherever they are."""

@@ -8,10 +8,10 @@ from secrets import SystemRandom
 from mesh.process import Process
 from services.bot_manager.media.inspection import Inspector
 from services.bot_manager.media.intake import Intake
+from services.bot_manager.media.means import Tools, UploadSettings
 from services.bot_manager.media.settings import CALL_TIMEOUT, DEFINITIONS, KEEP, PROCESSING_LIMIT
 from services.bot_manager.media.shelf import LibraryShelf
 from services.bot_manager.media.uploading import MediaUploader
-from services.bot_manager.media.way import Tools, UploadSettings
 from services.bot_manager.publishing.settings import PublishSettings
 from services.bot_manager.servicers.media import MediaServicer
 from services.bot_manager.store.library import PostgresLibrary

@@ -14,7 +14,8 @@ from typing import Final
 from services.bot_manager.domain import story
 from services.bot_manager.domain.media import MediaState, Medium
 from services.bot_manager.domain.model import Bot, Entry, EntryKind, Failure, Part, Post
-from services.bot_manager.media.way import MARGIN, NAMES, Slice, Tools, UploadSettings, Way
+from services.bot_manager.media.means import MARGIN, NAMES, Slice, Tools, UploadSettings
+from services.bot_manager.media.way import Way
 from services.bot_manager.publishing.checks import GiveUp, PutOff, Uploaded
 from services.bot_manager.store.uploads import Upload
 from services.bot_manager.x.port import XCredentials

@@ -7,27 +7,25 @@ an upload, so every step may be repeated, and one that X has lost is begun anew.
 FAILED, and so is the post.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from loguru import logger
 
-from mesh.clock import Clock
 from mesh.errors import MeshError
 from services.bot_manager.domain import story
-from services.bot_manager.domain.media import CHUNK_BYTES, MediaKind, MediaState, Medium
+from services.bot_manager.domain.media import CHUNK_BYTES, MediaState, Medium
 from services.bot_manager.domain.model import Entry, EntryKind, Failure
 from services.bot_manager.domain.outcomes import NO_RESET_PAUSE
-from services.bot_manager.domain.retry import Rules, retry_pause
+from services.bot_manager.domain.retry import retry_pause
+from services.bot_manager.media.means import CATEGORIES, MARGIN, NAMES, Slice, Tools, UploadSettings
 from services.bot_manager.publishing.checks import GiveUp, PutOff
 from services.bot_manager.store.uploads import Stage, Upload
-from services.bot_manager.x.port import XCredentials, XMedia, XMediaPort, XProcessing
+from services.bot_manager.x.port import XCredentials, XMedia, XProcessing
 
-MARGIN: Final = timedelta(minutes=10)
-"""How long an id of X must still be good."""
 X_KEEPS: Final = timedelta(hours=24)
 """How long X keeps media that no post shows, where it does not say (X: expires_after_secs 86400)."""
 LEAST_PAUSE: Final = timedelta(seconds=1)
@@ -38,61 +36,6 @@ SAVE_EVERY: Final = 16
 """Segments between two notes of how far it is."""
 MAX_RESTARTS: Final = 1
 """How often an upload that X has lost, or does not want to go on with, is begun anew."""
-CATEGORIES: Final = {
-    MediaKind.IMAGE: "tweet_image",
-    MediaKind.GIF: "tweet_gif",
-    MediaKind.VIDEO: "tweet_video",
-}
-NAMES: Final = {MediaKind.IMAGE: "the image", MediaKind.GIF: "the GIF", MediaKind.VIDEO: "the video"}
-
-
-@dataclass(frozen=True, slots=True)
-class UploadSettings:
-    """The settings of the moment. `slice` is how long to work on a post's media at a time."""
-
-    rules: Rules
-    slice: timedelta
-    call_timeout: timedelta
-    processing_limit: timedelta
-
-
-class Library(Protocol):
-    """The part of the store that is used; see `store/library.py`."""
-
-    async def find(self, ids: Sequence[str]) -> Mapping[str, Medium]: ...
-    async def read(self, medium_id: str, offset: int, length: int) -> bytes: ...
-    async def fail(self, medium_id: str, message: str) -> None: ...
-
-
-class Uploads(Protocol):
-    """The part of the store that is used; see `store/uploads.py`."""
-
-    async def find(self, ids: Sequence[str], account: str) -> Mapping[str, Upload]: ...
-    async def seize(self, media_id: str, account: str, now: datetime, until: datetime) -> Upload | None: ...
-    async def save(self, upload: Upload, busy_until: datetime) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every way needs."""
-
-    library: Library
-    uploads: Uploads
-    x: XMediaPort
-    clock: Clock
-
-
-class Slice:
-    """Time that may be spent."""
-
-    def __init__(self, clock: Clock, length: timedelta) -> None:
-        self._clock = clock
-        self._end = clock.monotonic() + length.total_seconds()
-
-    @property
-    def left(self) -> timedelta:
-        """Never less than nothing."""
-        return timedelta(seconds=max(0.0, self._end - self._clock.monotonic()))
 
 
 class _Ended(Exception):

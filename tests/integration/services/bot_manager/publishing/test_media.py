@@ -16,8 +16,8 @@ from services.bot_manager.domain.media import MIB, MediaState, Medium
 from services.bot_manager.domain.model import Bot, BotState, EntryKind, Part, Post, PostState
 from services.bot_manager.media.inspection import Inspector
 from services.bot_manager.media.intake import Announced, Intake
+from services.bot_manager.media.means import Tools, UploadSettings
 from services.bot_manager.media.uploading import MediaUploader
-from services.bot_manager.media.way import Tools, UploadSettings
 from services.bot_manager.store.library import PostgresLibrary
 from services.bot_manager.store.tables.library import x_media
 from services.bot_manager.store.uploads import PostgresUploads, Upload
