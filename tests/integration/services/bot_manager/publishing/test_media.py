@@ -22,6 +22,7 @@ from services.bot_manager.store.library import PostgresLibrary
 from services.bot_manager.store.tables.library import x_media
 from services.bot_manager.store.uploads import PostgresUploads, Upload
 from services.bot_manager.x.media import MediaCalls
+from services.bot_manager.x.port import OAuth1Credentials
 from tests.fakes.media import film, gif, picture
 from tests.integration.services.bot_manager.publishing.rig import SECOND, SETTINGS, Rig, eventually
 
@@ -184,12 +185,12 @@ async def test_posts_that_show_the_same_film_at_once_send_it_once(rig: Rig, stud
     bot, video = await rig.bot(), await studio.file(film(pad=3 * MIB))
     x = studio.watched()
     await studio.moods(seconds=0)
-    posts = [await studio.post(bot, video, words=words) for words in ("one", "two", "three")]
+    made = [await studio.post(bot, video, words=words) for words in ("one", "two", "three")]
     async with (
         rig.replica("worker-1", uploader=studio.uploader(x)),
         rig.replica("worker-2", uploader=studio.uploader(x)),
     ):
-        for post in posts:
+        for post in made:
             await rig.until(post, S.PUBLISHED)
     assert x.announced == len(await studio.at_x()) == 1
     assert sorted(x.segments) == [0, 1, 2, 3]
@@ -220,7 +221,6 @@ async def test_an_upload_goes_on_where_x_went_away(rig: Rig, studio: Studio) -> 
 
 async def test_an_upload_goes_on_after_a_crash(rig: Rig, studio: Studio) -> None:
     """Whoever comes after a dead worker goes on from what it last noted, not from the beginning."""
-    rig.settings = replace(SETTINGS, lease=SECOND * 2)
     bot, video = await rig.bot(), await studio.file(film(pad=18 * MIB))
     await studio.moods(seconds=0)
     x, dying = studio.watched(), studio.watched()
@@ -240,16 +240,18 @@ async def test_an_upload_goes_on_after_a_crash(rig: Rig, studio: Studio) -> None
 
     dying.before = before
     post = await studio.post(bot, video)
-    settings = {"call_timeout": SECOND, "slice": SECOND}
-    killed = studio.uploader(dying, uploads=Mortal(rig.database), **(settings | {"slice": SECOND * 10}))
-    async with rig.replica("worker-1", uploader=killed):
-        await asyncio.wait_for(dead.wait(), 15)
+    keys = OAuth1Credentials.from_fields(rig.secrets.fields[bot.id])
+    killed = studio.uploader(dying, uploads=Mortal(rig.database))
+    working = asyncio.create_task(killed.upload(post, bot, post.parts[0], keys))
+    await asyncio.wait_for(dead.wait(), 15)
+    working.cancel()
+    await asyncio.wait({working})
     async with rig.database.transaction() as connection:
         noted = (await connection.execute(select(x_media.c.next_segment))).scalar_one()
         # Its time to be alone with the file has passed.
         await connection.execute(update(x_media).values(busy_until=datetime.now(UTC)))
     assert noted == 16
-    async with rig.replica("worker-2", uploader=studio.uploader(x, **settings)):
+    async with rig.replica("worker-2", uploader=studio.uploader(x)):
         await rig.until(post, S.PUBLISHED)
     assert x.announced == 0
     assert x.segments[0] == 16
@@ -417,12 +419,11 @@ async def test_a_file_that_is_gone_fails_the_post(rig: Rig, studio: Studio) -> N
 async def test_a_held_post_can_be_told_of_while_its_film_is_processed(rig: Rig, studio: Studio) -> None:
     """While X looks at a film the post waits unclaimed, and its story says for what."""
     bot, video = await rig.bot(), await studio.file(film())
-    await studio.moods(seconds=3)
     post = await studio.post(bot, video)
 
     async def waits() -> bool:
         return any("processing" in one.message for one in await rig.posts.story(post.id, 0, 100))
 
-    async with rig.replica(uploader=studio.uploader(studio.watched())):
+    async with rig.replica(uploader=studio.uploader(studio.watched(), slice=SECOND / 2)):
         await eventually(waits)
         await rig.until(post, S.PUBLISHED)
