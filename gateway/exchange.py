@@ -5,7 +5,7 @@ the watch for a client that goes away. A watch costs about as much as a small an
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from gateway.metadata import RequestHeaders
@@ -69,11 +69,31 @@ class Exchange:
         self.as_page = False
         """Whether an error is shown as a page."""
 
+    async def body_pieces(self, timeout: float) -> AsyncIterator[bytes]:
+        """The body as it comes; raises GatewayError when no piece comes for `timeout`, ClientGoneError."""
+        if self.headers.content_length == 0 or (self.version.startswith("1") and not self.headers.has_body):
+            return
+        more = True
+        while more:
+            event = await self._receive_body(timeout)
+            more = event.get("more_body", False)
+            if piece := event.get("body", b""):
+                yield piece
+
+    async def _receive_body(self, timeout: float) -> dict[str, Any]:
+        try:
+            event = await asyncio.wait_for(self._receive(), timeout)
+        except TimeoutError:
+            raise malformed("the body did not arrive in time", http_status=408) from None
+        if event["type"] == "http.disconnect":
+            raise ClientGoneError
+        return event
+
     async def read_body(self, limit: int, timeout: float) -> bytes:
         """The whole body; raises GatewayError over the limit or past the time, ClientGoneError."""
         length = self.headers.content_length
         if length is not None and length > limit:
-            await self._discard(limit)
+            await self.discard(limit)
             raise too_large("body", limit)
         if length == 0 or (self.version.startswith("1") and not self.headers.has_body):
             return b""
@@ -81,22 +101,17 @@ class Exchange:
         size = 0
         more = True
         while more:
-            try:
-                event = await asyncio.wait_for(self._receive(), timeout)
-            except TimeoutError:
-                raise malformed("the body did not arrive in time", http_status=408) from None
-            if event["type"] == "http.disconnect":
-                raise ClientGoneError
+            event = await self._receive_body(timeout)
             piece = event.get("body", b"")
             size += len(piece)
             if size > limit:
-                await self._discard(limit)
+                await self.discard(limit)
                 raise too_large("body", limit)
             pieces.append(piece)
             more = event.get("more_body", False)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def _discard(self, limit: int) -> None:
+    async def discard(self, limit: int) -> None:
         """Read away some of a body that is refused, so that a client which is still sending gets to read the answer."""
         if self.headers.get(b"expect") is not None:  # it waits for our word before it sends
             return

@@ -1,7 +1,8 @@
 """One REST call: bind, call the service with raw bytes, render.
 
 Unary answers come whole. A server stream comes as NDJSON, one flushed line an item; its first item is awaited before the
-headers leave, so that a stream which fails at once still has its real HTTP status. Client streaming over REST answers 501.
+headers leave, so that a stream which fails at once still has its real HTTP status. A client stream is served where its body is a file,
+which is passed on as it comes (`gateway.uploads`); other client streams answer 501.
 A client that goes away cancels the call. What a browser's call has to do with cookies is `gateway.browser`'s to say.
 """
 
@@ -27,6 +28,7 @@ from gateway.transcoding.error_page import wants_page
 from gateway.transcoding.errors import UNAVAILABLE, UNIMPLEMENTED, GatewayError, answer, internal, unavailable
 from gateway.transcoding.rendering import NDJSON, error_item
 from gateway.transcoding.transcoder import Endpoint, Transcoder, wrong_method
+from gateway.uploads import messages_of
 
 _STOPPING = GatewayError(UNAVAILABLE, "SHUTTING_DOWN", "the gateway is stopping; connect again")
 
@@ -63,13 +65,17 @@ class RestRelay:
         backend = self._backends.of(method.service)
         if backend is None:
             raise unavailable(method.service)
-        if method.kind in ("client_streaming", "bidi_streaming"):
+        takes_file = method.kind == "client_streaming" and endpoint.binder.file_field
+        if method.kind in ("client_streaming", "bidi_streaming") and not takes_file:
             raise GatewayError(UNIMPLEMENTED, "NOT_IMPLEMENTED", "client streams are served over gRPC only")
         if exchange.method == "HEAD" and method.kind != "unary":
             raise wrong_method(["GET"])
         client = self._proxies.client(exchange.peer, exchange.headers.get(b"x-forwarded-for"))
         metadata = exchange.headers.metadata(client)
         timeout = self._timeout(exchange, streaming=method.kind != "unary")
+        if takes_file:
+            await self._upload(exchange, endpoint, backend, values, metadata, timeout, browser)
+            return
         body = await exchange.read_body(self._limits.max_body_bytes, self._limits.body_timeout_seconds)
         headers = exchange.headers
         parts = RequestParts(exchange.query, body, headers.content_type, headers.idempotency_key)
@@ -109,6 +115,55 @@ class RestRelay:
             if exchange.status == GONE:
                 return
             raise
+        await self._respond(exchange, endpoint, call, answered, browser)
+
+    async def _upload(
+        self,
+        exchange: Exchange,
+        endpoint: Endpoint,
+        backend: Backend,
+        values: list[str],
+        metadata: Metadata,
+        timeout: float | None,
+        browser: BrowserCall | None,
+    ) -> None:
+        """Pass the body on as it comes, until the service has enough of it."""
+        deadline = _deadline(timeout)
+        call = backend.call(endpoint.method.path, "client_streaming")(metadata=metadata, timeout=timeout)
+        try:
+            if not await self._send_file(exchange, endpoint, call, values):
+                await exchange.discard(self._limits.max_body_bytes)
+            with exchange.watch(call.cancel):
+                answered: bytes = await call
+        except grpc.aio.AioRpcError as error:
+            await self._fail(exchange, error, backend, deadline, browser)
+            return
+        except asyncio.CancelledError:
+            if exchange.status == GONE:
+                return
+            raise
+        finally:
+            call.cancel()
+        await self._respond(exchange, endpoint, call, answered, browser)
+
+    async def _send_file(self, exchange: Exchange, endpoint: Endpoint, call: Any, values: list[str]) -> bool:
+        """Whether the service has read all of it; False if it ended the call before."""
+        headers = exchange.headers
+        said = RequestParts(exchange.query, b"", headers.content_type, headers.idempotency_key)
+        header = headers.get(b"content-type") or ""
+        pieces = exchange.body_pieces(self._limits.body_timeout_seconds)
+        async for parts in messages_of(pieces, said, header, endpoint.binder.file_field):
+            wire = endpoint.bind(values, parts)
+            try:
+                await call.write(wire)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                return False
+        await call.done_writing()
+        return True
+
+    async def _respond(
+        self, exchange: Exchange, endpoint: Endpoint, call: Any, answered: bytes, browser: BrowserCall | None
+    ) -> None:
         headers = response_headers(await call.initial_metadata(), await call.trailing_metadata())
         try:
             if browser is not None:

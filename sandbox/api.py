@@ -2,7 +2,7 @@
 
 Each request goes: whose is it, by OAuth 1.0a signature or OAuth 2.0 token with its scopes → rate limit → the endpoint. The endpoint works without waiting for anything, so the
 state never shows half a change; only faults wait, and they do so before or after the change.
-Media upload and everything else of X answer 501 or 404.
+Media have handlers of their own (`media_api`); everything else of X answers 404.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,6 +12,7 @@ from aiohttp import web
 
 from sandbox import mishaps, posts, problems, query, views
 from sandbox.faults import AFTER_STORING
+from sandbox.media_api import MediaApi
 from sandbox.oauth1 import Refused
 from sandbox.oauth2 import BadToken
 from sandbox.problems import Document, Invalid, Problem
@@ -38,6 +39,17 @@ SCOPES = {
     "get_posts": READ,
     "get_me": READ,
     "get_user_posts": READ,
+    **dict.fromkeys(
+        (
+            "initialize_media",
+            "append_media",
+            "finalize_media",
+            "get_media_status",
+            "upload_media",
+            "describe_media",
+        ),
+        ("media.write",),
+    ),
 }
 """What an OAuth 2.0 token must have been granted, by endpoint."""
 
@@ -59,12 +71,14 @@ class Api:
             web.delete("/2/tweets/{id}", self._signed("delete_post", self._delete_post)),
             web.get("/2/users/me", self._signed("get_me", self._get_me)),
             web.get("/2/users/{id}/tweets", self._signed("get_user_posts", self._get_user_posts)),
-            web.route("*", "/2/media/{rest:.*}", self._media),
+            *MediaApi(self._world.library).routes(self._signed),
         ]
 
-    def _signed(self, name: str, endpoint: Endpoint) -> Handler:
+    def _signed(self, name: str, endpoint: Endpoint, most: int | None = None) -> Handler:
+        """The endpoint behind authentication and rate limits; `most`: bytes of a body larger than the usual limit."""
+
         async def handle(request: web.Request) -> web.StreamResponse:
-            raw = await request.read()
+            raw = await request.read() if most is None else await _read(request, most)
             account = self._authenticate(request, SCOPES[name])
             verdict = self._world.limits.take(name, account.user_id)
             if not verdict.allowed:
@@ -130,6 +144,7 @@ class Api:
             raise Invalid("Content-Type", "must be application/json", call.request.content_type)
         draft = posts.draft_of(call.raw)
         posts.check_against(self._store, user_id, draft, self._world.settings.duplicate_window_seconds)
+        self._world.library.check_usable(user_id, draft.media_ids)
         post = self._store.add_post(user_id, draft)
         self._world.faults.stored(user_id, post.id)
         return views.created_view(post)
@@ -193,12 +208,19 @@ class Api:
         errors = [error for _, hidden in views_of for error in hidden]
         return web.json_response(_partial([shown for shown, _ in views_of], errors) | {"meta": meta})
 
-    async def _media(self, request: web.Request) -> web.StreamResponse:
-        raise problems.not_implemented("media upload")
-
     def _viewer(self, call: Call) -> views.Viewer:
         fields, words = query.post_fields(call.request.query)
         return views.Viewer(call.account.user_id, self._world.clock(), fields, words)
+
+
+async def _read(request: web.Request, most: int) -> bytes:
+    """The body, up to `most` bytes."""
+    pieces = bytearray()
+    async for piece in request.content.iter_any():
+        pieces += piece
+        if len(pieces) > most:
+            raise web.HTTPRequestEntityTooLarge(most, len(pieces))
+    return bytes(pieces)
 
 
 def _partial(data: list[Document], errors: list[Document]) -> Document:

@@ -6,6 +6,8 @@
     POST   /sandbox/faults              {kind, count?, probability?, seconds?, user_id?, endpoint?}; see `faults`
     GET    /sandbox/faults              the faults that still wait
     DELETE /sandbox/faults              forget them all
+    GET    /sandbox/media               all media, oldest first: size, SHA-256, alternative text, state
+    PUT    /sandbox/media/moods         {seconds?, failure?, failure_name?, unavailable?, rate_limited?}: see `media.Moods`
 
 No sign-in: the sandbox listens on loopback and guards nothing. A wrong request gets 400
 `{"error": {"field": …, "message": …}}` and changes nothing.
@@ -41,6 +43,16 @@ _ALIASES = {
 _METRIC = body.whole(0, MAX_METRIC)
 _METRICS = dict.fromkeys((*METRICS, *_ALIASES), _METRIC)
 _METRICS_BODY = body.record({**_METRICS, **dict.fromkeys(_GROUPS, body.record(_METRICS))})
+_CALLS = body.whole(0, 1000)
+_MOODS_BODY = body.record(
+    {
+        "seconds": body.whole(0, 86_400),
+        "failure": body.string(0, 1000),
+        "failure_name": body.string(1, 100),
+        "unavailable": _CALLS,
+        "rate_limited": _CALLS,
+    }
+)
 _ACCOUNT_BODY = body.record({"handle": body.string()}, required=("handle",))
 
 
@@ -50,6 +62,7 @@ class Control:
     def __init__(self, world: World) -> None:
         self._store = world.store
         self._faults = world.faults
+        self._library = world.library
 
     def routes(self) -> list[web.RouteDef]:
         """Path → handler."""
@@ -60,6 +73,8 @@ class Control:
             web.post("/sandbox/faults", self._add_fault),
             web.get("/sandbox/faults", self._list_faults),
             web.delete("/sandbox/faults", self._clear_faults),
+            web.get("/sandbox/media", self._list_media),
+            web.put("/sandbox/media/moods", self._set_moods),
         ]
 
     async def _create_account(self, request: web.Request) -> web.Response:
@@ -97,6 +112,17 @@ class Control:
 
     async def _clear_faults(self, request: web.Request) -> web.Response:
         return web.json_response({"cleared": self._faults.clear()})
+
+    async def _list_media(self, request: web.Request) -> web.Response:
+        media = [asdict(one) | {"state": self._library.state(one)} for one in self._store.all_media()]
+        return web.json_response({"media": media})
+
+    async def _set_moods(self, request: web.Request) -> web.Response:
+        given = body.parse_object(await request.read())
+        _MOODS_BODY(given, "$")
+        for name, value in given.items():
+            setattr(self._library.moods, name, value)
+        return web.json_response(asdict(self._library.moods))
 
 
 def _post_json(post: Post) -> Document:

@@ -38,6 +38,13 @@ ENDPOINTS: Mapping[str, tuple[Window, ...]] = {
     "get_posts": (Window(5_000), Window(3_500, per_user=False, header=None)),
     "get_me": (Window(75),),
     "get_user_posts": (Window(900), Window(10_000, per_user=False, header=None)),
+    **dict.fromkeys(
+        ("initialize_media", "append_media", "finalize_media"),
+        (Window(1_875), Window(180_000, DAY_SECONDS, per_user=False, header=None)),
+    ),
+    "get_media_status": (Window(1_000),),
+    "upload_media": (Window(500),),
+    "describe_media": (Window(500), Window(50_000, DAY_SECONDS, per_user=False, header=None)),
 }
 
 

@@ -3,7 +3,7 @@
 Order: shape of the body → attachments that exclude each other → text present and short enough → what it answers or
 quotes exists → not a duplicate. The first broken rule decides.
 
-Not here yet: media must have been uploaded, cold replies, the ban on quotes for self-serve apps, edits, long posts.
+Not here yet: cold replies, the ban on quotes for self-serve apps, edits, long posts.
 """
 
 import unicodedata

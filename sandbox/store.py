@@ -15,7 +15,7 @@ import hmac
 import secrets
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import cast
 
 from sandbox.clock import Clock
@@ -46,6 +46,23 @@ class Account:
     user_id: str
     handle: str
     created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """Media that are whole; their bytes are not kept. Processing ends at `ready_ms`, and failed if `failure` says why."""
+
+    id: str
+    user_id: str
+    category: str
+    media_type: str
+    size: int
+    sha256: str
+    created_ms: int
+    ready_ms: int
+    failure: str = ""
+    failure_name: str = ""
+    alt_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +112,7 @@ class Store:
         self._by_user: dict[str, list[Post]] = {}
         self._metrics: dict[str, dict[str, int]] = {}
         self.oauth2 = OAuth2(self._commit, clock, access_token_seconds)
+        self._media: dict[str, Media] = {}
         for record in journal.load() if journal else ():
             self._apply(record)
         if not self._seed:
@@ -170,6 +188,27 @@ class Store:
         """Set some metrics (names in METRICS) of a post that exists; the others stay."""
         self._commit({"record": "metrics", "id": post_id, "metrics": dict(changes)})
 
+    def new_id(self) -> tuple[str, int]:
+        """An id for something that is not stored yet, and the milliseconds in it."""
+        made = self._next_id()
+        return made, _milliseconds_of_id(made)
+
+    def add_media(self, media: Media) -> None:
+        """Keep media that are whole."""
+        self._commit({"record": "media", **asdict(media)})
+
+    def media(self, media_id: str) -> Media | None:
+        """The media with this id, old ones too."""
+        return self._media.get(media_id)
+
+    def all_media(self) -> list[Media]:
+        """Everybody's, oldest first."""
+        return list(self._media.values())
+
+    def describe_media(self, media_id: str, alt_text: str) -> None:
+        """Set the alternative text of media that exist."""
+        self._commit({"record": "media_text", "id": media_id, "alt_text": alt_text})
+
     def close(self) -> None:
         """Close the journal; the store is not used afterwards."""
         if self._journal:
@@ -199,6 +238,14 @@ class Store:
                     self._metrics.setdefault(cast("str", fields["id"]), {}).update(changes)
                 case kind if kind in RECORDS:
                     self.oauth2.apply(record)
+                case "media":
+                    media = Media(**fields)  # type: ignore[arg-type]  # a wrong field is Damaged below
+                    self._media[media.id] = media
+                    self._last_id = max(self._last_id, int(media.id))
+                case "media_text":
+                    media_id = cast("str", fields["id"])
+                    text = cast("str", fields["alt_text"])
+                    self._media[media_id] = replace(self._media[media_id], alt_text=text)
                 case unknown:
                     raise Damaged(f"the state file holds an unknown record {unknown!r}")
         except (TypeError, KeyError, ValueError) as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sandbox import text
 from sandbox.clock import rfc3339
+from sandbox.media import media_key
 from sandbox.problems import Document, field_document
 from sandbox.store import Account, Post, Store
 
@@ -121,7 +122,7 @@ def _fields(store: Store, post: Post, words: Vocabulary) -> Document:
     }
     if shown.entities:
         fields["entities"] = shown.entities
-    if attachments := _attachments(post):
+    if attachments := _attachments(store, post):
         fields["attachments"] = attachments
     references = [("replied_to", post.in_reply_to), ("quoted", post.quote_of)]
     if any(target for _, target in references):
@@ -150,10 +151,10 @@ def _metrics(counts: dict[str, int], words: Vocabulary) -> Document:
     }
 
 
-def _attachments(post: Post) -> Document:
+def _attachments(store: Store, post: Post) -> Document:
     attachments: Document = {}
-    if post.media_ids:
-        attachments["media_keys"] = [f"3_{media_id}" for media_id in post.media_ids]
+    if shown := [media for media in map(store.media, post.media_ids) if media is not None]:
+        attachments["media_keys"] = [media_key(media.category, media.id) for media in shown]
     if post.poll:
         attachments["poll_ids"] = [str(int(post.id) + 1)]
     return attachments

@@ -8,6 +8,7 @@ from sandbox.clock import Clock, SkewedClock
 from sandbox.faults import Faults
 from sandbox.journal import Journal
 from sandbox.limits import Limits
+from sandbox.media import Library
 from sandbox.oauth1 import Verifier
 from sandbox.settings import Settings
 from sandbox.store import Store
@@ -22,6 +23,7 @@ class World:
     store: Store
     faults: Faults
     limits: Limits
+    library: Library
     verifier: Verifier
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server stops: everything that waits on purpose ends."""
@@ -43,5 +45,6 @@ def make_world(settings: Settings, clock: Clock, chance: random.Random) -> World
         store=store,
         faults=Faults(skewed, chance),
         limits=Limits(skewed, enforced=settings.rate_limits),
+        library=Library(store, skewed),
         verifier=Verifier(store.credentials_of_token, skewed),
     )

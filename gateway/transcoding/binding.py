@@ -59,6 +59,11 @@ class RequestBinder:
         self._idempotency = _idempotency_field(method.input)
         self._query = QueryReader(method.input, self._taken_by, ignored)
 
+    @property
+    def file_field(self) -> str:
+        """Name of the field that the body fills with any bytes; "" where there is none, or where it is the whole message."""
+        return self._body_field.name if self._raw_body and self._body_field is not None else ""
+
     def bind(self, values: Sequence[str], parts: RequestParts) -> bytes:
         """Build the request message; `values` are the path variables in template order. Raises GatewayError."""
         tree = self._read_body(parts)

@@ -12,7 +12,7 @@ from services.bot_manager.connect.sealing import MeshSealer
 from services.bot_manager.domain.apps import Apps
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
-from services.bot_manager.domain.making import Maker, PlainInspector, PlainShelf
+from services.bot_manager.domain.making import Maker, PlainInspector
 from services.bot_manager.domain.posts import Posts
 from services.bot_manager.domain.quota import Quotas
 from services.bot_manager.domain.reserving import Terms
@@ -21,6 +21,7 @@ from services.bot_manager.domain.templates import TemplateComposer
 from services.bot_manager.domain.templating.choosing import SEED_LIMIT
 from services.bot_manager.feeds.assembly import assemble as assemble_feeds
 from services.bot_manager.housekeeping import prune
+from services.bot_manager.media.assembly import assemble as assemble_media
 from services.bot_manager.money import settings as money
 from services.bot_manager.money.counting import Counter
 from services.bot_manager.money.keys import MeshAppSecrets
@@ -44,12 +45,9 @@ from services.bot_manager.store.quota import PostgresQuota
 from services.bot_manager.tokens.clients import MeshClientKeys
 from services.bot_manager.tokens.endpoint import HttpTokenEndpoint
 from services.bot_manager.x.tweepy_port import TweepyPort
-from vivesphere.bot_manager.v1 import (
-    media_service_pb2_grpc,
-    schedule_service_pb2_grpc,
-)
 from vivesphere.bot_manager.v1.app_service_pb2_grpc import add_AppServiceServicer_to_server
 from vivesphere.bot_manager.v1.bot_service_pb2_grpc import add_BotServiceServicer_to_server
+from vivesphere.bot_manager.v1.media_service_pb2_grpc import add_MediaServiceServicer_to_server
 from vivesphere.bot_manager.v1.post_service_pb2_grpc import add_PostServiceServicer_to_server
 from vivesphere.bot_manager.v1.quota_service_pb2_grpc import add_QuotaServiceServicer_to_server
 from vivesphere.bot_manager.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
@@ -84,15 +82,25 @@ async def assemble(process: Process) -> None:
     process.tasks.spawn_loop(counter.run, name="call counter")
     keys = MeshClientKeys(apps, secrets)
     endpoint = HttpTokenEndpoint(x.http, keys, clock)
+    media = assemble_media(process, bots=bots, x=x)
     publisher = assemble_publishing(
-        process, ledger=ledger, bots=bots, x=x, endpoint=endpoint, secrets=secrets, count=counter.count
+        process,
+        ledger=ledger,
+        bots=bots,
+        x=x,
+        endpoint=endpoint,
+        secrets=secrets,
+        uploader=media.uploader,
+        count=counter.count,
     )
     assemble_feeds(process)
-    process.tasks.spawn_loop(lambda: prune(process.database, clock), name="housekeeping")
+    process.tasks.spawn_loop(
+        lambda: prune(process.database, media.library, media.keep, clock), name="housekeeping"
+    )
 
     bot_cases = Bots(bots, clock, new_id)
     credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, apps, clock)
-    maker = Maker(PlainShelf(), TemplateComposer(partial(randbelow, SEED_LIMIT)), PlainInspector())
+    maker = Maker(media.shelf, TemplateComposer(partial(randbelow, SEED_LIMIT)), PlainInspector())
 
     def lateness() -> timedelta:
         return timedelta(seconds=value(MAX_LATENESS))
@@ -128,16 +136,4 @@ async def assemble(process: Process) -> None:
         AppServicer(app_cases, pages, public_url=bootstrap.public_url, wake=publisher.wake),
     )
     process.serve(add_QuotaServiceServicer_to_server, QuotaServicer(Quotas(bots, apps, quota, terms, clock)))
-    _serve_the_rest(process)
-
-
-def _serve_the_rest(process: Process) -> None:
-    """Services of which no method is built yet: their callers are checked all the same, and told NOT_IMPLEMENTED."""
-    process.serve(
-        schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server,
-        schedule_service_pb2_grpc.ScheduleServiceServicer(),
-    )
-    process.serve(
-        media_service_pb2_grpc.add_MediaServiceServicer_to_server,
-        media_service_pb2_grpc.MediaServiceServicer(),
-    )
+    process.serve(add_MediaServiceServicer_to_server, media.servicer)

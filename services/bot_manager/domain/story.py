@@ -56,6 +56,17 @@ def cost_detail(amount: int, today: int, daily_budget: int) -> Document:
     )
 
 
+def media_upload_detail(media_id: str, x_media_id: str, state: str, latency: timedelta | None) -> Document:
+    """Of MEDIA_UPLOADED. `state` is a name of the contract's MediaState; `latency` from first byte to ready."""
+    return _detail(
+        "media_upload",
+        media_id=media_id,
+        x_media_id=x_media_id,
+        state=f"MEDIA_STATE_{state}",
+        latency=duration_text(latency) if latency is not None else None,
+    )
+
+
 def attempt_detail(
     attempt: Attempt, answer: Answer | None = None, *, next_step: str = "", next_time: datetime | None = None
 ) -> Document:

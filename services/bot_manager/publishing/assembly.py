@@ -10,6 +10,7 @@ from mesh.errors import Unavailable
 from mesh.process import Process
 from services.bot_manager.domain.limits import CallCount
 from services.bot_manager.publishing import metrics
+from services.bot_manager.publishing.checks import Uploader
 from services.bot_manager.publishing.claimer import Claimer
 from services.bot_manager.publishing.destroying import SecretDestroyer
 from services.bot_manager.publishing.ending import LeaseEnder
@@ -111,9 +112,11 @@ def assemble(
     x: XPort,
     endpoint: HttpTokenEndpoint,
     secrets: Any,
+    uploader: Callable[[Callable[[], PublishSettings]], Uploader],
     count: CallCount,
 ) -> Publisher:
-    """Define the settings and start the loops. `secrets` is a stub of BotSecretService; `count` is told of calls that read."""
+    """Define the settings and start the loops. `secrets` is a stub of BotSecretService, `uploader` is told the settings, `count` of calls
+    that read."""
     process.define_settings(*DEFINITIONS, REFRESH_BEFORE)
     configuration = process.configuration
 
@@ -141,6 +144,7 @@ def assemble(
         settings,
         clock,
         checks=(Rendered(clock), Timing(PostgresPace(process.database), clock)),
+        uploader=uploader(settings),
     )
 
     def sweep() -> None:

@@ -24,6 +24,8 @@ class PutOff:
     until: datetime
     reason: str
     message: str
+    entries: Sequence[Entry] = ()
+    """What its story gains before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class GiveUp:
     """Not at all: the post is FAILED."""
 
     failure: Failure
+    entries: Sequence[Entry] = ()
+    """What its story gains before."""
 
 
 class Check(Protocol):
@@ -52,4 +56,10 @@ class Uploader(Protocol):
 
     async def upload(
         self, post: Post, bot: Bot, part: Part, credentials: XCredentials
-    ) -> Uploaded | PutOff | GiveUp: ...
+    ) -> Uploaded | PutOff | GiveUp:
+        """Works for `PublishSettings.upload_slice` and puts the post off if that is not enough.
+
+        Raises MeshError: FailedPrecondition (X_CREDENTIALS_REJECTED, X_ACCOUNT_SUSPENDED) where X refuses the account, and what the
+        database raises.
+        """
+        ...

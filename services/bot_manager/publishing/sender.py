@@ -25,7 +25,7 @@ from mesh.tasks import Backoff
 from services.bot_manager.domain.lifecycle import BotEvent
 from services.bot_manager.domain.model import Attempt, AttemptOutcome, Bot, BotState, Part, Post, PostState
 from services.bot_manager.domain.outcomes import Outcome, OutcomeKind, not_sent
-from services.bot_manager.domain.retry import Decision, answer_of, decide, put_off
+from services.bot_manager.domain.retry import Decision, Hold, Scope, answer_of, decide, put_off
 from services.bot_manager.publishing import metrics
 from services.bot_manager.publishing.checks import SWITCHED_OFF, Check, GiveUp, PutOff, Uploaded, Uploader
 from services.bot_manager.publishing.draft import draft_of
@@ -47,6 +47,11 @@ SLACK: Final = timedelta(seconds=1)
 KEEP_TRYING: Final = timedelta(minutes=15)
 """How long an outcome is kept in memory while the database is away; the post is UNKNOWN by then, and a late answer settles it."""
 WRITE_AGAIN: Final = Backoff(first=timedelta(milliseconds=100), most=timedelta(seconds=5))
+STOPS: Final = {
+    "X_CREDENTIALS_REJECTED": BotEvent.REFUSE_CREDENTIALS,
+    "X_ACCOUNT_SUSPENDED": BotEvent.SUSPEND,
+}
+"""What X says of the account while media are brought to it, and what that means for the bot."""
 NEEDS_HISTORY: Final = frozenset({OutcomeKind.NOT_SENT, OutcomeKind.DUPLICATE})
 
 
@@ -101,6 +106,8 @@ class Sender:
         if await self._objected(post, bot, part):
             return None
         need = settings.request_timeout + SLACK
+        if part.media_ids:
+            need += settings.upload_slice
         if bot.state is not BotState.ACTIVE:
             # Its secret is not even asked for. The intent decides all the same: the bot may be stopped at any moment.
             await self._refused(post, Refusal.BOT_NOT_ACTIVE)
@@ -145,8 +152,14 @@ class Sender:
         """The part's media at X; None if the post has gone back."""
         if not part.media_ids or self.uploader is None:
             return Uploaded()
-        uploaded = await self.uploader.upload(post, bot, part, leased.credentials)
+        try:
+            uploaded = await self.uploader.upload(post, bot, part, leased.credentials)
+        except MeshError as error:
+            await self._without_media(post, bot, leased, error)
+            return None
         if not isinstance(uploaded, Uploaded):
+            if isinstance(uploaded, PutOff) and uploaded.reason == "X_CREDITS_DEPLETED":
+                self.gate.close(bot, Hold(Scope.APP, uploaded.until, uploaded.reason, uploaded.message))
             await self._obey(post, uploaded)
             return None
         if uploaded.entries:
@@ -154,6 +167,8 @@ class Sender:
         return uploaded
 
     async def _obey(self, post: Post, verdict: PutOff | GiveUp) -> None:
+        if verdict.entries:
+            await self.ledger.note(post, verdict.entries)
         if isinstance(verdict, PutOff):
             await self._release(post, verdict.until, verdict.reason, verdict.message)
             return
@@ -204,7 +219,7 @@ class Sender:
         rules = self.settings().rules
         kind, attempt = call.outcome.kind, call.attempt
         if kind is OutcomeKind.CREDENTIALS_REJECTED:
-            again = await self._with_other_credentials(call, heard, rules.first_retry)
+            again = await self._with_other_credentials(call.bot, call.leased, heard)
             if again is not None:
                 return Decision(answer_of(call.outcome), next_time=again)
         earlier: Sequence[AttemptOutcome | None] = ()
@@ -220,19 +235,19 @@ class Sender:
         return decision
 
     async def _with_other_credentials(
-        self, call: _Call, heard: datetime, pause: timedelta
+        self, bot: Bot, leased: LeasedCredentials, heard: datetime
     ) -> datetime | None:
-        """When to send again because there are credentials that X has not refused; None if there are none.
+        """When to go on because there are credentials that X has not refused; None if there are none.
 
-        A refusal proves that X did not take the post, so it goes again at once: somebody has replaced them, or the token was refreshed.
-        Not knowing it is no reason to stop the bot.
+        A refusal proves that X did not take what was sent, so it goes again at once: somebody has replaced them, or the token was
+        refreshed. Not knowing it is no reason to stop the bot.
         """
-        self.leases.refuse(call.bot.id, call.leased.version)
+        self.leases.refuse(bot.id, leased.version)
         try:
-            stored = await self.leases.get(call.bot.id, "X refused the credentials", SLACK)
+            stored = await self.leases.get(bot.id, "X refused the credentials", SLACK)
         except MeshError as error:
-            return None if error.reason in DEAD else heard + pause
-        return None if stored.same_as(call.leased) else heard
+            return None if error.reason in DEAD else heard + self.settings().rules.first_retry
+        return None if stored.same_as(leased) else heard
 
     async def _stop_bot(self, call: _Call, decision: Decision, heard: datetime) -> None:
         if decision.bot_event is not None:
@@ -258,6 +273,20 @@ class Sender:
         again = now + put_off(late, self.settings().rules, self.chance())
         told = f"the bot's secret could not be had just now: {error.message}"
         await self._release(post, again, error.reason, told)
+
+    async def _without_media(self, post: Post, bot: Bot, leased: LeasedCredentials, error: MeshError) -> None:
+        """Media could not be brought to X for a reason that is not theirs."""
+        now, rules = self.clock.now(), self.settings().rules
+        event = STOPS.get(error.reason)
+        again = None
+        if event is BotEvent.REFUSE_CREDENTIALS:
+            again = await self._with_other_credentials(bot, leased, now)
+        if event is not None and again is None:
+            await self._apply(bot, event, now, error.reason, error.message)
+            await self._release(post, now, error.reason, error.message)
+            return
+        again = again or now + put_off(now - (post.scheduled_time or now), rules, self.chance())
+        await self._release(post, again, error.reason, "its media could not be brought to X just now")
 
     async def _refused(self, post: Post, refusal: Refusal | Wait) -> None:
         now = self.clock.now()

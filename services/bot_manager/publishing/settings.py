@@ -152,6 +152,8 @@ class Publish(SettingsView):
 
 LEAST_SLACK: Final = timedelta(seconds=5)
 """What a lease has beyond one call: for writing its outcome."""
+LONGEST_SLICE: Final = timedelta(minutes=1)
+"""Credentials that are lent last long enough for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,11 @@ class PublishSettings:
     def window(self) -> Window:
         """When accounts are looked at."""
         return Window(self.rules.settle, max(self.settle_window, self.rules.settle))
+
+    @property
+    def upload_slice(self) -> timedelta:
+        """How long media may be sent to X at a time while a post is held; half of the lease is then left for the post itself."""
+        return min(self.lease / 2, LONGEST_SLICE)
 
     @classmethod
     def of(cls, settings: Publish) -> "PublishSettings":

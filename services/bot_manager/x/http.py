@@ -43,9 +43,11 @@ class XHttp:
         """Close the connections."""
         await self._session.close()
 
-    async def send(self, method: str, url: str, headers: dict[str, str], **body: Any) -> Exchange:
+    async def send(
+        self, method: str, url: str, headers: dict[str, str], *, limit: timedelta | None = None, **body: Any
+    ) -> Exchange:
         """One request, once: redirects are not followed. `url` goes out as it is. Raises NEVER_SENT or BROKEN."""
-        total = self._request_timeout().total_seconds()
+        total = (limit or self._request_timeout()).total_seconds()
         started = self.clock.monotonic()
         async with self._session.request(
             method,

@@ -12,6 +12,7 @@ with `httpStatus`, `problemType` and `xRequestId` in the metadata where X told t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Final, Protocol
 
 from mesh.secret import Secret
@@ -133,6 +134,56 @@ class XTimeline:
 
     posts: Sequence[XPost] = field(default=())
     complete: bool = True
+
+
+class XProcessing(StrEnum):
+    """How far X is with a file that it has whole."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class XMedia:
+    """A file at X. `check_after`: when to ask again; `expires_after`: how long a post may name it; None where X did not say.
+
+    `failure` holds X's words where it FAILED; `retryable`: the fault was X's own.
+    """
+
+    x_media_id: str
+    processing: XProcessing = XProcessing.SUCCEEDED
+    check_after: timedelta | None = None
+    expires_after: timedelta | None = None
+    failure: str = ""
+    retryable: bool = False
+
+
+class XMediaPort(Protocol):
+    """Bringing a file to X. Nobody sees what is done here, so each call may be repeated. All raise as the module says."""
+
+    async def initialize(
+        self, credentials: XCredentials, content_type: str, category: str, size: int
+    ) -> XMedia:
+        """Announce a file of `size` bytes. `category` is X's: tweet_image, tweet_gif or tweet_video."""
+        ...
+
+    async def append(self, credentials: XCredentials, x_media_id: str, index: int, data: bytes) -> None:
+        """Send a segment of at most 1 MiB; they are numbered from 0 to 999."""
+        ...
+
+    async def finalize(self, credentials: XCredentials, x_media_id: str) -> XMedia:
+        """All segments are there."""
+        ...
+
+    async def media_status(self, credentials: XCredentials, x_media_id: str) -> XMedia:
+        """How far X is."""
+        ...
+
+    async def describe(self, credentials: XCredentials, x_media_id: str, alt_text: str) -> None:
+        """Set the text for those who cannot see it."""
+        ...
 
 
 class XPort(Protocol):

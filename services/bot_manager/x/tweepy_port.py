@@ -114,15 +114,28 @@ class TweepyPort:
                 break
         return XTimeline(found, complete=not token and all(page.complete for page in pages))
 
+    async def call(
+        self,
+        credentials: XCredentials,
+        method: str,
+        path: str,
+        limit: timedelta,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: Mapping[str, Any] | None = None,
+        form: aiohttp.FormData | None = None,
+    ) -> Exchange:
+        """An answer of 2xx to a call that tweepy does not know and that may be repeated. Raises as `x/port.py` says."""
+        client = self._client(credentials, limit)
+        request = client.request(method, path, params=params, json=json, user_auth=True, data=form)
+        exchange = await self._exchange(request)
+        if not 200 <= exchange.status < 300:
+            raise error_of(judge_refusal(exchange, self._clock.now()))
+        return exchange
+
     async def _read(self, request: Any) -> Mapping[str, Any]:
         """The document that a reading call answers with. Raises as `x/port.py` says."""
-        started = self._clock.monotonic()
-        try:
-            exchange: Exchange = await request
-        except NEVER_SENT as error:
-            raise error_of(not_sent(cause(error), self.http.since(started))) from None
-        except BROKEN as error:
-            raise error_of(lost(cause(error), self.http.since(started))) from None
+        exchange = await self._exchange(request)
         if exchange.status != 200:
             raise error_of(judge_refusal(exchange, self._clock.now()))
         document = exchange.document()
@@ -130,27 +143,48 @@ class TweepyPort:
             raise Unavailable("X_UNAVAILABLE", "X answered with something that is not JSON")
         return document
 
-    def _client(self, credentials: XCredentials) -> "_Client":
-        return _Client(self.http, credentials)
+    async def _exchange(self, request: Any) -> Exchange:
+        """Whatever X answers to a call that may be repeated. Raises Unavailable (X_UNAVAILABLE) without an answer."""
+        started = self._clock.monotonic()
+        try:
+            exchange: Exchange = await request
+        except NEVER_SENT as error:
+            raise error_of(not_sent(cause(error), self.http.since(started))) from None
+        except BROKEN as error:
+            raise error_of(lost(cause(error), self.http.since(started))) from None
+        return exchange
+
+    def _client(self, credentials: XCredentials, limit: timedelta | None = None) -> "_Client":
+        return _Client(self.http, credentials, limit)
 
 
 class _Client(AsyncClient):  # type: ignore[misc]  # the library ships no types
-    """tweepy's client for one call of one account. Its methods return the `Exchange`."""
+    """tweepy's client for one call of one account. Its methods return the `Exchange`. `limit` is a time limit of its own."""
 
-    def __init__(self, http: XHttp, credentials: XCredentials) -> None:
+    def __init__(self, http: XHttp, credentials: XCredentials, limit: timedelta | None = None) -> None:
         # With this return type tweepy hands on what `request` returns, headers and all.
         super().__init__(return_type=aiohttp.ClientResponse)
         self._http = http
+        self._limit = limit
         self._credentials = credentials
 
     async def request(
-        self, method: str, route: str, params: Any = None, json: Any = None, user_auth: bool = False
+        self,
+        method: str,
+        route: str,
+        params: Any = None,
+        json: Any = None,
+        user_auth: bool = False,
+        data: aiohttp.FormData | None = None,
     ) -> Exchange:
-        """Send one request, signed, and read the answer to its end. Raises what aiohttp raises."""
+        """Send one request, signed, and read the answer to its end. Raises what aiohttp raises.
+
+        A body of either kind is no part of what is signed.
+        """
         query = urlencode(sorted((params or {}).items()))
         url = f"{self._http.base_url}{route}" + (f"?{query}" if query else "")
         headers = self._signed(url, method) | {"User-Agent": self.user_agent}
-        return await self._http.send(str(method), url, headers, json=json)
+        return await self._http.send(str(method), url, headers, limit=self._limit, json=json, data=data)
 
     def _signed(self, url: str, method: str) -> dict[str, str]:
         keys = self._credentials

@@ -27,11 +27,13 @@ class Seen:
 
 @dataclass
 class ScriptedBackend(grpc.GenericRpcHandler):
-    """Serves every method of a descriptor set; `seen` holds what arrived. `behaviours` are by method name."""
+    """Serves every method of a descriptor set; `seen` holds what arrived. `behaviours` are by method name; methods that are `impatient`
+    have enough before they have read anything."""
 
     raw: bytes
     behaviours: dict[str, Any] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
+    impatient: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         pool = DescriptorPool()
@@ -75,6 +77,8 @@ class ScriptedBackend(grpc.GenericRpcHandler):
     def _one(self, method: Any) -> Any:
         async def handle(request: Any, context: Any) -> Any:
             noted = self._note(method, context)
+            if method.name in self.impatient:
+                await abort(context, 11, "enough")
             if method.client_streaming:
                 async for item in request:
                     noted.requests.append(item)

@@ -1,6 +1,7 @@
 """Clients and a clock for the sandbox's tests: tweepy pointed at another host, and plain signed requests."""
 
 import asyncio
+import io
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from tweepy.asynchronous import AsyncClient
 from yarl import URL
 
 Keys = dict[str, str]
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+MP4 = b"\0\0\0\x18ftypisom" + bytes(100)
 KEY_NAMES = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
 
 
@@ -123,6 +126,41 @@ class Account:
         """Publish a post that must succeed; its id."""
         answer = await self.post(text, **more)
         assert answer.status == 201, answer.body
+        return answer.json["data"]["id"]
+
+    async def upload(self, path: str, **fields: bytes | str) -> Answer:
+        """A signed multipart request; `media` goes as a file."""
+        form = aiohttp.FormData(default_to_multipart=True)
+        for name, value in fields.items():
+            if isinstance(value, bytes):
+                form.add_field(name, io.BytesIO(value), filename="file")
+            else:
+                form.add_field(name, value)
+        headers = {"Authorization": self.authorization("POST", self.x.url + path)}
+        return await self.x._read("POST", self.x.url + path, headers=headers, data=form)
+
+    async def announce(
+        self, data: bytes, media_type: str = "video/mp4", category: str = "tweet_video"
+    ) -> Answer:
+        """The first step of an upload."""
+        body = {"media_type": media_type, "media_category": category, "total_bytes": len(data)}
+        return await self.send("POST", "/2/media/upload/initialize", body=body)
+
+    async def video(self, data: bytes, **kind: str) -> list[Answer]:
+        """All steps of an upload of one segment."""
+        begun = await self.announce(data, **kind)
+        path = f"/2/media/upload/{begun.json['data']['id']}"
+        appended = await self.upload(f"{path}/append", segment_index="0", media=data)
+        return [begun, appended, await self.send("POST", f"{path}/finalize")]
+
+    async def media_status(self, media_id: str) -> Answer:
+        """How far X is."""
+        return await self.send("GET", "/2/media/upload", query={"command": "STATUS", "media_id": media_id})
+
+    async def image_id(self, data: bytes = PNG) -> str:
+        """An image that a post may show."""
+        answer = await self.upload("/2/media/upload", media=data, media_category="tweet_image")
+        assert answer.status == 200, answer.body
         return answer.json["data"]["id"]
 
     async def timeline(self, **query: object) -> Answer:

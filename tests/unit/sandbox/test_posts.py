@@ -126,12 +126,13 @@ async def test_the_same_text_twice_is_a_duplicate_for_a_while(x: X) -> None:
 async def test_replies_polls_media_and_quotes_are_kept(x: X) -> None:
     """What was sent is what X displays."""
     alice = await x.account()
-    root = await alice.post_id("root", media={"media_ids": ["11", "12"]})
+    images = [await alice.image_id(), await alice.image_id()]
+    root = await alice.post_id("root", media={"media_ids": images})
     reply = await alice.post_id("reply", reply={"in_reply_to_tweet_id": root})
     await alice.post_id("poll", poll={"options": ["a", "b"], "duration_minutes": 60})
     await alice.post_id("quote", quote_tweet_id=root)
     shown = await x.posts()
-    assert shown[0]["media_ids"] == ["11", "12"]
+    assert shown[0]["media_ids"] == images
     assert shown[1]["in_reply_to"] == root
     assert shown[2]["poll"] == {"options": ["a", "b"], "duration_minutes": 60}
     fields = "conversation_id,referenced_tweets,in_reply_to_user_id,attachments"
@@ -140,7 +141,7 @@ async def test_replies_polls_media_and_quotes_are_kept(x: X) -> None:
     assert seen_reply["conversation_id"] == seen_root["conversation_id"] == root
     assert seen_reply["referenced_tweets"] == [{"type": "replied_to", "id": root}]
     assert seen_reply["in_reply_to_user_id"] == alice.user_id
-    assert seen_root["attachments"] == {"media_keys": ["3_11", "3_12"]}
+    assert seen_root["attachments"] == {"media_keys": [f"3_{one}" for one in images]}
 
 
 @pytest.mark.parametrize("body", [{"reply": {"in_reply_to_tweet_id": "404"}}, {"quote_tweet_id": "404"}])
@@ -166,7 +167,8 @@ async def test_only_the_author_deletes(x: X) -> None:
 async def test_what_the_sandbox_does_not_offer_says_so(x: X) -> None:
     """Silence would look like success."""
     alice = await x.account()
-    assert (await x.send("POST", "/2/media/upload/initialize")).status == 501
+    dm = {"media_type": "image/png", "media_category": "dm_image", "total_bytes": 1}
+    assert (await alice.send("POST", "/2/media/upload/initialize", body=dm)).status == 501
     assert (await alice.post("edit", edit_options={"previous_post_id": "1"})).status == 501
     assert (await x.send("GET", "/2/nothing")).json["status"] == 404
     wrong_method = await x.send("PUT", "/2/tweets")

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from tests.unit.sandbox.clients import X
+from tests.unit.sandbox.clients import MP4, PNG, X
 
 FILE = os.environ.get("VIVESPHERE_X_OPENAPI_FILE", "")
 pytestmark = pytest.mark.skipif(not FILE, reason="VIVESPHERE_X_OPENAPI_FILE names no document")
@@ -45,7 +45,8 @@ async def test_answers_have_the_specified_shape(x: X, specification: Specificati
     """A client generated from the document must understand the sandbox."""
     alice = await x.account()
     fields = {("post.fields" if specification.renamed else "tweet.fields"): FIELDS}
-    root = await alice.post("#hello https://example.com & @bob $TSLA", media={"media_ids": ["1"]})
+    shown = {"media_ids": [await alice.image_id()]}
+    root = await alice.post("#hello https://example.com & @bob $TSLA", media=shown)
     root_id = root.json["data"]["id"]
     reply = await alice.post("reply", reply={"in_reply_to_tweet_id": root_id})
     found = await alice.send("GET", "/2/tweets", query={"ids": f"{root_id},404", **fields})
@@ -103,8 +104,55 @@ async def test_a_body_is_refused_exactly_when_the_document_refuses_it(
 ) -> None:
     """Strictness must be X's, neither more nor less."""
     alice = await x.account()
+    if media := body.get("media"):
+        body = body | {"media": media | {"media_ids": [await alice.image_id()]}}
     valid = specification.validator("CreatePostsRequest", "TweetCreateRequest").is_valid(body)
     assert (await alice.send("POST", "/2/tweets", body=body)).status == (201 if valid else 400)
+
+
+async def test_answers_about_media_have_the_specified_shape(x: X, specification: Specification) -> None:
+    """Each step of an upload, processing that goes well and that fails."""
+    if not specification.renamed:
+        pytest.skip("the older document asks for a `meta` that it does not describe")
+    alice = await x.account()
+    for failure in ("", "Unsupported codec"):
+        await x.send("PUT", "/sandbox/media/moods", body={"failure": failure})
+        steps = await alice.video(MP4)
+        x.clock.advance(1)
+        status = {"command": "STATUS", "media_id": steps[0].json["data"]["id"]}
+        answers = [*steps, await alice.send("GET", "/2/media/upload", query=status)]
+        names = ["InitializeMediaUpload", "AppendMediaUpload", "FinalizeMediaUpload", "GetMediaUploadStatus"]
+        for answer, name in zip(answers, names, strict=True):
+            specification.validator(f"{name}Response", "").validate(answer.json)
+    image = await alice.upload("/2/media/upload", media=PNG, media_category="tweet_image")
+    specification.validator("MediaUploadResponse", "").validate(image.json)
+    body = {"id": image.json["data"]["id"], "metadata": {"alt_text": {"text": "a red square"}}}
+    described = await alice.send("POST", "/2/media/metadata", body=body)
+    specification.validator("CreateMediaMetadataResponse", "").validate(described.json)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"media_type": "image/png", "media_category": "tweet_image", "total_bytes": 10},
+        {"media_type": "image/png", "media_category": "tweet_image", "total_bytes": -1},
+        {"media_type": "image/png", "media_category": "tweet_image", "total_bytes": "10"},
+        {"media_type": "image/svg+xml", "media_category": "tweet_image", "total_bytes": 10},
+        {"media_type": "image/png", "media_category": "holiday", "total_bytes": 10},
+        {"media_type": "image/png", "total_bytes": 10, "shared": True, "additional_owners": ["1"]},
+        {"media_type": "image/png", "total_bytes": 10, "colour": "red"},
+        {"media_type": "image/png", "total_bytes": 10, "shared": "yes"},
+    ],
+)
+async def test_an_upload_is_announced_as_the_document_says(
+    x: X, specification: Specification, body: dict[str, object]
+) -> None:
+    """Strictness must be X's here too."""
+    alice = await x.account()
+    valid = specification.validator("InitializeMediaUploadRequest", "MediaUploadConfigRequest").is_valid(body)
+    assert (await alice.send("POST", "/2/media/upload/initialize", body=body)).status == (
+        200 if valid else 400
+    )
 
 
 async def test_every_field_of_the_document_is_known(x: X, specification: Specification) -> None:

@@ -234,6 +234,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. X has suspended or locked the account."""
     ERROR_REASON_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 167
     """RESOURCE_EXHAUSTED. The budget of the bot or its app would be exceeded; QuotaFailure names it."""
+    ERROR_REASON_MEDIA_PENDING: _ErrorReason.ValueType  # 168
+    """UNAVAILABLE. A file is on its way to X, or X is looking at it; the post that shows it goes out when that is done."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused or failed. Carried as `google.rpc.ErrorInfo.reason` (the name without its prefix) with domain "vivesphere".
@@ -454,4 +456,6 @@ ERROR_REASON_X_ACCOUNT_SUSPENDED: ErrorReason.ValueType  # 166
 """FAILED_PRECONDITION. X has suspended or locked the account."""
 ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 167
 """RESOURCE_EXHAUSTED. The budget of the bot or its app would be exceeded; QuotaFailure names it."""
+ERROR_REASON_MEDIA_PENDING: ErrorReason.ValueType  # 168
+"""UNAVAILABLE. A file is on its way to X, or X is looking at it; the post that shows it goes out when that is done."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
