@@ -8,12 +8,17 @@ from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
 from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector, PlainShelf
 from services.bot_manager.domain.posts import Posts
+from services.bot_manager.domain.schedules import Schedules
 from services.bot_manager.housekeeping import prune
 from services.bot_manager.publishing.assembly import assemble as assemble_publishing
 from services.bot_manager.publishing.settings import Publish
+from services.bot_manager.schedules.assembly import assemble as assemble_schedules
+from services.bot_manager.schedules.checking import ContentChecker
+from services.bot_manager.schedules.expansion import silences_of
 from services.bot_manager.secrets import MeshSecretKeeper
 from services.bot_manager.servicers.bots import BotServicer
 from services.bot_manager.servicers.posts import PostServicer
+from services.bot_manager.servicers.schedules import ScheduleServicer
 from services.bot_manager.servicers.statistics import StatisticsServicer
 from services.bot_manager.settings import MAX_LATENESS, BotManagerSettings
 from services.bot_manager.statistics.fetcher import Fetcher
@@ -21,15 +26,16 @@ from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.ledger import PostgresLedger
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.posts import PostgresPosts
+from services.bot_manager.store.schedules import PostgresSchedules
 from services.bot_manager.x.tweepy_port import TweepyPort
 from vivesphere.bot_manager.v1 import (
     app_service_pb2_grpc,
     media_service_pb2_grpc,
     quota_service_pb2_grpc,
-    schedule_service_pb2_grpc,
 )
 from vivesphere.bot_manager.v1.bot_service_pb2_grpc import add_BotServiceServicer_to_server
 from vivesphere.bot_manager.v1.post_service_pb2_grpc import add_PostServiceServicer_to_server
+from vivesphere.bot_manager.v1.schedule_service_pb2_grpc import add_ScheduleServiceServicer_to_server
 from vivesphere.bot_manager.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
 from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import BotSecretServiceStub
 
@@ -51,20 +57,45 @@ async def assemble(process: Process) -> None:
     )
     process.stack.push_async_callback(x.close)
 
-    publisher = assemble_publishing(process, ledger=ledger, bots=bots, x=x, secrets=secrets)
+    maker = Maker(PlainShelf(), PlainComposer(), PlainInspector())
+    expander = assemble_schedules(
+        process,
+        maker=maker,
+        lateness=lambda: timedelta(seconds=value(MAX_LATENESS)),
+        wake=lambda: publisher.wake(),
+    )
+    publisher = assemble_publishing(
+        process, ledger=ledger, bots=bots, x=x, secrets=secrets, ready=expander.ready
+    )
+
+    def wake() -> None:
+        """A bot may speak again, or has something to say."""
+        publisher.wake()
+        expander.wake()
+
     process.tasks.spawn_loop(lambda: prune(process.database, clock), name="housekeeping")
 
     bot_cases = Bots(bots, clock, new_id)
     credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, clock)
-    maker = Maker(PlainShelf(), PlainComposer(), PlainInspector())
     post_cases = Posts(posts, bots, clock, new_id, lambda: timedelta(seconds=value(MAX_LATENESS)), maker)
     fetcher = Fetcher(metrics, x, publisher.leases, clock)
 
-    bot_servicer = BotServicer(bot_cases, credentials, pages, stopped=publisher.stop, wake=publisher.wake)
+    bot_servicer = BotServicer(bot_cases, credentials, pages, stopped=publisher.stop, wake=wake)
     process.serve(add_BotServiceServicer_to_server, bot_servicer)
     process.serve(add_PostServiceServicer_to_server, PostServicer(post_cases, pages, wake=publisher.wake))
     process.serve(
         add_StatisticsServiceServicer_to_server, StatisticsServicer(bots, posts, metrics, fetcher, clock)
+    )
+    schedules = Schedules(
+        PostgresSchedules(process.database, process.instance),
+        bots,
+        ContentChecker(maker),
+        silences_of,
+        clock,
+        new_id,
+    )
+    process.serve(
+        add_ScheduleServiceServicer_to_server, ScheduleServicer(schedules, pages, wake=expander.wake)
     )
     _serve_the_rest(process)
 
@@ -73,10 +104,6 @@ def _serve_the_rest(process: Process) -> None:
     """Services of which no method is built yet: their callers are checked all the same, and told NOT_IMPLEMENTED."""
     process.serve(
         app_service_pb2_grpc.add_AppServiceServicer_to_server, app_service_pb2_grpc.AppServiceServicer()
-    )
-    process.serve(
-        schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server,
-        schedule_service_pb2_grpc.ScheduleServiceServicer(),
     )
     process.serve(
         media_service_pb2_grpc.add_MediaServiceServicer_to_server,

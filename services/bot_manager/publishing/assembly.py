@@ -79,8 +79,16 @@ class OverdueCheck:
             )
 
 
-def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, secrets: Any) -> Publisher:
-    """Define the settings and start the loops. `secrets` is a stub of BotSecretService."""
+def assemble(
+    process: Process,
+    *,
+    ledger: PostLedger,
+    bots: BotStore,
+    x: XPort,
+    secrets: Any,
+    ready: Callable[[], bool] = lambda: True,
+) -> Publisher:
+    """Define the settings and start the loops. `secrets` is a stub of BotSecretService; nothing is claimed until `ready`."""
     process.define_settings(*DEFINITIONS)
     configuration = process.configuration
 
@@ -91,7 +99,11 @@ def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, 
     queries = PostgresPublishingQueries(process.database)
     leases = Leases(secrets, process.tasks, clock)
     gate = Gate()
-    claimer = Claimer(ledger, queries, process.instance, settings, lambda: process.messaging.connected, clock)
+
+    def can_claim() -> bool:
+        return process.messaging.connected and ready()
+
+    claimer = Claimer(ledger, queries, process.instance, settings, can_claim, clock)
     sender = Sender(
         WorkerLedger(ledger, process.instance, lambda: settings().lease, clock),
         queries,

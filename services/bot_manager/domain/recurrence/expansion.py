@@ -8,10 +8,12 @@ its last wall time is counted once, and remembered.
 """
 
 from calendar import isleap, monthrange
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 from services.bot_manager.domain.recurrence.rrule import Frequency, RRule
@@ -40,17 +42,14 @@ def walls(rule: RRule, start: datetime, after: datetime | None) -> Iterator[date
 @lru_cache(maxsize=1024)
 def _last(rule: RRule, start: datetime) -> datetime | None:
     """The wall time that uses up COUNT, or the last there is before."""
-    wall = None
-    for _, wall in zip(range(rule.count), _from(rule, start, None), strict=False):
-        pass
-    return wall
+    counted = deque(islice(_from(rule, start, None), rule.count), maxlen=1)
+    return counted[0] if counted else None
 
 
 def _completed(rule: RRule, start: datetime) -> RRule:
     """What the rule does not say is taken from its start."""
-    if rule.by_week and not (rule.by_day or rule.by_month_day or rule.by_year_day):
-        rule = replace(rule, by_day=((0, start.weekday()),))
-    elif rule.frequency is Frequency.WEEKLY and not rule.by_day:
+    weeks = rule.frequency is Frequency.WEEKLY or bool(rule.by_week)
+    if weeks and not (rule.by_day or rule.by_month_day or rule.by_year_day):
         rule = replace(rule, by_day=((0, start.weekday()),))
     elif rule.frequency <= Frequency.MONTHLY and not rule.names_days:
         months = rule.by_month or ((start.month,) if rule.frequency is Frequency.YEARLY else ())
@@ -67,7 +66,11 @@ def _completed(rule: RRule, start: datetime) -> RRule:
 def _from(rule: RRule, start: datetime, after: datetime | None) -> Iterator[datetime]:
     """The completed rule without COUNT and UNTIL."""
     moment = start if after is None else max(start, after)
-    sets = _period_sets(rule, start, moment) if rule.frequency <= Frequency.DAILY else _day_sets(rule, start, moment)
+    sets = (
+        _period_sets(rule, start, moment)
+        if rule.frequency <= Frequency.DAILY
+        else _day_sets(rule, start, moment)
+    )
     idle = 0
     for steps, found in sets:
         idle += steps

@@ -11,6 +11,9 @@ from typing import Final
 
 from services.bot_manager.domain.model import Document
 
+FRESH_SOURCES: Final = frozenset({"feed", "queue"})
+"""Kinds of content that are taken shortly before the occurrence and not a horizon ahead: what they hold changes meanwhile."""
+
 
 class Notation(StrEnum):
     """How a rule is written; see the contract's Recurrence."""
@@ -91,6 +94,11 @@ class Schedule:
         """The kind of its content: `text`, `post`, `pool`, `feed` or `queue`."""
         return next(iter(self.content), "")
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its content is taken shortly before the occurrence."""
+        return self.source in FRESH_SOURCES
+
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
@@ -109,7 +117,3 @@ class Occurrence:
     adjustment: Adjustment = Adjustment.NONE
     skip_message: str = ""
     """Why it makes no post, in a sentence; empty if it does."""
-
-
-FRESH_SOURCES: Final = frozenset({"feed", "queue"})
-"""Kinds of content that are taken shortly before the occurrence and not a horizon ahead: what they hold changes meanwhile."""

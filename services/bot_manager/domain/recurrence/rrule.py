@@ -7,8 +7,9 @@ minute, so no SECONDLY and one BYSECOND; a COUNT of at most 100,000, since it ca
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final
 
 MAX_COUNT: Final = 100_000
@@ -79,6 +80,7 @@ _ALLOWED: Final[Mapping[str, frozenset[Frequency]]] = {
 """Frequencies that know a part, where not all do."""
 
 
+@lru_cache(maxsize=1024)
 def parse_rrule(text: str) -> RRule:
     """Raises RuleError."""
     parts: dict[str, str] = {}
@@ -153,8 +155,8 @@ def _until(text: str) -> datetime:
         raise RuleError(f"UNTIL={text} is neither a date nor a time such as 20270331T090000Z")
     try:
         if match[2] is None:
-            return datetime.combine(datetime.strptime(match[1], "%Y%m%d"), time.max)
-        moment = datetime.strptime(text.removesuffix("Z"), "%Y%m%dT%H%M%S")
+            return datetime.combine(date.fromisoformat(text), time.max)
+        moment = datetime.fromisoformat(text.removesuffix("Z"))
     except ValueError:
         raise RuleError(f"UNTIL={text} is not on the calendar") from None
     return moment.replace(tzinfo=UTC) if match[3] else moment

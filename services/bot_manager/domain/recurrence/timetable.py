@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -22,7 +21,6 @@ from services.bot_manager.domain.recurrence.rrule import RuleError, parse_rrule
 from services.bot_manager.domain.recurrence.wallclock import resolve, wall_of, zone_of
 from services.bot_manager.domain.windows import silent_until
 
-MINUTE: Final = timedelta(minutes=1)
 SECOND: Final = timedelta(seconds=1)
 
 
@@ -71,18 +69,14 @@ class Timetable:
 
     def beginning(self, moment: datetime) -> Iterator[Occurrence]:
         """Those with a nominal time from `moment` on, earliest first."""
-        before = wall_of(moment, self.zone) - MINUTE
+        before = wall_of(moment - SECOND, self.zone)
         return (found for found in self.occurrences(before) if found.nominal_time >= moment)
-
-    def count_before(self, moment: datetime, most: int) -> int:
-        """How many occurrences are before `moment`, at most `most`."""
-        return sum(1 for found in islice(self.occurrences(), most) if found.nominal_time < moment)
 
     def _walls(self, after: datetime | None) -> Iterator[datetime]:
         recurrence, start = self._schedule.recurrence, wall_of(self._start, self.zone)
         if recurrence.notation is Notation.RRULE:
             return walls(parse_rrule(recurrence.text), start, after)
-        # Both are left out by cronsim: the moment given is never among its answers.
+        # cronsim never answers the moment that it is given.
         return CronSim(recurrence.text, start - SECOND if after is None else max(start - SECOND, after))
 
     def _has_ended(self, instant: datetime) -> bool:
@@ -135,11 +129,10 @@ def first(schedule: Schedule, *silences: Silence) -> Occurrence | None:
 
 
 def moved_to(schedule: Schedule, moment: datetime) -> Schedule:
-    """The schedule with its cursor where the next occurrence is the first after `moment`; it has ended where there is none."""
-    before = wall_of(moment, zone_of(schedule.time_zone, "schedule.time_zone")) - MINUTE
-    cursor = before
-    for found in Timetable(schedule).occurrences(before):
+    """The schedule with its cursor where the next occurrence is the first after `moment`."""
+    cursor = wall_of(moment, zone_of(schedule.time_zone, "schedule.time_zone"))
+    for found in Timetable(schedule).occurrences(cursor):
         if found.nominal_time > moment:
             break
-        cursor = found.wall_time
+        cursor = found.wall_time  # in the hour that comes twice, the second time
     return replace(schedule, cursor=cursor)

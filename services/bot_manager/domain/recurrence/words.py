@@ -11,9 +11,20 @@ from services.bot_manager.domain.recurrence.rrule import Frequency, RRule, parse
 
 MAX_TIMES: Final = 8
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS: Final = (
-    "January February March April May June July August September October November December".split()
-)
+_MONTHS: Final = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 _PERIODS: Final = ("year", "month", "week", "day", "hour", "minute")
 _WORKDAYS: Final = tuple((0, day) for day in range(5))
 
@@ -29,7 +40,9 @@ def describe(recurrence: Recurrence, start: datetime, time_zone: str) -> str:
 def _rule(rule: RRule, start: datetime) -> str:
     parts = [_rhythm(rule, start), *_days(rule, start), _times(rule, start)]
     if rule.by_position:
-        parts.append(f"(only the {_listed([_place(place) for place in rule.by_position])} of each {_period(rule)})")
+        parts.append(
+            f"(only the {_listed([_place(place) for place in rule.by_position])} of each {_period(rule)})"
+        )
     if rule.count:
         parts.append("once" if rule.count == 1 else f"{rule.count} times")
     if rule.until:
@@ -60,10 +73,10 @@ def _days(rule: RRule, start: datetime) -> list[str]:
     """In which months and on which days, as far as the rhythm has not said it."""
     told = []
     yearly = rule.frequency is Frequency.YEARLY
-    if rule.by_day or (rule.frequency is Frequency.WEEKLY and rule.interval > 1):
-        if not (rule.frequency is Frequency.WEEKLY and rule.interval == 1):
-            numbered = any(number for number, _ in rule.by_day)
-            told.append(f"on {'the ' if numbered else ''}{_weekdays(rule, start)}")
+    weekly = rule.frequency is Frequency.WEEKLY
+    if (rule.by_day or weekly) and not (weekly and rule.interval == 1):
+        numbered = any(number for number, _ in rule.by_day)
+        told.append(f"on {'the ' if numbered else ''}{_weekdays(rule, start)}")
     if rule.by_month_day:
         told.append(f"on the {_listed([_place(day) for day in rule.by_month_day])} day of the month")
     elif rule.frequency <= Frequency.MONTHLY and not rule.names_days:
@@ -82,10 +95,10 @@ def _times(rule: RRule, start: datetime) -> str:
     if rule.frequency is Frequency.MINUTELY:
         minutes = f"at minute {_listed([*map(str, rule.by_minute)])}" if rule.by_minute else ""
         return f"{minutes} {_hours(rule)}".strip()
-    minutes = rule.by_minute or (start.minute,)
+    wanted = rule.by_minute or (start.minute,)
     if rule.frequency is Frequency.HOURLY:
-        return f"at minute {_listed([*map(str, minutes)])} {_hours(rule)}".strip()
-    times = [f"{hour:02}:{minute:02}" for hour in rule.by_hour or (start.hour,) for minute in minutes]
+        return f"at minute {_listed([*map(str, wanted)])} {_hours(rule)}".strip()
+    times = [f"{hour:02}:{minute:02}" for hour in rule.by_hour or (start.hour,) for minute in wanted]
     if len(times) > MAX_TIMES:
         return f"{len(times)} times a day from {times[0]} to {times[-1]}"
     return f"at {_listed(times)}"
