@@ -1,7 +1,7 @@
 """One schedule expanded by one batch, within the transaction that holds its row."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -24,9 +24,11 @@ from services.bot_manager.store import occurrences as store
 from services.bot_manager.store.writing import Step, insert_post, read_posts, write
 
 MADE_AT_ONCE: Final = 100
-DECIDED_AT_ONCE: Final = 500
-LOOKED_AT: Final = 20_000
-"""Late occurrences that are looked at for the latest of them: two weeks of every minute."""
+LATE_AT_ONCE: Final = 500
+"""Late occurrences decided in one transaction; more than a schedule may make up for."""
+LOOKED_AT: Final = 5_000
+"""Occurrences looked at for the latest outside of black-out windows: three days of every minute."""
+NOTHING: Final = "there was nothing to publish"
 REFUSALS: Final = (InvalidArgument, FailedPrecondition, NotFound)
 
 
@@ -58,159 +60,143 @@ class Expansion:
         Raises MeshError where a part that is needed is away, and whatever a defect raises: nothing is then to be committed.
         """
         bot = await store.bot_of(connection, schedule)
-        found, more = await self._next(connection, schedule, bot, now + lead, now, grace)
+        found, more = _next(schedule, bot, now + lead, now, grace)
         missed = await store.missed_occurrences(connection, schedule)
         candidates = sorted([*missed, *found], key=lambda one: one.nominal_time)
         apart = duration((bot.policy or {}).get("min_interval"))
-        decisions = _batch(decide(schedule, candidates, now, grace, apart, more=more))
-        known, again = await store.decided(connection, schedule, found), {one.nominal_time for one in missed}
-        made = 0
+        decisions = decide(schedule, candidates, now, grace, apart, more=more)
+        known = await store.decided(connection, schedule, found)
+        batch = _Batch(self, connection, bot, now, schedule)
+        again = {one.nominal_time for one in missed}
         for decision in decisions:
-            one = decision.occurrence
-            if one.nominal_time in again:
-                made += await self._make_up(connection, schedule, bot, decision, now)
-                continue
-            if one.wall_time not in known and not _is_full(schedule):
-                schedule, count = await self._decide(connection, schedule, bot, decision, now)
-                made += count
-            schedule = replace(schedule, cursor=one.wall_time)
-        after = first(schedule)
-        moved = replace(schedule, next_time=None if after is None else after.nominal_time)
-        await store.store_schedule(connection, moved)
-        return made
-
-    async def _next(
-        self,
-        connection: AsyncConnection,
-        schedule: Schedule,
-        bot: Bot,
-        until: datetime,
-        now: datetime,
-        grace: timedelta,
-    ) -> tuple[list[Occurrence], bool]:
-        """The next occurrences up to a moment: all that are late, and a batch of others. Whether there are more that are late."""
-        found: list[Occurrence] = []
-        if schedule.next_time is None:
-            return found, False
-        left = schedule.max_occurrences - schedule.occurrence_count if schedule.max_occurrences else LOOKED_AT
-        coming = 0
-        for one in Timetable(schedule, silences_of(bot)).occurrences(schedule.cursor):
-            if one.nominal_time > until or coming == MADE_AT_ONCE or left == 0:
-                return found, False
-            if len(found) == LOOKED_AT:
-                return found, is_late(one, now, grace)
-            found.append(one)
-            left -= 1
-            coming += not is_late(one, now, grace)
-        return found, False
-
-    async def _decide(
-        self, connection: AsyncConnection, schedule: Schedule, bot: Bot, decision: Decision, now: datetime
-    ) -> tuple[Schedule, int]:
-        """Store one occurrence with its posts; the schedule after, and how many posts there are."""
-        one, number = decision.occurrence, schedule.occurrence_count + 1
-        items: Sequence[Item] = ()
-        message, count = decision.skip_message, 0
-        if decision.at is not None:
-            taken = await self._take(connection, schedule, one, now)
-            if isinstance(taken, Skip):
-                message = taken.message
+            if decision.occurrence.nominal_time in again:
+                await batch.make_up(decision)
+            elif decision.occurrence.wall_time in known:
+                batch.pass_over(decision.occurrence)
             else:
-                items = taken
-                count, message = await self._make_all(connection, schedule, bot, decision, items, number, now)
-        item = (items[0].key, items[0].round) if items else ("", 0)
-        await store.add_occurrence(
-            connection, schedule, one, post_count=count, skip_message="" if count else message, item=item
-        )
-        if not count:
-            log = logger.bind(schedule_id=schedule.id, nominal_time=one.nominal_time.isoformat())
-            log.info("occurrence skipped")
-        moved = replace(schedule, occurrence_count=number, last_skip_message="" if count else message)
-        return moved, count
+                await batch.decide(decision)
+        await batch.store()
+        return batch.made
 
-    async def _take(
-        self, connection: AsyncConnection, schedule: Schedule, one: Occurrence, now: datetime
-    ) -> Sequence[Item] | Skip:
-        source = self.sources.get(schedule.source)
-        if source is None:
-            return Skip(rules.UNSUPPORTED)
-        try:
-            return await source.take(connection, schedule, one, now)
-        except REFUSALS as error:
-            return Skip(error.message)
 
-    async def _make_all(
-        self,
-        connection: AsyncConnection,
-        schedule: Schedule,
-        bot: Bot,
-        decision: Decision,
-        items: Sequence[Item],
-        number: int,
-        now: datetime,
-    ) -> tuple[int, str]:
-        """Make a post of each item, those that are refused left out; how many, and why the last refused one was."""
-        count, message = 0, "there was nothing to publish"
-        values = occurrence_values(decision.occurrence, number)
+def _next(
+    schedule: Schedule, bot: Bot, until: datetime, now: datetime, grace: timedelta
+) -> tuple[list[Occurrence], bool]:
+    """The next occurrences up to a moment: some that are late, and some that are not. Whether there are more that are late."""
+    found: list[Occurrence] = []
+    if schedule.next_time is None:
+        return found, False
+    left = schedule.max_occurrences - schedule.occurrence_count if schedule.max_occurrences else LOOKED_AT
+    coming = late = 0
+    for one in Timetable(schedule, silences_of(bot)).occurrences(schedule.cursor):
+        if one.nominal_time > until or coming == MADE_AT_ONCE or len(found) == left:
+            return found, False
+        is_past = is_late(one, now, grace)
+        if late == LATE_AT_ONCE or len(found) == LOOKED_AT:
+            return found, is_past
+        found.append(one)
+        coming += not is_past
+        late += is_past and not one.skip_message
+    return found, False
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Decisions as they are carried out. `schedule` moves on with each; `skipped` are those that made no post by their time alone."""
+
+    expansion: Expansion
+    connection: AsyncConnection
+    bot: Bot
+    now: datetime
+    schedule: Schedule
+    made: int = 0
+    skipped: list[Occurrence] = field(default_factory=list)
+
+    async def decide(self, decision: Decision) -> None:
+        """Make the posts of an occurrence, or skip it."""
+        one = decision.occurrence
+        if decision.at is None:
+            self.skipped.append(replace(one, skip_message=decision.skip_message))
+            self._move(one, decision.skip_message)
+            return
+        found = await self._take(one)
+        items: Sequence[Item] = () if isinstance(found, Skip) else found
+        message = found.message if isinstance(found, Skip) else NOTHING
+        count = 0
         for item in items:
             try:
-                await self._make(connection, schedule, bot, decision, item, count, values, now)
+                await self._make(decision, item, count)
                 count += 1
             except REFUSALS as error:
                 message = _told(error, item)
-        return count, message
+        if not count:
+            log = logger.bind(schedule_id=self.schedule.id, nominal_time=one.nominal_time.isoformat())
+            log.warning("occurrence makes no post")
+        taken = (items[0].key, items[0].round) if items else ("", 0)
+        decided = replace(one, skip_message="" if count else message)
+        await store.add_occurrence(self.connection, self.schedule, decided, count, taken)
+        self.made += count
+        self._move(one, decided.skip_message)
 
-    async def _make(
-        self,
-        connection: AsyncConnection,
-        schedule: Schedule,
-        bot: Bot,
-        decision: Decision,
-        item: Item,
-        place: int,
-        values: Mapping[str, object],
-        now: datetime,
-    ) -> None:
-        one, at = decision.occurrence, decision.at or now
-        lateness = max_lateness(bot, self.lateness())
-        if not item.post_id:
-            draft = seeded(item.draft, schedule, one)
-            post = occurrence_posts.made(schedule, one, draft, self.new_id(), place, now)
-            ready = await self.maker.ready(bot, post, at, now, {**values, **item.values})
-            change = rules.create(ready, at, lateness)
-            await insert_post(connection, change.post, change.entries, now, self.instance)
-            return
-        before = (await read_posts(connection, [item.post_id], lock=True))[item.post_id]
-        tied = occurrence_posts.taken(before, schedule, one, place)
-        ready = await self.maker.ready(bot, tied, at, now, {**values, **item.values})
-        step = Step(before, occurrence_posts.timed(ready, at, lateness))
-        (after,) = await write(connection, [step], now, self.instance, content=True)
-        await store.tie(connection, after)
-
-    async def _make_up(
-        self, connection: AsyncConnection, schedule: Schedule, bot: Bot, decision: Decision, now: datetime
-    ) -> int:
-        """Give the posts of a missed occurrence another time, or leave them MISSED; how many go out."""
-        count = 0
+    async def make_up(self, decision: Decision) -> None:
+        """Give the posts of a missed occurrence another time, or leave them MISSED."""
         if decision.at is not None:
-            found = await store.posts_at(connection, schedule, decision.occurrence.nominal_time)
-            lateness, at = max_lateness(bot, self.lateness()), decision.at
-            steps = [Step(post, occurrence_posts.make_up(post, at, lateness)) for post in found]
-            count = len(await write(connection, steps, now, self.instance))
-        await store.settle_missed(connection, schedule, decision.occurrence, decision.skip_message)
-        return count
+            found = await store.posts_at(self.connection, self.schedule, decision.occurrence.nominal_time)
+            steps = [
+                Step(post, occurrence_posts.make_up(post, decision.at, self._lateness())) for post in found
+            ]
+            self.made += len(await write(self.connection, steps, self.now, self.expansion.instance))
+        await store.settle_missed(self.connection, self.schedule, decision.occurrence, decision.skip_message)
 
+    def pass_over(self, one: Occurrence) -> None:
+        """It was decided before."""
+        self.schedule = replace(self.schedule, cursor=one.wall_time)
 
-def _batch(decisions: Sequence[Decision]) -> Sequence[Decision]:
-    """As many as one transaction may write. What is made up for is not torn apart, since it is timed together."""
-    if len(decisions) <= DECIDED_AT_ONCE:
-        return decisions
-    skipped = next((place for place, one in enumerate(decisions) if one.at is not None), len(decisions))
-    return decisions[: min(skipped, DECIDED_AT_ONCE)] if skipped else decisions
+    async def store(self) -> None:
+        """What was skipped, and the schedule moved on."""
+        if self.skipped:
+            logger.bind(schedule_id=self.schedule.id, count=len(self.skipped)).info("occurrences skipped")
+            await store.add_skipped(self.connection, self.schedule, self.skipped)
+        after = first(self.schedule)
+        moved = replace(self.schedule, next_time=None if after is None else after.nominal_time)
+        await store.store_schedule(self.connection, moved)
 
+    def _move(self, one: Occurrence, message: str) -> None:
+        number = self.schedule.occurrence_count + 1
+        self.schedule = replace(
+            self.schedule, cursor=one.wall_time, occurrence_count=number, last_skip_message=message
+        )
 
-def _is_full(schedule: Schedule) -> bool:
-    return bool(schedule.max_occurrences) and schedule.occurrence_count >= schedule.max_occurrences
+    def _lateness(self) -> timedelta:
+        return max_lateness(self.bot, self.expansion.lateness())
+
+    async def _take(self, one: Occurrence) -> Sequence[Item] | Skip:
+        source = self.expansion.sources.get(self.schedule.source)
+        if source is None:
+            return Skip(rules.UNSUPPORTED)
+        try:
+            return await source.take(self.connection, self.schedule, one, self.now)
+        except REFUSALS as error:
+            return Skip(error.message)
+
+    async def _make(self, decision: Decision, item: Item, place: int) -> None:
+        """One post. Raises MeshError if it is refused."""
+        one, at = decision.occurrence, decision.at or self.now
+        values = {**occurrence_values(one, self.schedule.occurrence_count + 1), **item.values}
+        ready, instance = self.expansion.maker.ready, self.expansion.instance
+        if not item.post_id:
+            draft, post_id = seeded(item.draft, self.schedule, one), self.expansion.new_id()
+            post = occurrence_posts.made(self.schedule, one, draft, post_id, place, self.now)
+            post = await ready(self.bot, post, at, self.now, values)
+            change = rules.create(post, at, self._lateness())
+            await insert_post(self.connection, change.post, change.entries, self.now, instance)
+            return
+        before = (await read_posts(self.connection, [item.post_id], lock=True))[item.post_id]
+        tied = occurrence_posts.taken(before, self.schedule, one, place)
+        post = await ready(self.bot, tied, at, self.now, values)
+        step = Step(before, occurrence_posts.timed(post, at, self._lateness()))
+        (after,) = await write(self.connection, [step], self.now, instance, content=True)
+        await store.tie(self.connection, after)
 
 
 def _told(error: MeshError, item: Item) -> str:

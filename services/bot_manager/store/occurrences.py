@@ -5,7 +5,7 @@ A schedule is locked before its posts. Posts of it that nobody has claimed yet c
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Interval, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -103,25 +103,33 @@ async def add_occurrence(
     connection: AsyncConnection,
     schedule: Schedule,
     occurrence: Occurrence,
-    *,
     post_count: int,
-    skip_message: str,
-    item: tuple[str, int] = ("", 0),
+    taken: tuple[str, int] = ("", 0),
 ) -> None:
-    """Decide it, for ever."""
-    values = {
+    """Decide it, for ever. `taken` is the item of a pool, and its round."""
+    values = {**_values(schedule, occurrence), "post_count": post_count}
+    key, number = taken
+    await connection.execute(insert(occurrences).values({**values, "item_key": key, "item_round": number}))
+
+
+async def add_skipped(connection: AsyncConnection, schedule: Schedule, found: Sequence[Occurrence]) -> None:
+    """Decide that these make no post."""
+    await connection.execute(insert(occurrences), [_values(schedule, one) for one in found])
+
+
+def _values(schedule: Schedule, occurrence: Occurrence) -> dict[str, Any]:
+    return {
         "schedule_id": schedule.id,
         "time_zone": schedule.time_zone,
         "wall_time": occurrence.wall_time,
         "nominal_time": occurrence.nominal_time,
         "scheduled_time": occurrence.scheduled_time,
-        "post_count": post_count,
+        "post_count": 0,
         "missed": False,
-        "skip_message": skip_message,
-        "item_key": item[0],
-        "item_round": item[1],
+        "skip_message": occurrence.skip_message,
+        "item_key": "",
+        "item_round": 0,
     }
-    await connection.execute(insert(occurrences).values(values))
 
 
 async def missed_occurrences(connection: AsyncConnection, schedule: Schedule) -> list[Occurrence]:

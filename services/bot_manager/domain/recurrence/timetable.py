@@ -89,6 +89,8 @@ class Timetable:
         return until is not None and until.tzinfo is not None and instant > until
 
     def _is_excluded(self, wall: datetime) -> bool:
+        if not self._excluded:
+            return False
         return f"{wall:%Y-%m-%d}" in self._excluded or f"{wall:%Y-%m-%dT%H:%M}" in self._excluded
 
     def _silence_at(self, moment: datetime) -> str:
@@ -100,6 +102,8 @@ class Timetable:
 
 def jitter(schedule: Schedule, nominal: datetime) -> timedelta:
     """How much later the post goes out, in whole seconds; the same for the same schedule and nominal time."""
+    if not schedule.jitter:
+        return timedelta()
     return timedelta(seconds=draw(schedule.id, nominal, "jitter", int(schedule.jitter.total_seconds()) + 1))
 
 
