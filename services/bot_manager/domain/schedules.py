@@ -177,15 +177,9 @@ class Schedules:
         silences = () if bot is None else (self._silences(bot),)
         seen = view.occurrence_count if view else 0
         # A rule may have to be walked for long; calls go on meanwhile.
-        found = await asyncio.to_thread(
-            _preview,
-            schedule,
-            silences,
-            seen,
-            max(since or now, schedule.start_time),
-            now,
-            count or PREVIEWED,
-        )
+        # What falls on this very moment has passed.
+        since = max(since or now + timedelta.resolution, schedule.start_time)
+        found = await asyncio.to_thread(_preview, schedule, silences, seen, since, now, count or PREVIEWED)
         start = wall_of(schedule.start_time, zone_of(schedule.time_zone, "schedule.time_zone"))
         return Preview(found, describe_rule(schedule.recurrence, start, schedule.time_zone))
 

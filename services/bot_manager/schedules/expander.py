@@ -74,13 +74,16 @@ class Expander:
             self._woken.clear()
             try:
                 with background_call("bot_manager/schedule"):
-                    if not self._has_looked:
-                        await realign(self._database, self._clock.now(), self._instance)
-                    await self.look()
+                    await (self.look() if self._has_looked else self.begin())
             except MeshError as error:
                 logger.bind(reason=error.reason).warning("schedules wait")
             pause = timedelta(seconds=self._settings().tick)
             await pause_or_stop(pause, self._woken, self._clock)
+
+    async def begin(self) -> None:
+        """The first look of a process."""
+        await realign(self._database, self._clock.now(), self._instance)
+        await self.look()
 
     async def look(self) -> None:
         """Do all there is to do now. Raises MeshError if the database is away."""

@@ -4,6 +4,7 @@ A schedule is locked before its posts. Posts of it that nobody has claimed yet c
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -139,7 +140,8 @@ async def missed_occurrences(connection: AsyncConnection, schedule: Schedule) ->
         .where(occurrences.c.schedule_id == schedule.id, occurrences.c.missed)
         .order_by(occurrences.c.nominal_time)
     )
-    return [to_occurrence(row) for row in await connection.execute(query)]
+    rows = await connection.execute(query)
+    return [replace(to_occurrence(row), skip_message="") for row in rows]
 
 
 async def settle_missed(

@@ -1,6 +1,7 @@
 """Which item of a pool is next."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +42,7 @@ def test_shuffled_takes_all_before_any_again() -> None:
     rounds = [tuple(found[start : start + 4]) for start in range(0, 40, 4)]
     assert all(sorted(one) == [0, 1, 2, 3] for one in rounds if None not in one)
     assert len(set(rounds)) > 1
-    assert all(before != after for before, after in zip(found, found[1:], strict=False))
+    assert all(before != after for before, after in pairwise(found))
     assert found == run(40, shuffled=True), "schedule and nominal time decide the draw"
 
 

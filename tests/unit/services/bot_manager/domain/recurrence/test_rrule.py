@@ -1,5 +1,7 @@
 """RRULE against the examples of RFC 5545, section 3.8.5.3, against dateutil, and against rules that would never end."""
 
+# ruff: noqa: DTZ001 - wall times have no zone
+
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import islice, pairwise

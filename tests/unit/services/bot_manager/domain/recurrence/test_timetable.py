@@ -1,5 +1,7 @@
 """Occurrences: rules on the wall clock of a zone, with all that bounds them."""
 
+# ruff: noqa: DTZ001 - wall times have no zone
+
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from itertools import islice

@@ -1,5 +1,7 @@
 """Rules in words."""
 
+# ruff: noqa: DTZ001 - wall times have no zone
+
 from datetime import datetime
 
 import pytest
