@@ -88,9 +88,14 @@ class Schedules:
         self._new_id = new_id
 
     async def create(
-        self, bot_id: str, draft: ScheduleDraft, actor: str, key: RequestKey | None
+        self,
+        bot_id: str,
+        draft: ScheduleDraft,
+        actor: str,
+        key: RequestKey | None,
+        told: Callable[[str], object] = str,
     ) -> ScheduleView:
-        """A schedule whose first occurrence is the first after now.
+        """A schedule whose first occurrence is the first after now. `told` hears its id before it is stored.
 
         Raises InvalidArgument (INVALID_FIELD, CONFLICTING_FIELD, TIME_IN_PAST, IDEMPOTENCY_KEY_REUSED), NotFound (BOT_NOT_FOUND,
         MEDIA_NOT_FOUND), FailedPrecondition (BOT_ARCHIVED).
@@ -109,6 +114,7 @@ class Schedules:
         await self._check(bot, schedule, coming, now)
         if schedule.state is ScheduleState.ACTIVE:
             schedule = replace(schedule, next_time=coming.nominal_time)
+        told(schedule.id)
         return await self._store.create(schedule, key)
 
     async def get(self, schedule_id: str) -> ScheduleView:
@@ -177,9 +183,9 @@ class Schedules:
         silences = () if bot is None else (self._silences(bot),)
         seen = view.occurrence_count if view else 0
         # A rule may have to be walked for long; calls go on meanwhile.
-        # What falls on this very moment has passed.
-        since = max(since or now + timedelta.resolution, schedule.start_time)
-        found = await asyncio.to_thread(_preview, schedule, silences, seen, since, now, count or PREVIEWED)
+        after = now + timedelta.resolution  # what falls on this very moment has passed
+        since = max(since or after, schedule.start_time)
+        found = await asyncio.to_thread(_preview, schedule, silences, seen, since, after, count or PREVIEWED)
         start = wall_of(schedule.start_time, zone_of(schedule.time_zone, "schedule.time_zone"))
         return Preview(found, describe_rule(schedule.recurrence, start, schedule.time_zone))
 
@@ -189,14 +195,14 @@ def _preview(
     silences: Sequence[Silence],
     seen: int,
     since: datetime,
-    now: datetime,
+    counted_from: datetime,
     count: int,
 ) -> Sequence[Occurrence]:
-    """`seen` occurrences were before now: they count against the bound, as do those between now and a later `since`."""
+    """`seen` occurrences were before `counted_from`: they count against the bound, as do those from then until a later `since`."""
     table = Timetable(schedule, *silences)
     if not schedule.max_occurrences:
         return list(islice(table.beginning(since), count))
-    left = islice(table.beginning(min(since, now)), max(schedule.max_occurrences - seen, 0))
+    left = islice(table.beginning(min(since, counted_from)), max(schedule.max_occurrences - seen, 0))
     return list(islice((one for one in left if one.nominal_time >= since), count))
 
 

@@ -39,7 +39,8 @@ class ScheduleServicer(schedule_service_pb2_grpc.ScheduleServiceServicer):
         """See the contract."""
         bot_id = about_bot(request.bot_id)
         key = request_key("CreateSchedule", request, request.request_id)
-        view = await self._schedules.create(bot_id, to_draft(request.schedule), actor(), key)
+        # The trail is written with the schedule, so it has to know the id before.
+        view = await self._schedules.create(bot_id, to_draft(request.schedule), actor(), key, _about_schedule)
         _about_schedule(view.schedule.id)
         self._wake()
         return pb.CreateScheduleResponse(schedule=from_schedule(view))
