@@ -304,7 +304,10 @@ def _current(view: ScheduleView, now: datetime) -> ScheduleView:
     following = view.next_occurrence_time
     if following is None or following > now:
         return view
-    coming = next((one for one in Timetable(view.schedule).beginning(now)), None)
+    try:
+        coming = next(Timetable(view.schedule).beginning(now), None)
+    except InvalidArgument:  # a zone that new rules do not know; the expander says so
+        return view
     return replace(view, next_occurrence_time=coming.nominal_time if coming else None)
 
 

@@ -123,12 +123,15 @@ class Expander:
 
     async def _let_rest(self, schedule_id: str, error: Exception) -> None:
         """Nothing of the expansion is stored; the schedule is tried again later. Raises MeshError if the database is away."""
-        reason = error.reason if isinstance(error, MeshError) else type(error).__name__
+        reason, why = type(error).__name__, "internal error"
+        if isinstance(error, MeshError):
+            reason, why = error.reason, error.message
         logger.opt(exception=error).bind(schedule_id=schedule_id, reason=reason).error(
             "schedule not expanded"
         )
         async with self._database.transaction(concludes=False) as connection:
-            await rest(connection, schedule_id, self._clock.now() + REST)
+            message = f"it could not be expanded and is tried again soon: {why}"
+            await rest(connection, schedule_id, self._clock.now() + REST, message)
 
     async def _miss_late(self) -> list[tuple[str, str]]:
         grace = timedelta(seconds=self._settings().misfire_grace)

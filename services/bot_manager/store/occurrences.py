@@ -343,12 +343,12 @@ async def _give_back(
         await tie(connection, post)
 
 
-async def rest(connection: AsyncConnection, schedule_id: str, until: datetime) -> None:
+async def rest(connection: AsyncConnection, schedule_id: str, until: datetime, message: str) -> None:
     """Leave the schedule alone until then, and say so."""
     await connection.execute(
         update(schedules)
         .where(schedules.c.id == schedule_id)
-        .values(retry_time=until, last_skip_message="it could not be expanded; it is tried again soon")
+        .values(retry_time=until, last_skip_message=message)
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.errors import FailedPrecondition, Unavailable
+from mesh.tasks import TaskSet
 from services.bot_manager.domain.making import Maker, PlainComposer, PlainShelf
 from services.bot_manager.domain.model import (
     Bot,
@@ -30,6 +31,7 @@ from services.bot_manager.domain.recurrence.model import (
 from services.bot_manager.domain.rules import Draft
 from services.bot_manager.schedules.source import Item, Skip
 from services.bot_manager.schedules.sources import FixedText
+from tests.fakes.mesh import until
 
 from .world import HOUR, MINUTE, World, as_draft, hours
 
@@ -297,3 +299,28 @@ async def test_new_rules_of_a_zone_move_posts_and_repeat_none(world: World) -> N
     await world.clock.advance(HOUR)
     await world.look()
     assert [hour for hour, _, _ in await world.plan(schedule)] == [2, 27, 51]
+
+
+async def test_the_loop_looks_when_it_is_woken_and_every_tick(world: World) -> None:
+    """Whoever makes a schedule sees its posts at once; publishing waits for the first look and not for ever."""
+    expander = world.expander()
+    assert not expander.ready()
+    bot = await world.bot()
+    async with TaskSet() as tasks, asyncio.timeout(30):
+        tasks.spawn_loop(expander.run, name="expander")
+        await until(expander.ready)
+        schedule = await world.add(bot)
+        expander.wake()
+        while len(await world.made(schedule)) < 3:
+            await asyncio.sleep(0.01)
+        await until(lambda: world.clock.sleeping > 0)
+        await world.clock.advance(HOUR)
+        while len(await world.made(schedule)) < 4:
+            await asyncio.sleep(0.01)
+
+
+async def test_publishing_does_not_wait_for_a_database_that_is_away(world: World) -> None:
+    """Ten seconds are enough to settle what was missed."""
+    expander = world.expander()
+    await world.clock.advance(timedelta(seconds=11))
+    assert expander.ready()
