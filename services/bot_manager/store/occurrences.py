@@ -15,7 +15,13 @@ from services.bot_manager.domain import rules
 from services.bot_manager.domain.model import Bot, BotState, Post, PostState
 from services.bot_manager.domain.recurrence import posts as occurrence_posts
 from services.bot_manager.domain.recurrence.misfires import TOO_LATE
-from services.bot_manager.domain.recurrence.model import FRESH_SOURCES, Occurrence, Schedule, ScheduleState
+from services.bot_manager.domain.recurrence.model import (
+    FRESH_SOURCES,
+    MisfirePolicy,
+    Occurrence,
+    Schedule,
+    ScheduleState,
+)
 from services.bot_manager.store.rows import to_bot
 from services.bot_manager.store.schedule_rows import schedule_values, to_occurrence, to_schedule
 from services.bot_manager.store.tables import bots, posts
@@ -182,7 +188,7 @@ async def miss_late(
 ) -> list[tuple[str, str]]:
     """Mark posts MISSED that nobody claimed until their grace was over: ids of them and of their schedules.
 
-    Until then the product or their bot was stopped. What may be made up for is noted.
+    Until then the product or their bot was stopped. What may be made up for is noted; drafts of a queue go back there otherwise.
     """
     allowed = func.coalesce(schedules.c.misfire_grace, literal(grace, Interval()))
     query = (
@@ -201,21 +207,29 @@ async def miss_late(
     )
     rows = (await connection.execute(query)).all()
     policies = {row.id: row.misfire_policy for row in rows}
-    found = await read_posts(connection, policies, lock=True)
-    steps = [Step(post, occurrence_posts.miss(post, now)) for post in found.values()]
-    for post in await write(connection, steps, now, instance):
-        await connection.execute(
-            update(occurrences)
-            .where(
-                occurrences.c.schedule_id == post.schedule_id,
-                occurrences.c.nominal_time == post.occurrence_time,
-            )
-            .values(missed=policies[post.id] != "SKIP", skip_message=TOO_LATE)
+    found = (await read_posts(connection, policies, lock=True)).values()
+    for_good = {post.id for post in found if policies[post.id] == MisfirePolicy.SKIP.value}
+    returned = [post for post in found if post.queue and post.id in for_good]
+    await _give_back(returned, connection, now, instance, TOO_LATE)
+    missed = [post for post in found if post not in returned]
+    await write(connection, [Step(post, occurrence_posts.miss(post, now)) for post in missed], now, instance)
+    for post in found:
+        await _note_miss(connection, post, makes_up=post.id not in for_good)
+    return [(post.id, post.schedule_id) for post in found]
+
+
+async def _note_miss(connection: AsyncConnection, post: Post, *, makes_up: bool) -> None:
+    await connection.execute(
+        update(occurrences)
+        .where(
+            occurrences.c.schedule_id == post.schedule_id,
+            occurrences.c.nominal_time == post.occurrence_time,
         )
-        await connection.execute(
-            update(schedules).where(schedules.c.id == post.schedule_id).values(last_skip_message=TOO_LATE)
-        )
-    return [(post.id, post.schedule_id) for post in found.values()]
+        .values(missed=makes_up, skip_message=TOO_LATE)
+    )
+    await connection.execute(
+        update(schedules).where(schedules.c.id == post.schedule_id).values(last_skip_message=TOO_LATE)
+    )
 
 
 async def take_back(
@@ -234,7 +248,8 @@ async def take_back(
         if row is None:
             continue
         undone.append(row)
-        await _give_back([post for post in found if post.queue], connection, now, instance)
+        queued = [post for post in found if post.queue]
+        await _give_back(queued, connection, now, instance, "the schedule was changed")
         made = [post.id for post in found if not post.queue]
         await connection.execute(delete(posts).where(posts.c.id.in_(made)))
     skipped = (
@@ -265,7 +280,7 @@ async def call_off(
         for post in group
         if post.state is PostState.SCHEDULED
     ]
-    await _give_back([post for post in found if post.queue], connection, now, instance)
+    await _give_back([post for post in found if post.queue], connection, now, instance, reason)
     steps = [Step(post, rules.cancel(post, actor, reason)) for post in found if not post.queue]
     await write(connection, steps, now, instance)
     return len(found)
@@ -335,10 +350,10 @@ async def _delete_occurrence(
 
 
 async def _give_back(
-    found: Sequence[Post], connection: AsyncConnection, now: datetime, instance: str
+    found: Sequence[Post], connection: AsyncConnection, now: datetime, instance: str, why: str
 ) -> None:
     """Posts of a queue are drafts again, the oldest of them first in line as before."""
-    steps = [Step(post, occurrence_posts.give_back(post)) for post in found]
+    steps = [Step(post, occurrence_posts.give_back(post, why)) for post in found]
     for post in await write(connection, steps, now, instance):
         await tie(connection, post)
 

@@ -112,7 +112,8 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSchedule(self, request, context):
-        """Deletes a schedule and cancels its posts that are still SCHEDULED; the others stay. There is no way back.
+        """Deletes a schedule and cancels its posts that are still SCHEDULED; the others stay. Drafts that it took of a queue go back there.
+        There is no way back.
 
         Idempotent: a repeat answers NOT_FOUND and changes nothing. Errors: NOT_FOUND (SCHEDULE_NOT_FOUND), ABORTED (ETAG_MISMATCH).
         """

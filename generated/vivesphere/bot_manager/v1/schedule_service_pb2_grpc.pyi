@@ -38,7 +38,8 @@ class ScheduleServiceStub:
     (SCHEDULE_NOT_FOUND).
     """
     DeleteSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteScheduleRequest, _schedule_service_pb2.DeleteScheduleResponse]
-    """Deletes a schedule and cancels its posts that are still SCHEDULED; the others stay. There is no way back.
+    """Deletes a schedule and cancels its posts that are still SCHEDULED; the others stay. Drafts that it took of a queue go back there.
+    There is no way back.
 
     Idempotent: a repeat answers NOT_FOUND and changes nothing. Errors: NOT_FOUND (SCHEDULE_NOT_FOUND), ABORTED (ETAG_MISMATCH).
     """
@@ -98,7 +99,8 @@ class ScheduleServiceServicer:
         request: _schedule_service_pb2.DeleteScheduleRequest,
         context: _aio.ServicerContext[_schedule_service_pb2.DeleteScheduleRequest, _abc.Awaitable[_schedule_service_pb2.DeleteScheduleResponse]],
     ) -> _abc.Awaitable[_schedule_service_pb2.DeleteScheduleResponse]:
-        """Deletes a schedule and cancels its posts that are still SCHEDULED; the others stay. There is no way back.
+        """Deletes a schedule and cancels its posts that are still SCHEDULED; the others stay. Drafts that it took of a queue go back there.
+        There is no way back.
 
         Idempotent: a repeat answers NOT_FOUND and changes nothing. Errors: NOT_FOUND (SCHEDULE_NOT_FOUND), ABORTED (ETAG_MISMATCH).
         """

@@ -62,7 +62,7 @@ def timed(post: Post, at: datetime, lateness: timedelta) -> Change:
     return Change(waiting, (entry,))
 
 
-def give_back(post: Post) -> Change:
+def give_back(post: Post, why: str) -> Change:
     """The post of an occurrence that is not to be is a draft in its queue again."""
     draft = replace(
         post,
@@ -76,7 +76,7 @@ def give_back(post: Post) -> Change:
     )
     entry = Entry(
         EntryKind.EDITED,
-        "back in its queue: the schedule that took it was changed",
+        f"back in its queue: {why}",
         details=story.schedule_detail(draft, changed_fields=["scheduled_time"]),
     )
     return Change(draft, (entry,))

@@ -258,3 +258,21 @@ async def test_past_starts_make_no_past_posts(world: World) -> None:
     await world.look()
     assert [hour for hour, _, _ in await world.plan(schedule)] == [1, 3]
     assert replace(schedule, cursor=None).start_time == start
+
+
+async def test_a_draft_that_was_too_late_goes_back_to_its_queue(world: World) -> None:
+    """It is not its author's fault that the product was stopped; the next occurrence takes it."""
+    bot = await world.bot()
+    schedule = await world.add(bot, content={"queue": {"name": "tips"}})
+    draft = await world.draft(bot, "first", "tips")
+    await world.clock.advance(HOUR - MINUTE)
+    await world.look()
+    await world.clock.advance(30 * MINUTE)
+    await world.look()
+    assert (await world.posts.get(draft.id)).state is PostState.DRAFT
+    assert (await world.view(schedule)).schedule.last_skip_message == TOO_LATE
+    story = await world.posts.story(draft.id, 0, 9)
+    assert TOO_LATE in story[-1].message
+    await world.clock.advance(30 * MINUTE)
+    await world.look()
+    assert await world.plan(schedule) == [(2, S, 2)]

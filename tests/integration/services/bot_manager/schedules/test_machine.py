@@ -183,7 +183,7 @@ def test_no_life_of_a_schedule_says_a_time_twice_or_forgets_one(engines: Embedde
             profile = settings.get_profile(settings.get_current_profile_name())
             limits = settings(
                 profile,
-                max_examples=max(profile.max_examples // 10, 1),
+                max_examples=max(profile.max_examples // 16, 1),
                 deadline=None,
                 stateful_step_count=20,
                 suppress_health_check=list(HealthCheck),
