@@ -27,7 +27,8 @@ from mesh.tasks import pause_or_stop
 from services.bot_manager.schedules.expansion import Expansion
 from services.bot_manager.schedules.realigning import realign
 from services.bot_manager.schedules.settings import Scheduling
-from services.bot_manager.store.occurrences import claim_schedule, complete, miss_late, rest
+from services.bot_manager.store.occurrence_posts import miss_late
+from services.bot_manager.store.occurrences import claim_schedule, complete, rest
 
 FRESH: Final = timedelta(minutes=1)
 """How long before its time content is taken that changes meanwhile: time enough for the post to be made and claimed."""

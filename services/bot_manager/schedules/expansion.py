@@ -21,6 +21,7 @@ from services.bot_manager.domain.recurrence.timetable import Silence, Timetable,
 from services.bot_manager.schedules.drafts import duration, occurrence_values, seeded
 from services.bot_manager.schedules.source import Item, Skip, Source
 from services.bot_manager.store import occurrences as store
+from services.bot_manager.store.occurrence_posts import posts_at, tie
 from services.bot_manager.store.writing import Step, insert_post, read_posts, write
 
 MADE_AT_ONCE: Final = 100
@@ -141,7 +142,7 @@ class _Batch:
     async def make_up(self, decision: Decision) -> None:
         """Give the posts of a missed occurrence another time, or leave them MISSED."""
         if decision.at is not None:
-            found = await store.posts_at(self.connection, self.schedule, decision.occurrence.nominal_time)
+            found = await posts_at(self.connection, self.schedule, decision.occurrence.nominal_time)
             steps = [
                 Step(post, occurrence_posts.make_up(post, decision.at, self._lateness())) for post in found
             ]
@@ -196,7 +197,7 @@ class _Batch:
         post = await ready(self.bot, tied, at, self.now, values)
         step = Step(before, occurrence_posts.timed(post, at, self._lateness()))
         (after,) = await write(self.connection, [step], self.now, instance, content=True)
-        await store.tie(self.connection, after)
+        await tie(self.connection, after)
 
 
 def _told(error: MeshError, item: Item) -> str:

@@ -15,12 +15,12 @@ from mesh.errors import InvalidArgument
 from services.bot_manager.domain.recurrence.model import Schedule
 from services.bot_manager.domain.recurrence.timetable import first
 from services.bot_manager.domain.recurrence.wallclock import resolve, zone_of
+from services.bot_manager.store.occurrence_posts import take_back
 from services.bot_manager.store.occurrences import (
     lock_schedule,
     occurrences_ahead,
     schedules_ahead,
     store_schedule,
-    take_back,
 )
 
 PAGE: Final = 200

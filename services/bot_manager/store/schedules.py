@@ -14,7 +14,8 @@ from services.bot_manager.domain.listing import Condition, Operator, Page, Posit
 from services.bot_manager.domain.recurrence.model import Schedule, ScheduleState
 from services.bot_manager.domain.recurrence.timetable import first, moved_to
 from services.bot_manager.store.listing import compare, page_of
-from services.bot_manager.store.occurrences import call_off, forgive_missed, store_schedule, take_back
+from services.bot_manager.store.occurrence_posts import call_off, take_back
+from services.bot_manager.store.occurrences import forgive_missed, store_schedule
 from services.bot_manager.store.ports import RequestKey
 from services.bot_manager.store.requests import first_result, recall
 from services.bot_manager.store.schedule_ports import ScheduleChange, ScheduleView
