@@ -17,6 +17,7 @@ from services.bot_manager.domain.posts import Posts
 from services.bot_manager.domain.quota import Quotas
 from services.bot_manager.domain.reserving import Terms
 from services.bot_manager.domain.resolving import Resolving
+from services.bot_manager.domain.schedules import Schedules
 from services.bot_manager.domain.templates import TemplateComposer
 from services.bot_manager.domain.templating.choosing import SEED_LIMIT
 from services.bot_manager.feeds.assembly import assemble as assemble_feeds
@@ -27,11 +28,15 @@ from services.bot_manager.money.counting import Counter
 from services.bot_manager.money.keys import MeshAppSecrets
 from services.bot_manager.publishing.assembly import assemble as assemble_publishing
 from services.bot_manager.publishing.settings import Publish
+from services.bot_manager.schedules.assembly import assemble as assemble_schedules
+from services.bot_manager.schedules.checking import ContentChecker
+from services.bot_manager.schedules.expansion import silences_of
 from services.bot_manager.secrets import MeshSecretKeeper
 from services.bot_manager.servicers.apps import AppServicer
 from services.bot_manager.servicers.bots import BotServicer
 from services.bot_manager.servicers.posts import PostServicer
 from services.bot_manager.servicers.quota import QuotaServicer
+from services.bot_manager.servicers.schedules import ScheduleServicer
 from services.bot_manager.servicers.statistics import StatisticsServicer
 from services.bot_manager.settings import MAX_LATENESS, BotManagerSettings
 from services.bot_manager.statistics.fetcher import Fetcher
@@ -42,6 +47,7 @@ from services.bot_manager.store.ledger import PostgresLedger
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.posts import PostgresPosts
 from services.bot_manager.store.quota import PostgresQuota
+from services.bot_manager.store.schedules import PostgresSchedules
 from services.bot_manager.tokens.clients import MeshClientKeys
 from services.bot_manager.tokens.endpoint import HttpTokenEndpoint
 from services.bot_manager.x.tweepy_port import TweepyPort
@@ -50,6 +56,7 @@ from vivesphere.bot_manager.v1.bot_service_pb2_grpc import add_BotServiceService
 from vivesphere.bot_manager.v1.media_service_pb2_grpc import add_MediaServiceServicer_to_server
 from vivesphere.bot_manager.v1.post_service_pb2_grpc import add_PostServiceServicer_to_server
 from vivesphere.bot_manager.v1.quota_service_pb2_grpc import add_QuotaServiceServicer_to_server
+from vivesphere.bot_manager.v1.schedule_service_pb2_grpc import add_ScheduleServiceServicer_to_server
 from vivesphere.bot_manager.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
 from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import BotSecretServiceStub
 
@@ -83,6 +90,15 @@ async def assemble(process: Process) -> None:
     keys = MeshClientKeys(apps, secrets)
     endpoint = HttpTokenEndpoint(x.http, keys, clock)
     media = assemble_media(process, bots=bots, x=x)
+    feeds = assemble_feeds(process)
+    maker = Maker(media.shelf, TemplateComposer(partial(randbelow, SEED_LIMIT)), PlainInspector())
+
+    def lateness() -> timedelta:
+        return timedelta(seconds=value(MAX_LATENESS))
+
+    expander = assemble_schedules(
+        process, maker=maker, lateness=lateness, feeds=feeds.wake, wake=lambda: publisher.wake()
+    )
     publisher = assemble_publishing(
         process,
         ledger=ledger,
@@ -92,19 +108,20 @@ async def assemble(process: Process) -> None:
         secrets=secrets,
         uploader=media.uploader,
         count=counter.count,
+        ready=expander.ready,
     )
-    assemble_feeds(process)
+
+    def wake() -> None:
+        """A bot may speak again, or has something to say."""
+        publisher.wake()
+        expander.wake()
+
     process.tasks.spawn_loop(
         lambda: prune(process.database, media.library, media.keep, clock), name="housekeeping"
     )
 
     bot_cases = Bots(bots, clock, new_id)
     credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, apps, clock)
-    maker = Maker(media.shelf, TemplateComposer(partial(randbelow, SEED_LIMIT)), PlainInspector())
-
-    def lateness() -> timedelta:
-        return timedelta(seconds=value(MAX_LATENESS))
-
     post_cases = Posts(posts, bots, clock, new_id, lateness, maker)
     resolving = Resolving(posts, bots, clock, lateness)
     app_cases = Apps(apps, MeshAppSecrets(secrets), clock, new_id)
@@ -122,9 +139,7 @@ async def assemble(process: Process) -> None:
         clock,
         new_id,
     )
-    bot_servicer = BotServicer(
-        bot_cases, credentials, connecting, pages, stopped=publisher.stop, wake=publisher.wake
-    )
+    bot_servicer = BotServicer(bot_cases, credentials, connecting, pages, stopped=publisher.stop, wake=wake)
     process.serve(add_BotServiceServicer_to_server, bot_servicer)
     post_servicer = PostServicer(post_cases, pages, resolving=resolving, wake=publisher.wake)
     process.serve(add_PostServiceServicer_to_server, post_servicer)
@@ -134,6 +149,17 @@ async def assemble(process: Process) -> None:
     process.serve(
         add_AppServiceServicer_to_server,
         AppServicer(app_cases, pages, public_url=bootstrap.public_url, wake=publisher.wake),
+    )
+    schedules = Schedules(
+        PostgresSchedules(process.database, process.instance),
+        bots,
+        ContentChecker(maker),
+        silences_of,
+        clock,
+        new_id,
+    )
+    process.serve(
+        add_ScheduleServiceServicer_to_server, ScheduleServicer(schedules, pages, wake=expander.wake)
     )
     process.serve(add_QuotaServiceServicer_to_server, QuotaServicer(Quotas(bots, apps, quota, terms, clock)))
     process.serve(add_MediaServiceServicer_to_server, media.servicer)

@@ -95,6 +95,28 @@ def test_a_template_is_rendered_and_a_slot_is_given_to_one_post(api: Api, sandbo
     assert len(set(times)) == 2
 
 
+def test_a_schedule_speaks_at_its_time_and_once(api: Api, sandbox: Api) -> None:
+    """What the preview showed is what X shows; then the schedule has ended."""
+    bot, account = connected_bot(api, sandbox, "regular")
+    start = (datetime.now(UTC) + timedelta(seconds=3)).replace(microsecond=0)
+    schedule = {
+        "recurrence": {"rrule": "FREQ=DAILY;COUNT=1"},
+        "startTime": start.isoformat(),
+        "content": {"post": {"text": "every day, for one day"}},
+    }
+    [shown] = api.post("/api/v1/schedules:preview", {"schedule": schedule, "botId": bot["id"]})["occurrences"]
+    made = api.post(f"/api/v1/bots/{bot['id']}/schedules", schedule)
+    assert made["nextOccurrenceTime"] == shown["nominalTime"]
+    [seen] = eventually(lambda: sandbox.get("/sandbox/posts", user_id=account["user_id"])["posts"], bool)
+    assert seen["text"] == "every day, for one day"
+    assert datetime.fromisoformat(seen["created_at"]) >= start - timedelta(milliseconds=1)
+    ended = eventually(
+        lambda: api.get(f"/api/v1/schedules/{made['id']}"),
+        lambda found: found["state"] == "SCHEDULE_STATE_COMPLETED",
+    )
+    assert (ended["state"], ended["occurrenceCount"]) == ("SCHEDULE_STATE_COMPLETED", 1)
+
+
 def test_a_repeated_request_makes_one_post(api: Api, sandbox: Api) -> None:
     """A client that did not hear the answer asks again with the same id and must not post twice."""
     bot, account = connected_bot(api, sandbox, "patient")

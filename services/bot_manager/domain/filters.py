@@ -16,6 +16,7 @@ from mesh.errors import InvalidArgument
 from mesh.ids import is_uuid
 from services.bot_manager.domain.listing import Condition, Operator, Value
 from services.bot_manager.domain.model import BotState, Origin, PostState
+from services.bot_manager.domain.recurrence.model import ScheduleState
 
 MAX_TERMS: Final = 16
 ORDERED: Final = frozenset(set(Operator) - {Operator.CONTAINS})
@@ -62,6 +63,12 @@ POST_FIELDS: Final[Mapping[str, Field]] = {
     "publish_time": _TIME,
     "create_time": _TIME,
     "text": Field(TEXTUAL),
+}
+SCHEDULE_FIELDS: Final[Mapping[str, Field]] = {
+    "state": Field(EQUALITY, tuple(ScheduleState), "SCHEDULE_STATE_"),
+    "display_name": Field(),
+    "create_time": _TIME,
+    "next_occurrence_time": _TIME,
 }
 
 

@@ -114,9 +114,10 @@ def assemble(
     secrets: Any,
     uploader: Callable[[Callable[[], PublishSettings]], Uploader],
     count: CallCount,
+    ready: Callable[[], bool] = lambda: True,
 ) -> Publisher:
     """Define the settings and start the loops. `secrets` is a stub of BotSecretService, `uploader` is told the settings, `count` of calls
-    that read."""
+    that read; nothing is claimed until `ready`."""
     process.define_settings(*DEFINITIONS, REFRESH_BEFORE)
     configuration = process.configuration
 
@@ -133,7 +134,11 @@ def assemble(
     )
     leases = Leases(secrets, process.tasks, clock, tokens)
     gate = Gate()
-    claimer = Claimer(ledger, queries, process.instance, settings, lambda: process.messaging.connected, clock)
+
+    def can_claim() -> bool:
+        return process.messaging.connected and ready()
+
+    claimer = Claimer(ledger, queries, process.instance, settings, can_claim, clock)
     sender = Sender(
         WorkerLedger(ledger, process.instance, lambda: settings().lease, clock),
         queries,

@@ -138,7 +138,8 @@ class PostTemplate(_message.Message):
     @_builtins.property
     def template(self) -> _post_pb2.TemplateOptions:
         """Optional. Present if the texts are templates; absent means that they are sent as written. An absent seed then means that each
-        occurrence derives its own from schedule and nominal time.
+        occurrence derives its own from schedule and nominal time. On the schedule's clock there are `occurrence.number` (from 1),
+        `occurrence.time` (RFC 3339), `occurrence.date` ("2027-03-28"), `occurrence.clock` ("09:00") and `occurrence.weekday` ("Sunday").
         """
 
     def __init__(
@@ -245,7 +246,9 @@ Global___ContentFeed: _TypeAlias = ContentFeed  # noqa: Y015
 
 @_typing.final
 class ContentQueue(_message.Message):
-    """Drafts of the bot with the same `queue`, of which each occurrence takes the oldest."""
+    """Drafts of the bot with the same `queue`, of which each occurrence takes the oldest, a minute before its time. One that is refused
+    stays in the queue, and first in it; the schedule's `last_skip_message` names it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

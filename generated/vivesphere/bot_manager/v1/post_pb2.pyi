@@ -348,7 +348,7 @@ class Post(_message.Message):
     @_builtins.property
     def occurrence_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. Nominal time of the occurrence that made the post, before jitter, UTC; absent without a schedule. Unique for ever
-        together with `schedule_id`.
+        together with `schedule_id`, except that one occurrence of a feed may make several posts.
         """
 
     @_builtins.property

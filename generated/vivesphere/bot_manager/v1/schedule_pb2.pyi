@@ -109,7 +109,10 @@ class Schedule(_message.Message):
 
     Times recur on the wall clock of `time_zone`, so that 09:00 stays 09:00 in summer and winter. An occurrence in the hour that
     daylight saving skips moves to the first instant after the gap; one in the hour that comes twice happens once, at the earlier
-    instant. Each pair of schedule and nominal time makes at most one post, for ever.
+    instant. Each pair of schedule and nominal time makes its post at most once, for ever; with a feed its posts, up to `max_items`.
+
+    Wall times that fall on the same instant, as those of a gap do, are one occurrence. When the rules of a zone change, occurrences to
+    come keep their wall times, and their instants are computed anew.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -157,11 +160,11 @@ class Schedule(_message.Message):
     max_catch_up: _builtins.int
     """Optional. With CATCH_UP, the most occurrences made up for, 0 to 100; 0 means 1. The latest count."""
     occurrence_count: _builtins.int
-    """Output only. Occurrences so far, skipped ones counted."""
+    """Output only. Occurrences so far, skipped ones counted; those whose posts are made ahead count from their nominal time on."""
     creator: _builtins.str
     """Output only. Who made it: a user id."""
     last_skip_message: _builtins.str
-    """Output only. Why the last occurrence made no post, in a sentence; empty if it did."""
+    """Output only. Why the last occurrence that was decided makes no post, in a sentence; empty if it does. It may still be to come."""
     @_builtins.property
     def recurrence(self) -> Global___Recurrence:
         """Required on create. When it recurs."""
@@ -262,7 +265,7 @@ class Recurrence(_message.Message):
     CRON_FIELD_NUMBER: _builtins.int
     rrule: _builtins.str
     """RRULE of RFC 5545 without its name, up to 500 bytes, for example "FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=9;BYMINUTE=0;BYSECOND=0". At most
-    once a minute. DTSTART is the schedule's `start_time`; COUNT and UNTIL hold beside `max_occurrences` and `end_time`.
+    once a minute. DTSTART is the schedule's `start_time`; COUNT, up to 100,000, and UNTIL hold beside `max_occurrences` and `end_time`.
     """
     cron: _builtins.str
     """Five fields of cron: minute, hour, day of month, month, day of week, up to 200 bytes, for example "0 9 * * MON,THU". If both days

@@ -72,7 +72,9 @@ class ScheduleServiceServicer:
     """
 
     def CreateSchedule(self, request, context):
-        """Makes a schedule. Its posts appear as SCHEDULED some time ahead, by the setting `bot_manager.schedule.horizon`.
+        """Makes a schedule, whose first occurrence is the first after now. Its posts appear as SCHEDULED some time ahead, by the setting
+        `bot_manager.schedule.horizon`; news of a feed and drafts of a queue a minute ahead. An occurrence whose post is refused by policy or
+        template is skipped, and the next one tried.
 
         Idempotent by `request_id`: a repeat within 24 hours answers the first result; the same id with another schedule answers
         INVALID_ARGUMENT (IDEMPOTENCY_KEY_REUSED). Errors: NOT_FOUND (BOT_NOT_FOUND, MEDIA_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD for a
@@ -98,8 +100,9 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSchedule(self, request, context):
-        """Changes the fields of a schedule that the mask names. Its posts that are still SCHEDULED are made anew; occurrences that have
-        already made a post that went further never make another.
+        """Changes the fields of a schedule that the mask names. Its posts that are still SCHEDULED, or PENDING_APPROVAL, and whose nominal
+        time is to come are made anew if it concerns them; drafts of a queue go back there, news of a feed stay. Occurrences that have
+        already made a post that went further never make another. PAUSED calls its posts off that are due and not claimed.
 
         Idempotent in effect; a repeat with the old etag answers ABORTED (ETAG_MISMATCH). Errors: those of CreateSchedule, and NOT_FOUND
         (SCHEDULE_NOT_FOUND).
@@ -109,7 +112,8 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSchedule(self, request, context):
-        """Deletes a schedule and cancels its posts that are still SCHEDULED; the others stay. There is no way back.
+        """Deletes a schedule and cancels its posts that are still SCHEDULED; the others stay. Drafts that it took of a queue go back there.
+        There is no way back.
 
         Idempotent: a repeat answers NOT_FOUND and changes nothing. Errors: NOT_FOUND (SCHEDULE_NOT_FOUND), ABORTED (ETAG_MISMATCH).
         """

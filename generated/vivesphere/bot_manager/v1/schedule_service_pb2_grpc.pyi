@@ -16,7 +16,9 @@ class ScheduleServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.CreateScheduleRequest, _schedule_service_pb2.CreateScheduleResponse]
-    """Makes a schedule. Its posts appear as SCHEDULED some time ahead, by the setting `bot_manager.schedule.horizon`.
+    """Makes a schedule, whose first occurrence is the first after now. Its posts appear as SCHEDULED some time ahead, by the setting
+    `bot_manager.schedule.horizon`; news of a feed and drafts of a queue a minute ahead. An occurrence whose post is refused by policy or
+    template is skipped, and the next one tried.
 
     Idempotent by `request_id`: a repeat within 24 hours answers the first result; the same id with another schedule answers
     INVALID_ARGUMENT (IDEMPOTENCY_KEY_REUSED). Errors: NOT_FOUND (BOT_NOT_FOUND, MEDIA_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD for a
@@ -28,14 +30,16 @@ class ScheduleServiceStub:
     ListSchedules: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.ListSchedulesRequest, _schedule_service_pb2.ListSchedulesResponse]
     """Lists the schedules of a bot. Errors: NOT_FOUND (BOT_NOT_FOUND), INVALID_ARGUMENT (INVALID_FILTER, INVALID_PAGE_TOKEN)."""
     UpdateSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.UpdateScheduleRequest, _schedule_service_pb2.UpdateScheduleResponse]
-    """Changes the fields of a schedule that the mask names. Its posts that are still SCHEDULED are made anew; occurrences that have
-    already made a post that went further never make another.
+    """Changes the fields of a schedule that the mask names. Its posts that are still SCHEDULED, or PENDING_APPROVAL, and whose nominal
+    time is to come are made anew if it concerns them; drafts of a queue go back there, news of a feed stay. Occurrences that have
+    already made a post that went further never make another. PAUSED calls its posts off that are due and not claimed.
 
     Idempotent in effect; a repeat with the old etag answers ABORTED (ETAG_MISMATCH). Errors: those of CreateSchedule, and NOT_FOUND
     (SCHEDULE_NOT_FOUND).
     """
     DeleteSchedule: _aio.UnaryUnaryMultiCallable[_schedule_service_pb2.DeleteScheduleRequest, _schedule_service_pb2.DeleteScheduleResponse]
-    """Deletes a schedule and cancels its posts that are still SCHEDULED; the others stay. There is no way back.
+    """Deletes a schedule and cancels its posts that are still SCHEDULED; the others stay. Drafts that it took of a queue go back there.
+    There is no way back.
 
     Idempotent: a repeat answers NOT_FOUND and changes nothing. Errors: NOT_FOUND (SCHEDULE_NOT_FOUND), ABORTED (ETAG_MISMATCH).
     """
@@ -53,7 +57,9 @@ class ScheduleServiceServicer:
         request: _schedule_service_pb2.CreateScheduleRequest,
         context: _aio.ServicerContext[_schedule_service_pb2.CreateScheduleRequest, _abc.Awaitable[_schedule_service_pb2.CreateScheduleResponse]],
     ) -> _abc.Awaitable[_schedule_service_pb2.CreateScheduleResponse]:
-        """Makes a schedule. Its posts appear as SCHEDULED some time ahead, by the setting `bot_manager.schedule.horizon`.
+        """Makes a schedule, whose first occurrence is the first after now. Its posts appear as SCHEDULED some time ahead, by the setting
+        `bot_manager.schedule.horizon`; news of a feed and drafts of a queue a minute ahead. An occurrence whose post is refused by policy or
+        template is skipped, and the next one tried.
 
         Idempotent by `request_id`: a repeat within 24 hours answers the first result; the same id with another schedule answers
         INVALID_ARGUMENT (IDEMPOTENCY_KEY_REUSED). Errors: NOT_FOUND (BOT_NOT_FOUND, MEDIA_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD for a
@@ -80,8 +86,9 @@ class ScheduleServiceServicer:
         request: _schedule_service_pb2.UpdateScheduleRequest,
         context: _aio.ServicerContext[_schedule_service_pb2.UpdateScheduleRequest, _abc.Awaitable[_schedule_service_pb2.UpdateScheduleResponse]],
     ) -> _abc.Awaitable[_schedule_service_pb2.UpdateScheduleResponse]:
-        """Changes the fields of a schedule that the mask names. Its posts that are still SCHEDULED are made anew; occurrences that have
-        already made a post that went further never make another.
+        """Changes the fields of a schedule that the mask names. Its posts that are still SCHEDULED, or PENDING_APPROVAL, and whose nominal
+        time is to come are made anew if it concerns them; drafts of a queue go back there, news of a feed stay. Occurrences that have
+        already made a post that went further never make another. PAUSED calls its posts off that are due and not claimed.
 
         Idempotent in effect; a repeat with the old etag answers ABORTED (ETAG_MISMATCH). Errors: those of CreateSchedule, and NOT_FOUND
         (SCHEDULE_NOT_FOUND).
@@ -92,7 +99,8 @@ class ScheduleServiceServicer:
         request: _schedule_service_pb2.DeleteScheduleRequest,
         context: _aio.ServicerContext[_schedule_service_pb2.DeleteScheduleRequest, _abc.Awaitable[_schedule_service_pb2.DeleteScheduleResponse]],
     ) -> _abc.Awaitable[_schedule_service_pb2.DeleteScheduleResponse]:
-        """Deletes a schedule and cancels its posts that are still SCHEDULED; the others stay. There is no way back.
+        """Deletes a schedule and cancels its posts that are still SCHEDULED; the others stay. Drafts that it took of a queue go back there.
+        There is no way back.
 
         Idempotent: a repeat answers NOT_FOUND and changes nothing. Errors: NOT_FOUND (SCHEDULE_NOT_FOUND), ABORTED (ETAG_MISMATCH).
         """
