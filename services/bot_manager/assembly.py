@@ -6,9 +6,13 @@ from mesh.ids import new_id
 from mesh.process import Process
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
-from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector, PlainShelf
+from services.bot_manager.domain.making import Maker, PlainComposer, PlainShelf
 from services.bot_manager.domain.posts import Posts
 from services.bot_manager.housekeeping import prune
+from services.bot_manager.policy.inspector import PolicyInspector
+from services.bot_manager.policy.prices import ListPrices
+from services.bot_manager.policy.settings import DEFINITIONS as POLICY_DEFINITIONS
+from services.bot_manager.policy.settings import Policy
 from services.bot_manager.publishing.assembly import assemble as assemble_publishing
 from services.bot_manager.publishing.settings import Publish
 from services.bot_manager.secrets import MeshSecretKeeper
@@ -21,6 +25,8 @@ from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.ledger import PostgresLedger
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.posts import PostgresPosts
+from services.bot_manager.store.similarity import PostgresLikenesses
+from services.bot_manager.store.surroundings import PostgresSurroundings
 from services.bot_manager.x.tweepy_port import TweepyPort
 from vivesphere.bot_manager.v1 import (
     app_service_pb2_grpc,
@@ -56,7 +62,14 @@ async def assemble(process: Process) -> None:
 
     bot_cases = Bots(bots, clock, new_id)
     credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, clock)
-    maker = Maker(PlainShelf(), PlainComposer(), PlainInspector())
+    process.define_settings(*POLICY_DEFINITIONS)
+    inspector = PolicyInspector(
+        PostgresLikenesses(process.database),
+        PostgresSurroundings(process.database),
+        ListPrices(),
+        lambda: process.configuration.view(Policy),
+    )
+    maker = Maker(PlainShelf(), PlainComposer(), inspector)
     post_cases = Posts(posts, bots, clock, new_id, lambda: timedelta(seconds=value(MAX_LATENESS)), maker)
     fetcher = Fetcher(metrics, x, publisher.leases, clock)
 

@@ -30,9 +30,8 @@ CHANGEABLE: Final = (
     "budget",
     "slots",
 )
-NOT_ENFORCED: Final = ("blackout_windows", "min_interval", "max_posts_per_day", "repeat_cool_down")
+NOT_ENFORCED: Final = ("blackout_windows", "min_interval", "max_posts_per_day")
 """Rules of a policy that this version would not keep."""
-NO_APPROVAL: Final = (bot_pb2.APPROVAL_POLICY_UNSPECIFIED, bot_pb2.APPROVAL_POLICY_NONE)
 
 
 def to_draft(bot: bot_pb2.Bot) -> BotDraft:
@@ -112,8 +111,6 @@ def _parsed(document: Document | None, message: M) -> M | None:
 
 def _unsupported(bot: bot_pb2.Bot) -> tuple[str, ...]:
     found = [f"bot.policy.{name}" for name in present(bot.policy, NOT_ENFORCED)]
-    if bot.policy.approval not in NO_APPROVAL:
-        found.append("bot.policy.approval")
     if present(bot.budget, ("daily_usd_micros", "monthly_usd_micros")):
         found.append("bot.budget")
     return tuple(found)

@@ -17,6 +17,9 @@ from services.bot_manager.domain.rules import UNSUPPORTED
 Values = Mapping[str, Any]
 """What templates may name beside the post's own variables: `occurrence` and `item` of a schedule."""
 
+Planned = tuple[Post, datetime | None]
+"""A post and when it is to go out; None: a draft."""
+
 
 class Shelf(Protocol):
     """Media, as far as a post needs them."""
@@ -44,6 +47,16 @@ class Inspector(Protocol):
         """What is found in a rendered post that is to go out `at` (None: a draft), errors first."""
         ...
 
+    async def inspect_all(
+        self, bot: Bot, planned: Sequence[Planned], now: datetime
+    ) -> Sequence[Sequence[Finding]]:
+        """As `inspect` for posts that are to be stored together, each held against those before it as well, in their order."""
+        ...
+
+    def part_costs(self, bot: Bot, post: Post) -> Sequence[int]:
+        """What each part of a rendered post costs by the price table, in millionths of a US dollar."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Maker:
@@ -54,30 +67,55 @@ class Maker:
     inspector: Inspector
 
     async def ready(self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values) -> Post:
-        """The post rendered and inspected, findings noted; to go out `at`, or a draft.
+        """The post rendered, priced and inspected, findings noted; to go out `at`, or a draft.
 
         Raises NotFound (MEDIA_NOT_FOUND), InvalidArgument (TEMPLATE_FAILED), and unless it is a draft FailedPrecondition
         (POLICY_VIOLATION) with the first error.
         """
-        post = await self.prospect(bot, post, at, now, values)
-        if at is not None:
-            refuse(post.findings)
-        return post
+        return _accepted(await self.prospect(bot, post, at, now, values), at)
+
+    async def still_ready(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Post:
+        """As `ready` for a post that is sent as it was rendered: what it was rendered with is not known any more, or was approved."""
+        await self.shelf.check(bot, post)
+        return _accepted(await self._inspected(bot, post, at, now), at)
 
     async def prospect(
         self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values
     ) -> Post:
         """As `ready`, but nothing found refuses it."""
+        return await self._inspected(bot, await self.rendered(bot, post, at, now, values), at, now)
+
+    async def prospects(self, bot: Bot, rendered: Sequence[Planned], now: datetime) -> list[Post]:
+        """As `prospect` for posts that `rendered` has seen and that are to be stored together."""
+        found = await self.inspector.inspect_all(bot, rendered, now)
+        return [self._told(bot, post, findings) for (post, _), findings in zip(rendered, found, strict=True)]
+
+    async def rendered(
+        self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values
+    ) -> Post:
+        """The post with its media found and its templates rendered. Raises NotFound (MEDIA_NOT_FOUND), InvalidArgument (TEMPLATE_FAILED)."""
         await self.shelf.check(bot, post)
-        post = self.composer.compose(bot, post, at or now, values)
-        return replace(post, findings=tuple(await self.inspector.inspect(bot, post, at, now)))
+        return self.composer.compose(bot, post, at or now, values)
+
+    async def _inspected(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Post:
+        return self._told(bot, post, await self.inspector.inspect(bot, post, at, now))
+
+    def _told(self, bot: Bot, post: Post, findings: Sequence[Finding]) -> Post:
+        cost = sum(self.inspector.part_costs(bot, post))
+        return replace(post, findings=tuple(findings), cost_usd_micros=cost)
 
 
-def refuse(findings: Sequence[Finding]) -> None:
-    """Raises FailedPrecondition (POLICY_VIOLATION) for the first finding that is an error."""
+def _accepted(post: Post, at: datetime | None) -> Post:
+    if at is not None:
+        refuse(post.findings, single=len(post.parts) == 1)
+    return post
+
+
+def refuse(findings: Sequence[Finding], *, single: bool = False) -> None:
+    """Raises FailedPrecondition (POLICY_VIOLATION) for the first finding that is an error. `single`: the post has one part."""
     for finding in findings:
         if finding.severity is Severity.ERROR:
-            place = f"parts[{finding.part_index}]." if finding.part_index >= 0 else ""
+            place = "" if single or finding.part_index < 0 else f"parts[{finding.part_index}]."
             raise FailedPrecondition(
                 "POLICY_VIOLATION",
                 finding.message,
@@ -111,3 +149,13 @@ class PlainInspector:
     async def inspect(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Sequence[Finding]:
         """See the port."""
         return ()
+
+    async def inspect_all(
+        self, bot: Bot, planned: Sequence[Planned], now: datetime
+    ) -> Sequence[Sequence[Finding]]:
+        """See the port."""
+        return [()] * len(planned)
+
+    def part_costs(self, bot: Bot, post: Post) -> Sequence[int]:
+        """See the port."""
+        return [0] * len(post.parts)

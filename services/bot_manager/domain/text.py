@@ -102,6 +102,8 @@ def _end_of(match: re.Match[str]) -> int:
 
 
 def _plain(text: str) -> int:
+    if text.isascii():
+        return len(text)
     total = at = 0
     for emoji in _EMOJI.finditer(text):
         total += _code_points(text[at : emoji.start()]) + EMOJI_WEIGHT

@@ -8,12 +8,14 @@ from typing import Any, Final
 from mesh.clock import Clock
 from mesh.errors import Unavailable
 from mesh.process import Process
+from services.bot_manager.policy.settings import Policy
 from services.bot_manager.publishing import metrics
 from services.bot_manager.publishing.claimer import Claimer
 from services.bot_manager.publishing.ending import LeaseEnder
 from services.bot_manager.publishing.gate import Gate
 from services.bot_manager.publishing.leases import LeasedCredentials, Leases
 from services.bot_manager.publishing.ledger import WorkerLedger
+from services.bot_manager.publishing.policing import Policing
 from services.bot_manager.publishing.reaper import Reaper
 from services.bot_manager.publishing.sender import Sender
 from services.bot_manager.publishing.settings import DEFINITIONS, Publish, PublishSettings
@@ -21,6 +23,7 @@ from services.bot_manager.publishing.worker import Worker
 from services.bot_manager.store.lease_endings import PostgresLeaseEndings
 from services.bot_manager.store.ports import BotStore, PostLedger
 from services.bot_manager.store.publishing import PostgresPublishingQueries
+from services.bot_manager.store.similarity import PostgresLikenesses
 from services.bot_manager.x.port import XPort
 
 NEED: Final = timedelta(seconds=10)
@@ -92,16 +95,10 @@ def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, 
     leases = Leases(secrets, process.tasks, clock)
     gate = Gate()
     claimer = Claimer(ledger, queries, process.instance, settings, lambda: process.messaging.connected, clock)
-    sender = Sender(
-        WorkerLedger(ledger, process.instance, lambda: settings().lease, clock),
-        queries,
-        bots,
-        x,
-        leases,
-        gate,
-        settings,
-        clock,
-    )
+    worker_ledger = WorkerLedger(ledger, process.instance, lambda: settings().lease, clock)
+    likenesses = PostgresLikenesses(process.database)
+    policing = Policing(likenesses, worker_ledger.note, lambda: configuration.view(Policy), clock)
+    sender = Sender(worker_ledger, queries, bots, x, leases, gate, settings, clock, checks=(policing,))
 
     def sweep() -> None:
         leases.sweep()
@@ -114,6 +111,7 @@ def assemble(process: Process, *, ledger: PostLedger, bots: BotStore, x: XPort, 
     ender = LeaseEnder(PostgresLeaseEndings(process.database), secrets, leases.forget, clock)
     process.health.add("publishing", OverdueCheck(ledger, settings, clock))
     process.tasks.spawn_loop(claimer.run, name="claimer")
+    process.tasks.spawn_loop(policing.run, name="policing")
     process.tasks.spawn_loop(Reaper(ledger, sweep, clock).run, name="reaper")
     process.tasks.spawn_loop(work, name="publisher")
     process.tasks.spawn_loop(ender.run, name="lease ender")

@@ -23,6 +23,7 @@ from services.bot_manager.store.rows import (
     to_part,
     to_post,
 )
+from services.bot_manager.store.similarity import forget, remember
 from services.bot_manager.store.tables import post_events, post_parts, posts
 
 _LEDGER = update(posts).where(posts.c.id == bindparam("post"))
@@ -68,11 +69,22 @@ async def insert_post(
     connection: AsyncConnection, post: Post, entries: Sequence[Entry], now: datetime, instance: str
 ) -> Post:
     """A new post with the beginning of its story."""
-    post = replace(post, entry_count=len(entries))
-    await connection.execute(insert(posts), [post_values(post)])
-    await connection.execute(insert(post_parts), [part_values(post.id, part) for part in post.parts])
-    await _tell(connection, [(post, 0, entries)], now, instance)
-    return post
+    return (await insert_posts(connection, [Change(post, tuple(entries))], now, instance))[0]
+
+
+async def insert_posts(
+    connection: AsyncConnection, made: Sequence[Change], now: datetime, instance: str
+) -> list[Post]:
+    """New posts, each with the beginning of its story and its fingerprints."""
+    stored = [replace(change.post, entry_count=len(change.entries)) for change in made]
+    await connection.execute(insert(posts), [post_values(post) for post in stored])
+    await connection.execute(
+        insert(post_parts), [part_values(post.id, part) for post in stored for part in post.parts]
+    )
+    told = [(post, 0, change.entries) for post, change in zip(stored, made, strict=True)]
+    await _tell(connection, told, now, instance)
+    await remember(connection, stored)
+    return stored
 
 
 async def write(
@@ -94,6 +106,8 @@ async def write(
     )
     if content:
         await _replace_parts(connection, [post for step, post in changed if step.before.parts != post.parts])
+        await forget(connection, [post.id for _, post in changed])
+        await remember(connection, [post for _, post in changed])
     else:
         await _update_parts(connection, changed)
     await _tell(
