@@ -6,8 +6,10 @@ from mesh.ids import new_id
 from mesh.process import Process
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
+from services.bot_manager.domain.importing import Imports
 from services.bot_manager.domain.making import Maker, PlainComposer, PlainShelf
 from services.bot_manager.domain.posts import Posts
+from services.bot_manager.domain.previewing import Previews
 from services.bot_manager.housekeeping import prune
 from services.bot_manager.policy.inspector import PolicyInspector
 from services.bot_manager.policy.prices import ListPrices
@@ -22,6 +24,7 @@ from services.bot_manager.servicers.statistics import StatisticsServicer
 from services.bot_manager.settings import MAX_LATENESS, BotManagerSettings
 from services.bot_manager.statistics.fetcher import Fetcher
 from services.bot_manager.store.bots import PostgresBots
+from services.bot_manager.store.imports import PostgresImports
 from services.bot_manager.store.ledger import PostgresLedger
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.posts import PostgresPosts
@@ -70,12 +73,22 @@ async def assemble(process: Process) -> None:
         lambda: process.configuration.view(Policy),
     )
     maker = Maker(PlainShelf(), PlainComposer(), inspector)
-    post_cases = Posts(posts, bots, clock, new_id, lambda: timedelta(seconds=value(MAX_LATENESS)), maker)
+
+    def lateness() -> timedelta:
+        return timedelta(seconds=value(MAX_LATENESS))
+
+    post_cases = Posts(posts, bots, clock, new_id, lateness, maker)
+    previews = Previews(maker, bots, clock)
+    imported = PostgresImports(process.database, process.instance)
+    imports = Imports(imported, bots, clock, new_id, lateness, maker)
     fetcher = Fetcher(metrics, x, publisher.leases, clock)
 
     bot_servicer = BotServicer(bot_cases, credentials, pages, stopped=publisher.stop, wake=publisher.wake)
     process.serve(add_BotServiceServicer_to_server, bot_servicer)
-    process.serve(add_PostServiceServicer_to_server, PostServicer(post_cases, pages, wake=publisher.wake))
+    process.serve(
+        add_PostServiceServicer_to_server,
+        PostServicer(post_cases, pages, previews=previews, imports=imports, wake=publisher.wake),
+    )
     process.serve(
         add_StatisticsServiceServicer_to_server, StatisticsServicer(bots, posts, metrics, fetcher, clock)
     )

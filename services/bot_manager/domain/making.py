@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mesh.errors import FailedPrecondition, InvalidArgument
-from services.bot_manager.domain.model import Bot, Finding, Post, Severity
+from services.bot_manager.domain.model import Bot, Finding, Part, Post, Severity
+from services.bot_manager.domain.policy.facts import PriceTable
 from services.bot_manager.domain.rules import UNSUPPORTED
 
 Values = Mapping[str, Any]
@@ -53,8 +54,8 @@ class Inspector(Protocol):
         """As `inspect` for posts that are to be stored together, each held against those before it as well, in their order."""
         ...
 
-    def part_costs(self, bot: Bot, post: Post) -> Sequence[int]:
-        """What each part of a rendered post costs by the price table, in millionths of a US dollar."""
+    async def prices(self, bot: Bot) -> PriceTable:
+        """What X charges the bot's app."""
         ...
 
 
@@ -87,8 +88,8 @@ class Maker:
 
     async def prospects(self, bot: Bot, rendered: Sequence[Planned], now: datetime) -> list[Post]:
         """As `prospect` for posts that `rendered` has seen and that are to be stored together."""
-        found = await self.inspector.inspect_all(bot, rendered, now)
-        return [self._told(bot, post, findings) for (post, _), findings in zip(rendered, found, strict=True)]
+        found, prices = await self.inspector.inspect_all(bot, rendered, now), await self.inspector.prices(bot)
+        return [_told(post, findings, prices) for (post, _), findings in zip(rendered, found, strict=True)]
 
     async def rendered(
         self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values
@@ -98,11 +99,13 @@ class Maker:
         return self.composer.compose(bot, post, at or now, values)
 
     async def _inspected(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Post:
-        return self._told(bot, post, await self.inspector.inspect(bot, post, at, now))
+        found = await self.inspector.inspect(bot, post, at, now)
+        return _told(post, found, await self.inspector.prices(bot))
 
-    def _told(self, bot: Bot, post: Post, findings: Sequence[Finding]) -> Post:
-        cost = sum(self.inspector.part_costs(bot, post))
-        return replace(post, findings=tuple(findings), cost_usd_micros=cost)
+
+def _told(post: Post, findings: Sequence[Finding], prices: PriceTable) -> Post:
+    cost = sum(prices.part(post, part) for part in post.parts)
+    return replace(post, findings=tuple(findings), cost_usd_micros=cost)
 
 
 def _accepted(post: Post, at: datetime | None) -> Post:
@@ -156,6 +159,14 @@ class PlainInspector:
         """See the port."""
         return [()] * len(planned)
 
-    def part_costs(self, bot: Bot, post: Post) -> Sequence[int]:
+    async def prices(self, bot: Bot) -> PriceTable:
         """See the port."""
-        return [0] * len(post.parts)
+        return _Free()
+
+
+class _Free:
+    """Costs nothing."""
+
+    def part(self, post: Post, part: Part) -> int:
+        """See PriceTable."""
+        return 0

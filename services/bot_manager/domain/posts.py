@@ -99,7 +99,7 @@ class Posts:
             next_state(seen.state, PostEvent.EDIT)
             revised = rules.revise(seen, describe(seen), now, self._late(bot))
             at = None if revised.state is PostState.DRAFT else revised.scheduled_time
-            made = await self._made(bot, seen, revised, at, now)
+            made = await self._remade(bot, seen, revised, at, now)
             return rules.edited(seen, made, actor, waits=approving.needed(bot, seen.origin))
 
         return await self._change(post_id, etag, plan)
@@ -138,7 +138,7 @@ class Posts:
             check_not_archived(bot)
             next_state(seen.state, PostEvent.RETRY)
             at = scheduled or now
-            made = await self._made(bot, seen, seen, at, now)
+            made = await self._remade(bot, seen, seen, at, now)
             if rules.said(made) != rules.said(seen):
                 made = replace(made, approval=None)
             waits = approving.needed(bot, seen.origin)
@@ -200,7 +200,7 @@ class Posts:
                 return await self._store.change(post_id, _guarded(seen, change), self._clock.now(), key)
         raise Aborted("ETAG_MISMATCH", "the post changes all the time; read it again and repeat the change")
 
-    async def _made(self, bot: Bot, seen: Post, post: Post, at: datetime | None, now: datetime) -> Post:
+    async def _remade(self, bot: Bot, seen: Post, post: Post, at: datetime | None, now: datetime) -> Post:
         """The post rendered and checked. What a schedule wrote is not rendered again: what it was made of is not known any more."""
         if seen.origin is Origin.SCHEDULE and post.parts == seen.parts and post.content == seen.content:
             return await self._maker.still_ready(bot, post, at, now)

@@ -15,9 +15,9 @@ from services.bot_manager.domain.policy.facts import (
     Facts,
     Likeness,
     Medium,
+    PriceTable,
     cool_down,
     duration_of,
-    part_cost,
 )
 from services.bot_manager.domain.policy.fingerprints import Fingerprint, fingerprint
 from services.bot_manager.domain.policy.linter import lint
@@ -48,7 +48,7 @@ class PolicyInspector:
 
     likenesses: Likenesses
     surroundings: Surroundings
-    prices: Prices
+    pricing: Prices
     settings: Callable[[], Policy]
     media: Media | None = None
     apps: Apps | None = None
@@ -71,15 +71,9 @@ class PolicyInspector:
             await asyncio.sleep(0)
         return found
 
-    def part_costs(self, bot: Bot, post: Post) -> list[int]:
+    async def prices(self, bot: Bot) -> PriceTable:
         """See the port."""
-        both = self.both_prices(bot)
-        return [part_cost(part.sent_text, both) for part in post.parts]
-
-    def both_prices(self, bot: Bot) -> tuple[int, int]:
-        """Of a part without and with a link."""
-        known = bot if bot.id else None
-        return self.prices.post(known, has_url=False), self.prices.post(known, has_url=True)
+        return await self.pricing.table(bot)
 
 
 @dataclass(slots=True)
@@ -91,10 +85,12 @@ class _Inspection:
     now: datetime
     settings: Policy
     tier: str = ""
+    prices: PriceTable | None = None
     around: Neighbourhood = field(default_factory=Neighbourhood)
 
     async def look_around(self, planned: Sequence[Planned]) -> None:
         """What is asked once for all."""
+        self.prices = await self.ports.prices(self.bot)
         quotes = any("quote_x_post_id" in post.content for post, _ in planned)
         if quotes and self.bot.app_id and self.ports.apps is not None:
             self.tier = await self.ports.apps.tier(self.bot.app_id)
@@ -137,7 +133,7 @@ class _Inspection:
             limits=self.settings.limits,
             media=media,
             tier=self.tier,
-            cost_usd_micros=ports.both_prices(self.bot),
+            prices=self.prices,
             replies_to_own=bool(reply and bot and await ports.surroundings.is_own(bot.id, reply)),
             likenesses=alike,
             silent_until=ports.windows(bot, at) if timed and bot and at and ports.windows else None,
@@ -168,7 +164,7 @@ class _Inspection:
         wanted = sorted({one for post, _ in planned for part in post.parts for one in part.media_ids})
         if not wanted or self.ports.media is None:
             return {}
-        return await self.ports.media.kinds(wanted)
+        return await self.ports.media.facts(wanted)
 
     def _prints(self, post: Post) -> Prints:
         left = [part for part in post.parts if part.state is not PartState.PUBLISHED]

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from services.bot_manager.domain.model import Bot, Post
-from services.bot_manager.domain.policy.facts import Likeness, Medium
+from services.bot_manager.domain.policy.facts import Likeness, Medium, PriceTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Surroundings(Protocol):
 class Media(Protocol):
     """Media, as the checks see them."""
 
-    async def kinds(self, media_ids: Sequence[str]) -> Mapping[str, Medium]:
+    async def facts(self, media_ids: Sequence[str]) -> Mapping[str, Medium]:
         """By id; those that are not known are left out."""
         ...
 
@@ -57,8 +57,8 @@ class Media(Protocol):
 class Prices(Protocol):
     """What X charges."""
 
-    def post(self, bot: Bot | None, *, has_url: bool) -> int:
-        """For one part, in millionths of a US dollar. Without a bot by the settings."""
+    async def table(self, bot: Bot) -> PriceTable:
+        """For posts of the bot: its app's prices, else those of the settings."""
         ...
 
 

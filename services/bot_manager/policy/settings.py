@@ -78,7 +78,12 @@ SIMILARITY: Final = SettingDefinition[float](
     json_schema={"type": "number", "minimum": 0.5, "maximum": 1},
     description="Share of character runs in common from which on two texts are near-duplicates. Pairs below 0.7 may go unnoticed.",
 )
-DEFINITIONS: Final[Sequence[SettingDefinition[Any]]] = (*SEVERITIES.values(), REPEAT_COOL_DOWN, OTHER_BOTS_WINDOW, SIMILARITY)
+DEFINITIONS: Final[Sequence[SettingDefinition[Any]]] = (
+    *SEVERITIES.values(),
+    REPEAT_COOL_DOWN,
+    OTHER_BOTS_WINDOW,
+    SIMILARITY,
+)
 
 
 class Policy(SettingsView):

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
-from services.bot_manager.domain.marks import urls
 from services.bot_manager.domain.model import WHOLE_POST, Bot, Part, PartState, PolicyRule, Post
 from services.bot_manager.domain.text import MAX_CODE_POINTS, MAX_WEIGHT
 
@@ -19,6 +18,14 @@ class Medium:
     kind: str
     has_alt_text: bool = False
     ready: bool = True
+
+
+class PriceTable(Protocol):
+    """What X charges the app of a bot."""
+
+    def part(self, post: Post, part: Part) -> int:
+        """One part of a post, in millionths of a US dollar."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +65,7 @@ class Facts:
     """By id. One that is missing is not known, and not checked."""
     tier: str = ""
     """Of the app at X, a name of the contract's AppTier; empty if not known."""
-    cost_usd_micros: tuple[int, int] = (0, 0)
-    """A post without and with a link."""
+    prices: PriceTable | None = None
     replies_to_own: bool = False
     likenesses: Sequence[Likeness] = ()
     silent_until: datetime | None = None
@@ -101,9 +107,3 @@ def duration_of(bot: Bot | None, name: str, default: timedelta) -> timedelta:
     """A duration of the bot's policy."""
     text = ((bot.policy if bot else None) or {}).get(name)
     return default if text is None else timedelta(seconds=float(str(text).removesuffix("s")))
-
-
-def part_cost(text: str, cost_usd_micros: tuple[int, int]) -> int:
-    """What one part costs, in millionths of a US dollar."""
-    plain, with_link = cost_usd_micros
-    return plain if plain == with_link or not urls(text) else with_link

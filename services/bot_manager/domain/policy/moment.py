@@ -1,6 +1,7 @@
 """TIMING, URL_PRICE, BUDGET: when it goes out and what it costs."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from services.bot_manager.domain.marks import urls
 from services.bot_manager.domain.model import PolicyRule
@@ -27,14 +28,17 @@ def timing(facts: Facts) -> Iterator[Remark]:
 
 def url_price(facts: Facts) -> Iterator[Remark]:
     """X charges posts with a link many times as much."""
-    plain, with_link = facts.cost_usd_micros
-    if with_link <= plain:
+    if facts.prices is None:
         return
     for part in facts.parts:
-        if urls(part.sent_text):
+        if not urls(part.sent_text):
+            continue
+        cost = facts.prices.part(facts.post, part)
+        plain = facts.prices.part(facts.post, replace(part, text="without a link", rendered_text=""))
+        if cost > plain:
             yield Remark(
                 PolicyRule.URL_PRICE,
-                f"its link makes it cost ${with_link / MICROS:.3f} instead of ${plain / MICROS:.3f}; leave it out if it need not be there",
+                f"its link makes it cost ${cost / MICROS:.3f} instead of ${plain / MICROS:.3f}; leave it out if it need not be there",
                 part.index,
                 "text",
             )

@@ -83,7 +83,6 @@ def test_what_this_version_cannot_honour_is_named() -> None:
     bot.budget.daily_usd_micros = 0
     assert bots.to_draft(bot).unsupported == (
         "bot.policy.max_posts_per_day",
-        "bot.policy.approval",
         "bot.budget",
     )
 
