@@ -19,6 +19,8 @@ from services.bot_manager.store.writing import insert_posts
 
 AT_ONCE: Final = 500
 """Posts that are sent to the server together."""
+MOST_SECONDS: Final = 60
+"""How long the largest file may take to be stored on a busy machine."""
 
 
 class PostgresImports:
@@ -39,7 +41,7 @@ class PostgresImports:
     ) -> Result:
         """See the port."""
         import_id = new_id()
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(seconds=MOST_SECONDS) as connection:
             first = await first_result(connection, key, import_id, now) if key else None
             if first is not None:
                 return await _result(connection, first)

@@ -20,8 +20,10 @@ SHINGLE: Final = 4
 BANDS: Final = 8
 ROWS: Final = 4
 BINS: Final = BANDS * ROWS
-REMEMBERED: Final = 4096
-"""Texts whose fingerprints are kept in memory: a text is checked and then stored within moments."""
+REMEMBERED: Final = 12_000
+"""Texts whose fingerprints are kept in memory: each is checked and then stored within moments, with a file of 10,000 rows as well."""
+REMEMBERED_LENGTH: Final = 1000
+"""Longer texts are worked out anew, so that memory stays bounded."""
 
 _SPACE = re.compile(r"\s+")
 _SCHEME = re.compile(r"https?://(?:www\.)?")
@@ -48,9 +50,17 @@ def comparable(text: str) -> str:
     return _SPACE.sub(" ", _SCHEME.sub("", folded)).strip()
 
 
-@lru_cache(REMEMBERED)
 def fingerprint(text: str) -> Fingerprint | None:
     """Of a text as it is sent; None if there is nothing to compare."""
+    return _remembered(text) if len(text) <= REMEMBERED_LENGTH else _fingerprint(text)
+
+
+@lru_cache(REMEMBERED)
+def _remembered(text: str) -> Fingerprint | None:
+    return _fingerprint(text)
+
+
+def _fingerprint(text: str) -> Fingerprint | None:
     plain = comparable(text)
     if not plain:
         return None
