@@ -76,6 +76,7 @@ SIMILARITY: Final = SettingDefinition[float](
     key="bot_manager.policy.similarity",
     default=0.8,
     json_schema={"type": "number", "minimum": 0.5, "maximum": 1},
+    unit="share",
     description="Share of character runs in common from which on two texts are near-duplicates. Pairs below 0.7 may go unnoticed.",
 )
 DEFINITIONS: Final[Sequence[SettingDefinition[Any]]] = (
