@@ -49,7 +49,7 @@ class Surroundings(Protocol):
 class Media(Protocol):
     """Media, as the checks see them."""
 
-    async def facts(self, media_ids: Sequence[str]) -> Mapping[str, Medium]:
+    async def facts(self, ids: Sequence[str]) -> Mapping[str, Medium]:
         """By id; those that are not known are left out."""
         ...
 

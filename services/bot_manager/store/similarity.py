@@ -26,8 +26,8 @@ _OF_ONE_KEY: Final = 8
 """Posts that are looked at for one key: enough to name one, and bounded where thousands say the same."""
 
 _INSERT = text(
-    "INSERT INTO similarity (post_id, part_index, key, time) SELECT * FROM unnest("
-    "CAST(:posts AS uuid[]), CAST(:parts AS integer[]), CAST(:keys AS bigint[]), CAST(:times AS timestamptz[]))"
+    "INSERT INTO similarity (post_id, bot_id, part_index, key, time) SELECT * FROM unnest("
+    "CAST(:posts AS uuid[]), CAST(:bots AS uuid[]), CAST(:parts AS integer[]), CAST(:keys AS bigint[]), CAST(:times AS timestamptz[]))"
 )
 _FIND = text(
     """
@@ -38,15 +38,15 @@ _FIND = text(
         CAST(:ahead AS boolean[])
     ) AS asked (number, key, same, post_id, bot_id, time, own, others, ahead)
     CROSS JOIN LATERAL (
-        SELECT one.post_id, posts.bot_id, one.time, part.text, part.rendered_text
+        SELECT one.post_id, one.bot_id, one.time, part.text, part.rendered_text
         FROM similarity AS one
         JOIN posts ON posts.id = one.post_id
         JOIN post_parts AS part ON part.post_id = one.post_id AND part.index = one.part_index
         WHERE one.key = asked.key AND one.post_id <> asked.post_id
         AND one.time > asked.time - greatest(asked.own, asked.others)
         AND one.time < asked.time + greatest(asked.own, asked.others)
-        AND (posts.bot_id = asked.bot_id OR one.time > asked.time - asked.others AND one.time < asked.time + asked.others)
-        AND (posts.bot_id <> asked.bot_id OR one.time > asked.time - asked.own AND one.time < asked.time + asked.own)
+        AND (one.bot_id = asked.bot_id OR one.time > asked.time - asked.others AND one.time < asked.time + asked.others)
+        AND (one.bot_id <> asked.bot_id OR one.time > asked.time - asked.own AND one.time < asked.time + asked.own)
         AND (posts.state = ANY (CAST(:states AS text[])) OR part.state = 'PUBLISHED')
         AND (NOT asked.ahead OR posts.id < asked.post_id OR posts.state = ANY (CAST(:at_x AS text[])))
         ORDER BY one.time
@@ -61,9 +61,8 @@ async def remember(connection: AsyncConnection, posts: Iterable[Post]) -> None:
     """Keep the fingerprints of posts that have none kept."""
     rows = [row for post in posts for row in _rows(post)]
     if rows:
-        found, parts, keys, times = zip(*rows, strict=True)
-        values = {"posts": list(found), "parts": list(parts), "keys": list(keys), "times": list(times)}
-        await connection.execute(_INSERT, values)
+        columns = zip(("posts", "bots", "parts", "keys", "times"), zip(*rows, strict=True), strict=True)
+        await connection.execute(_INSERT, {name: list(column) for name, column in columns})
 
 
 async def forget(connection: AsyncConnection, post_ids: Sequence[str]) -> None:
@@ -125,7 +124,7 @@ def _question(asked: Sequence[Likes], keys: Sequence[tuple[int, int, bool]]) -> 
     }
 
 
-def _rows(post: Post) -> Iterable[tuple[str, int, int, datetime]]:
+def _rows(post: Post) -> Iterable[tuple[str, str, int, int, datetime]]:
     time = post.publish_time or post.scheduled_time
     if time is None:
         return
@@ -133,4 +132,4 @@ def _rows(post: Post) -> Iterable[tuple[str, int, int, datetime]]:
         if post.state in ON_THEIR_WAY or part.state is PartState.PUBLISHED:
             made = fingerprint(part.sent_text)
             for key in made.keys if made else ():
-                yield post.id, part.index, key, time
+                yield post.id, post.bot_id, part.index, key, time

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from services.bot_manager.domain.model import Part, PolicyRule
-from services.bot_manager.domain.policy.facts import Facts, Remark
+from services.bot_manager.domain.policy.facts import READY, Facts, Remark
 
 MAX_MEDIA: Final = {"IMAGE": 4, "GIF": 1, "VIDEO": 1}
 
@@ -17,7 +17,7 @@ def media_mix(facts: Facts) -> Iterator[Remark]:
         if wrong:
             yield Remark(PolicyRule.MEDIA_MIX, wrong, part.index, "media_ids")
         for medium_id in part.media_ids:
-            if medium_id in facts.media and not facts.media[medium_id].ready:
+            if medium_id in facts.media and facts.media[medium_id].state != READY:
                 message = f"medium {medium_id} is not ready; upload it again or leave it out"
                 yield Remark(PolicyRule.MEDIA_MIX, message, part.index, "media_ids")
     yield from _exclusive(facts)

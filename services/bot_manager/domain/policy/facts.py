@@ -9,15 +9,18 @@ from services.bot_manager.domain.model import WHOLE_POST, Bot, Part, PartState, 
 from services.bot_manager.domain.text import MAX_CODE_POINTS, MAX_WEIGHT
 
 ENTERPRISE: Final = "ENTERPRISE"
+READY: Final = "READY"
 
 
-@dataclass(frozen=True, slots=True)
-class Medium:
-    """What the checks need of a medium. `kind` is a name of the contract's MediaKind: IMAGE, GIF or VIDEO."""
+class Medium(Protocol):
+    """What the checks need of a medium. `kind` is a name of the contract's MediaKind, `state` one of its MediaState."""
 
-    kind: str
-    has_alt_text: bool = False
-    ready: bool = True
+    @property
+    def kind(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def has_alt_text(self) -> bool: ...
 
 
 class PriceTable(Protocol):

@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.create_table(
         "similarity",
         sa.Column("post_id", ident, sa.ForeignKey("posts.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("bot_id", ident, nullable=False),
         sa.Column("part_index", sa.Integer, nullable=False),
         sa.Column("key", sa.BigInteger, nullable=False),
         sa.Column("time", time, nullable=False),

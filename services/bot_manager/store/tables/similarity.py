@@ -8,6 +8,7 @@ similarity = Table(
     "similarity",
     metadata,
     Column("post_id", ID, ForeignKey("posts.id", ondelete="CASCADE"), nullable=False),
+    Column("bot_id", ID, nullable=False),
     Column("part_index", Integer, nullable=False),
     Column("key", BigInteger, nullable=False),
     Column("time", TIME, nullable=False),

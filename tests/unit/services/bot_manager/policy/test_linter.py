@@ -1,6 +1,6 @@
 """Each rule of the policy checks: what it finds, where, and what it leaves alone."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +20,7 @@ from services.bot_manager.domain.model import (
     PostState,
     Severity,
 )
-from services.bot_manager.domain.policy.facts import Facts, Likeness, Medium
+from services.bot_manager.domain.policy.facts import Facts, Likeness
 from services.bot_manager.domain.policy.linter import CHECKS, errors_only, lint
 from services.bot_manager.policy.prices import ListPrices
 from services.bot_manager.policy.settings import Policy
@@ -31,6 +31,15 @@ BOT = Bot("bot-1", "acme", BotState.ACTIVE, NOW, NOW, automation=STATED)
 DEFAULTS = Policy.of().severities
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
 HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A medium as the checks see it."""
+
+    kind: str
+    has_alt_text: bool = False
+    state: str = "READY"
 
 
 def post(*texts: str, media: tuple[str, ...] = (), **content: Any) -> Post:
@@ -128,7 +137,7 @@ CASES: list[tuple[str, Facts, list[tuple[PolicyRule, Severity, int, str]]]] = [
     ),
     (
         "a medium that is not ready",
-        facts(post(media=("v",)), media={"v": Medium("VIDEO", has_alt_text=True, ready=False)}),
+        facts(post(media=("v",)), media={"v": Medium("VIDEO", has_alt_text=True, state="FAILED")}),
         [(R.MEDIA_MIX, ERROR, 0, "media_ids")],
     ),
     (
