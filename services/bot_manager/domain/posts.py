@@ -160,6 +160,8 @@ class Posts:
             return post
 
         async def plan(seen: Post) -> Change:
+            if approving.has_decided(seen, actor, Decision.APPROVED):
+                return Change(seen)
             now, bot = self._clock.now(), await self._bots.get(seen.bot_id)
             change = approving.approve(seen, actor, comment, now, self._late(bot))
             made = await self._maker.still_ready(bot, change.post, change.post.scheduled_time, now)

@@ -23,7 +23,7 @@ from services.bot_manager.domain.model import (
     Severity,
 )
 from services.bot_manager.domain.policy.facts import Facts, Likeness, Limits, cool_down
-from services.bot_manager.domain.policy.fingerprints import Fingerprint, fingerprint
+from services.bot_manager.domain.policy.fingerprints import exact_key, fingerprint
 from services.bot_manager.domain.policy.linter import Severities, errors_only, lint
 from services.bot_manager.domain.rules import checked_entries
 from services.bot_manager.policy.ports import Likenesses, Likes
@@ -74,15 +74,18 @@ class Policing:
         if not REPEATS & severities.keys():
             return ()
         own, others, now = cool_down(bot, limits), limits.other_bots, self._clock.now()
-        made = [(part.index, fingerprint(part.sent_text)) for part in post.parts]
         asked = [
-            Likes(post.id, bot.id, index, _keys(one, severities), now, own, others, ahead=True)
-            for index, one in made
-            if one is not None
+            Likes(post.id, bot.id, part.index, keys, now, own, others, ahead=True)
+            for part in post.parts
+            if (keys := _keys(part.sent_text, severities))
         ]
         answers = await asyncio.gather(*map(self._alike.submit, asked))
         return [likeness for answer in answers for likeness in answer]
 
 
-def _keys(made: Fingerprint, severities: Severities) -> Sequence[int]:
-    return made.keys if PolicyRule.NEAR_DUPLICATE in severities else (made.exact,)
+def _keys(text: str, severities: Severities) -> Sequence[int]:
+    if PolicyRule.NEAR_DUPLICATE in severities:
+        made = fingerprint(text)
+        return made.keys if made else ()
+    key = exact_key(text)
+    return () if key is None else (key,)

@@ -50,6 +50,12 @@ def comparable(text: str) -> str:
     return _SPACE.sub(" ", _SCHEME.sub("", folded)).strip()
 
 
+def exact_key(text: str) -> int | None:
+    """The `exact` of a text's fingerprint, without the work of its bands; None if there is nothing to compare."""
+    plain = comparable(text)
+    return _key(b"text:" + plain.encode()) if plain else None
+
+
 def fingerprint(text: str) -> Fingerprint | None:
     """Of a text as it is sent; None if there is nothing to compare."""
     return _remembered(text) if len(text) <= REMEMBERED_LENGTH else _fingerprint(text)

@@ -11,6 +11,7 @@ from services.bot_manager.domain.policy.fingerprints import (
     BINS,
     agreement,
     comparable,
+    exact_key,
     fingerprint,
     shingles,
     signature,
@@ -71,6 +72,7 @@ def test_a_text_always_has_the_same_fingerprint(text: str) -> None:
     """However it is written: case, white space and forms of the same characters do not hide a repeat."""
     first = fingerprint(text)
     assert fingerprint(text) == first
+    assert exact_key(text) == (first.exact if first else None)
     assert (first is None) == (not comparable(text))
     assert comparable(comparable(text)) == comparable(text)
     assert fingerprint(f"  {text}\n") == first
