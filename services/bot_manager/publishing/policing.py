@@ -12,6 +12,7 @@ from typing import Final
 
 from mesh.batching import Batcher
 from mesh.clock import Clock
+from mesh.configuration import Snapshot
 from services.bot_manager.domain.model import (
     Bot,
     Entry,
@@ -47,6 +48,7 @@ class Policing:
         self._note = note
         self._settings = settings
         self._clock = clock
+        self._known: tuple[Snapshot, Severities, Limits] | None = None
 
     async def run(self) -> None:
         """Ask in batches until cancelled."""
@@ -56,12 +58,18 @@ class Policing:
         """See Check."""
         if post.x_post_ids:
             return None
-        settings = self._settings()
-        severities, now = errors_only(settings.severities), self._clock.now()
-        likenesses = await self._likenesses(post, bot, severities, settings.limits)
-        facts = Facts(post, now, bot=bot, at=now, limits=settings.limits, likenesses=likenesses)
+        (severities, limits), now = self._rules(), self._clock.now()
+        likenesses = await self._likenesses(post, bot, severities, limits)
+        facts = Facts(post, now, bot=bot, at=now, limits=limits, likenesses=likenesses)
         found = [finding for finding in lint(facts, severities) if finding.severity is Severity.ERROR]
         return await self._refuse(post, found) if found else None
+
+    def _rules(self) -> tuple[Severities, Limits]:
+        """What holds now, worked out once for each snapshot of the settings."""
+        settings = self._settings()
+        if self._known is None or self._known[0] is not settings.snapshot:
+            self._known = settings.snapshot, errors_only(settings.severities), settings.limits
+        return self._known[1:]
 
     async def _refuse(self, post: Post, found: Sequence[Finding]) -> GiveUp:
         await self._note(post, checked_entries(found, post.state))
