@@ -211,14 +211,16 @@ def edited(before: Post, after: Post, actor: str, *, waits: bool) -> Change:
     rewritten = said(before) != said(after)
     if rewritten:
         after = replace(after, editor=actor, approval=None)
+    # Where it gets its time or waits, an entry of its own says so.
+    state = PostState.DRAFT if after.state is PostState.DRAFT else before.state
     told = Entry(
         EntryKind.EDITED,
         f"changed: {', '.join(changed)}",
         actor,
         details=story.schedule_detail(after, changed_fields=changed),
-        state=before.state,
+        state=state,
     )
-    checked = checked_entries(after.findings, before.state)
+    checked = checked_entries(after.findings, state)
     if after.state is PostState.DRAFT:
         approval = None if approving.is_waiting(before) else after.approval
         return Change(replace(after, approval=approval), (told, *checked))
