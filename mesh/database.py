@@ -69,7 +69,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(
-        self, *, concludes: bool = True, wake: bool = True
+        self, *, concludes: bool = True, wake: bool = True, seconds: float | None = None
     ) -> AsyncIterator[AsyncConnection]:
         """A transaction that commits when the block ends well.
 
@@ -77,11 +77,11 @@ class Database:
         or OutcomeUnknown when the commit was sent and not answered: read before repeating.
 
         `concludes=False`: the call may still fail after this commit (a counted sign-in attempt), so its audit record is not written
-        here. `wake=False` is for those that are woken by commits, so that they do not wake themselves.
+        here. `wake=False` is for those that are woken by commits, so that they do not wake themselves. `seconds` as in `read`.
         """
         then: list[Then] = []
         with _told_as_mesh_errors():
-            async with self._connected() as connection:
+            async with self._connected(seconds) as connection:
                 transaction = await connection.begin()
                 (await _driver(connection)).followers = then
                 yield connection

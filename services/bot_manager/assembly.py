@@ -1,6 +1,6 @@
 """The one place where the service's concrete classes meet."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from secrets import randbelow
 
@@ -12,20 +12,30 @@ from services.bot_manager.connect.sealing import MeshSealer
 from services.bot_manager.domain.apps import Apps
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
-from services.bot_manager.domain.making import Maker, PlainInspector
+from services.bot_manager.domain.importing import Imports
+from services.bot_manager.domain.making import Maker
+from services.bot_manager.domain.model import Bot
+from services.bot_manager.domain.pacing import Pace
 from services.bot_manager.domain.posts import Posts
+from services.bot_manager.domain.previewing import Previews
 from services.bot_manager.domain.quota import Quotas
 from services.bot_manager.domain.reserving import Terms
 from services.bot_manager.domain.resolving import Resolving
 from services.bot_manager.domain.schedules import Schedules
+from services.bot_manager.domain.slots import SlotFinder
 from services.bot_manager.domain.templates import TemplateComposer
 from services.bot_manager.domain.templating.choosing import SEED_LIMIT
+from services.bot_manager.domain.windows import silent_until
 from services.bot_manager.feeds.assembly import assemble as assemble_feeds
 from services.bot_manager.housekeeping import prune
 from services.bot_manager.media.assembly import assemble as assemble_media
 from services.bot_manager.money import settings as money
 from services.bot_manager.money.counting import Counter
 from services.bot_manager.money.keys import MeshAppSecrets
+from services.bot_manager.money.prices import Prices
+from services.bot_manager.policy.inspector import PolicyInspector
+from services.bot_manager.policy.settings import DEFINITIONS as POLICY_DEFINITIONS
+from services.bot_manager.policy.settings import Policy
 from services.bot_manager.publishing.assembly import assemble as assemble_publishing
 from services.bot_manager.publishing.settings import Publish
 from services.bot_manager.schedules.assembly import assemble as assemble_schedules
@@ -43,11 +53,14 @@ from services.bot_manager.statistics.fetcher import Fetcher
 from services.bot_manager.store.apps import PostgresApps
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.connects import PostgresOAuthConnects
+from services.bot_manager.store.imports import PostgresImports
 from services.bot_manager.store.ledger import PostgresLedger
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.posts import PostgresPosts
 from services.bot_manager.store.quota import PostgresQuota
 from services.bot_manager.store.schedules import PostgresSchedules
+from services.bot_manager.store.similarity import PostgresLikenesses
+from services.bot_manager.store.surroundings import PostgresSurroundings
 from services.bot_manager.tokens.clients import MeshClientKeys
 from services.bot_manager.tokens.endpoint import HttpTokenEndpoint
 from services.bot_manager.x.tweepy_port import TweepyPort
@@ -91,7 +104,19 @@ async def assemble(process: Process) -> None:
     endpoint = HttpTokenEndpoint(x.http, keys, clock)
     media = assemble_media(process, bots=bots, x=x)
     feeds = assemble_feeds(process)
-    maker = Maker(media.shelf, TemplateComposer(partial(randbelow, SEED_LIMIT)), PlainInspector())
+    process.define_settings(*POLICY_DEFINITIONS)
+    prices = Prices(apps, quota, terms, clock)
+    inspector = PolicyInspector(
+        PostgresLikenesses(process.database),
+        PostgresSurroundings(process.database),
+        prices,
+        lambda: process.configuration.view(Policy),
+        media=media.shelf,
+        apps=prices,
+        budgets=prices,
+        windows=_silent_until,
+    )
+    maker = Maker(media.shelf, TemplateComposer(partial(randbelow, SEED_LIMIT)), inspector)
 
     def lateness() -> timedelta:
         return timedelta(seconds=value(MAX_LATENESS))
@@ -123,6 +148,10 @@ async def assemble(process: Process) -> None:
     bot_cases = Bots(bots, clock, new_id)
     credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, apps, clock)
     post_cases = Posts(posts, bots, clock, new_id, lateness, maker)
+    previews = Previews(maker, bots, clock, SlotFinder(posts))
+    imports = Imports(
+        PostgresImports(process.database, process.instance), bots, clock, new_id, lateness, maker
+    )
     resolving = Resolving(posts, bots, clock, lateness)
     app_cases = Apps(apps, MeshAppSecrets(secrets), clock, new_id)
     fetcher = Fetcher(metrics, x, publisher.leases, clock, counter.count)
@@ -141,7 +170,14 @@ async def assemble(process: Process) -> None:
     )
     bot_servicer = BotServicer(bot_cases, credentials, connecting, pages, stopped=publisher.stop, wake=wake)
     process.serve(add_BotServiceServicer_to_server, bot_servicer)
-    post_servicer = PostServicer(post_cases, pages, resolving=resolving, wake=publisher.wake)
+    post_servicer = PostServicer(
+        post_cases,
+        pages,
+        previews=previews,
+        imports=imports,
+        resolving=resolving,
+        wake=publisher.wake,
+    )
     process.serve(add_PostServiceServicer_to_server, post_servicer)
     process.serve(
         add_StatisticsServiceServicer_to_server, StatisticsServicer(bots, posts, metrics, fetcher, clock)
@@ -163,3 +199,9 @@ async def assemble(process: Process) -> None:
     )
     process.serve(add_QuotaServiceServicer_to_server, QuotaServicer(Quotas(bots, apps, quota, terms, clock)))
     process.serve(add_MediaServiceServicer_to_server, media.servicer)
+
+
+def _silent_until(bot: Bot, at: datetime) -> datetime | None:
+    """The end of the black-out window of the bot that `at` lies in."""
+    pace = Pace.of(bot)
+    return silent_until(pace.windows, pace.zone, at)

@@ -126,11 +126,12 @@ def test_a_time_in_the_past_writes_nothing(running: Running, api: Api) -> None:
 
 
 def test_too_long_a_text_is_counted_as_x_counts(api: Api) -> None:
-    """280 weighted units; a text that X would refuse is refused here, before anything is stored."""
+    """280 weighted units; a text that X would refuse is refused here, before anything is stored that could go out."""
     bot = api.post("/api/v1/bots", {"handle": "wordy"})
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     with pytest.raises(ApiError) as caught:
-        api.post(f"/api/v1/bots/{bot['id']}/posts", {"text": "水" * 141}, publishNow="true")
-    assert (caught.value.status, caught.value.reason) == (400, "INVALID_FIELD")
+        api.post(f"/api/v1/bots/{bot['id']}/posts", {"text": "水" * 141, "scheduledTime": tomorrow})
+    assert (caught.value.status, caught.value.reason) == (400, "POLICY_VIOLATION")
     assert api.get(f"/api/v1/bots/{bot['id']}/posts").get("posts", []) == []
 
 

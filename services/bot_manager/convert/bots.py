@@ -8,7 +8,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
 from mesh.secret import Secret
-from services.bot_manager.convert.common import from_time, present, time_field, to_document
+from services.bot_manager.convert.common import from_time, time_field, to_document
 from services.bot_manager.convert.masks import merge, paths_of
 from services.bot_manager.domain.bots import BotDraft
 from services.bot_manager.domain.model import Bot, CredentialsStatus, Document
@@ -31,9 +31,7 @@ CHANGEABLE: Final = (
     "budget",
     "slots",
 )
-NOT_ENFORCED: Final = ("repeat_cool_down",)
 """Rules of a policy that this version would not keep."""
-NO_APPROVAL: Final = (bot_pb2.APPROVAL_POLICY_UNSPECIFIED, bot_pb2.APPROVAL_POLICY_NONE)
 
 
 def to_draft(bot: bot_pb2.Bot) -> BotDraft:
@@ -49,7 +47,6 @@ def to_draft(bot: bot_pb2.Bot) -> BotDraft:
         policy=to_document(bot.policy) if bot.HasField("policy") else None,
         budget=to_document(bot.budget) if bot.HasField("budget") else None,
         slots=tuple(to_document(slot) for slot in bot.slots),
-        unsupported=_unsupported(bot),
     )
 
 
@@ -121,10 +118,3 @@ def _parsed(document: Document | None, message: M) -> M | None:
     if document is None:
         return None
     return ParseDict(dict(document), message, ignore_unknown_fields=True)
-
-
-def _unsupported(bot: bot_pb2.Bot) -> tuple[str, ...]:
-    found = [f"bot.policy.{name}" for name in present(bot.policy, NOT_ENFORCED)]
-    if bot.policy.approval not in NO_APPROVAL:
-        found.append("bot.policy.approval")
-    return tuple(found)

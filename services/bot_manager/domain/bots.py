@@ -10,14 +10,13 @@ from mesh.errors import FailedPrecondition, InvalidArgument
 from services.bot_manager.domain.lifecycle import BotEvent, next_state
 from services.bot_manager.domain.listing import Page, Query
 from services.bot_manager.domain.model import Bot, BotState, Document, StateDetail
-from services.bot_manager.domain.rules import UNSUPPORTED
 from services.bot_manager.domain.versions import check_etag
 from services.bot_manager.store.ports import BotStore, RequestKey
 
 
 @dataclass(frozen=True, slots=True)
 class BotDraft:
-    """A bot as somebody described it. `unsupported`: fields given that this version cannot honour; refused, never ignored."""
+    """A bot as somebody described it."""
 
     handle: str = ""
     display_name: str = ""
@@ -29,7 +28,6 @@ class BotDraft:
     policy: Document | None = None
     budget: Document | None = None
     slots: tuple[Document, ...] = ()
-    unsupported: tuple[str, ...] = ()
 
 
 class Bots:
@@ -124,8 +122,6 @@ def max_lateness(bot: Bot, default: timedelta) -> timedelta:
 
 def _described(bot: Bot, draft: BotDraft) -> Bot:
     """The bot with everything that the draft says. Raises InvalidArgument. Whether the app exists, the store knows."""
-    if draft.unsupported:
-        raise InvalidArgument("INVALID_FIELD", UNSUPPORTED, field=draft.unsupported[0])
     if not draft.handle:
         raise InvalidArgument("INVALID_FIELD", "a bot needs the handle of its account", field="bot.handle")
     time_zone = draft.time_zone or "UTC"

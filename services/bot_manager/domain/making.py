@@ -11,11 +11,15 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mesh.errors import FailedPrecondition, InvalidArgument
-from services.bot_manager.domain.model import WHOLE_POST, Bot, Finding, PolicyRule, Post, Severity
+from services.bot_manager.domain.model import WHOLE_POST, Bot, Finding, Part, PolicyRule, Post, Severity
+from services.bot_manager.domain.policy.facts import PriceTable
 from services.bot_manager.domain.rules import UNSUPPORTED
 
 Values = Mapping[str, Any]
 """What templates may name beside the post's own variables: `occurrence` and `item` of a schedule."""
+
+Planned = tuple[Post, datetime | None]
+"""A post and when it is to go out; None: a draft."""
 
 
 class Shelf(Protocol):
@@ -44,6 +48,16 @@ class Inspector(Protocol):
         """What is found in a rendered post that is to go out `at` (None: a draft), errors first."""
         ...
 
+    async def inspect_all(
+        self, bot: Bot, planned: Sequence[Planned], now: datetime
+    ) -> Sequence[Sequence[Finding]]:
+        """As `inspect` for posts that are to be stored together, each held against those before it as well, in their order."""
+        ...
+
+    async def prices(self, bot: Bot) -> PriceTable:
+        """What X charges the bot's app."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Maker:
@@ -54,16 +68,19 @@ class Maker:
     inspector: Inspector
 
     async def ready(self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values) -> Post:
-        """The post rendered and inspected, findings noted; to go out `at`, or a draft.
+        """The post rendered, priced and inspected, findings noted; to go out `at`, or a draft.
 
         Raises NotFound (MEDIA_NOT_FOUND), and unless it is a draft InvalidArgument (TEMPLATE_FAILED) and FailedPrecondition
         (POLICY_VIOLATION) with the first error. A draft stays unrendered.
         """
         if at is None:
             return await self._draft(bot, post, now, values)
-        post = await self.prospect(bot, post, at, now, values)
-        refuse(post.findings)
-        return post
+        return _accepted(await self.prospect(bot, post, at, now, values), at)
+
+    async def still_ready(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Post:
+        """As `ready` for a post that is sent as it was rendered: what it was rendered with is not known any more, or was approved."""
+        await self.shelf.check(bot, post)
+        return _accepted(await self._inspected(bot, post, at, now), at)
 
     async def _draft(self, bot: Bot, post: Post, now: datetime, values: Values) -> Post:
         """Looked at as if it went out now; a template that fails is found and not refused, since what it lacks may come with its time."""
@@ -82,16 +99,41 @@ class Maker:
         self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values
     ) -> Post:
         """As `ready`, but nothing found refuses it."""
+        return await self._inspected(bot, await self.rendered(bot, post, at, now, values), at, now)
+
+    async def prospects(self, bot: Bot, rendered: Sequence[Planned], now: datetime) -> list[Post]:
+        """As `prospect` for posts that `rendered` has seen and that are to be stored together."""
+        found, prices = await self.inspector.inspect_all(bot, rendered, now), await self.inspector.prices(bot)
+        return [_told(post, findings, prices) for (post, _), findings in zip(rendered, found, strict=True)]
+
+    async def rendered(
+        self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values
+    ) -> Post:
+        """The post with its media found and its templates rendered. Raises NotFound (MEDIA_NOT_FOUND), InvalidArgument (TEMPLATE_FAILED)."""
         await self.shelf.check(bot, post)
-        post = self.composer.compose(bot, post, at or now, values)
-        return replace(post, findings=tuple(await self.inspector.inspect(bot, post, at, now)))
+        return self.composer.compose(bot, post, at or now, values)
+
+    async def _inspected(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Post:
+        found = await self.inspector.inspect(bot, post, at, now)
+        return _told(post, found, await self.inspector.prices(bot))
 
 
-def refuse(findings: Sequence[Finding]) -> None:
-    """Raises FailedPrecondition (POLICY_VIOLATION) for the first finding that is an error."""
+def _told(post: Post, findings: Sequence[Finding], prices: PriceTable) -> Post:
+    cost = sum(prices.part(post, part) for part in post.parts)
+    return replace(post, findings=tuple(findings), cost_usd_micros=cost)
+
+
+def _accepted(post: Post, at: datetime | None) -> Post:
+    if at is not None:
+        refuse(post.findings, single=len(post.parts) == 1)
+    return post
+
+
+def refuse(findings: Sequence[Finding], *, single: bool = False) -> None:
+    """Raises FailedPrecondition (POLICY_VIOLATION) for the first finding that is an error. `single`: the post has one part."""
     for finding in findings:
         if finding.severity is Severity.ERROR:
-            place = f"parts[{finding.part_index}]." if finding.part_index >= 0 else ""
+            place = "" if single or finding.part_index < 0 else f"parts[{finding.part_index}]."
             raise FailedPrecondition(
                 "POLICY_VIOLATION",
                 finding.message,
@@ -125,3 +167,21 @@ class PlainInspector:
     async def inspect(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Sequence[Finding]:
         """See the port."""
         return ()
+
+    async def inspect_all(
+        self, bot: Bot, planned: Sequence[Planned], now: datetime
+    ) -> Sequence[Sequence[Finding]]:
+        """See the port."""
+        return [()] * len(planned)
+
+    async def prices(self, bot: Bot) -> PriceTable:
+        """See the port."""
+        return _Free()
+
+
+class _Free:
+    """Costs nothing."""
+
+    def part(self, post: Post, part: Part) -> int:
+        """See PriceTable."""
+        return 0

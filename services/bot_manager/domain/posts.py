@@ -1,20 +1,35 @@
-"""Use cases of posts: make, find, change, call off, try again, tell the story. What they write is said in `domain/rules.py`."""
+"""Use cases of posts: make, find, change, decide on, call off, try again, tell the story. What they write is said in `domain/rules.py` and
+`domain/approving.py`.
 
-from collections.abc import Callable, Sequence
+What is rendered and checked before it is written was read without a lock, since that asks others; it is written only onto the version
+that was read, so that nothing unchecked is stored.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from functools import partial
 from typing import Final
 
 from mesh.clock import Clock
-from mesh.errors import FailedPrecondition, ResourceExhausted
-from services.bot_manager.domain import rules
+from mesh.errors import Aborted, FailedPrecondition, ResourceExhausted
+from services.bot_manager.domain import approving, rules
 from services.bot_manager.domain.bots import max_lateness
 from services.bot_manager.domain.lifecycle import PostEvent, next_state
 from services.bot_manager.domain.listing import Page, Query
 from services.bot_manager.domain.making import Maker
-from services.bot_manager.domain.model import Bot, BotState, Change, Post, PostState, StoredEntry
+from services.bot_manager.domain.model import (
+    Bot,
+    BotState,
+    Change,
+    Decision,
+    Origin,
+    Post,
+    PostState,
+    StoredEntry,
+)
 from services.bot_manager.domain.pacing import Pace
 from services.bot_manager.domain.slots import Diary, SlotFinder, Taken
 from services.bot_manager.domain.versions import check_etag
@@ -31,6 +46,10 @@ class When(Enum):
     """As its draft says: not at all without a time."""
     NOW = auto()
     NEXT_FREE_SLOT = auto()
+
+
+TRIES: Final = 5
+"""How often a change is planned anew because others were faster."""
 
 
 class Posts:
@@ -71,28 +90,17 @@ class Posts:
         if first is not None:
             return first
         bot = await self._bots.get(bot_id)
-        _check_not_archived(bot)
-        parts = rules.parts_of(draft)
-        if when is When.NOW:
+        check_not_archived(bot)
+        post = rules.new_post(self._new_id(), bot_id, draft, actor, moment)
+        at_once = when is When.NOW
+        if at_once:
             _check_active(bot)
         elif draft.scheduled_time is not None:
             rules.check_time(draft.scheduled_time, moment, "post.scheduled_time")
-        post = Post(
-            id=self._new_id(),
-            bot_id=bot_id,
-            state=PostState.DRAFT,
-            parts=parts,
-            create_time=moment,
-            update_time=moment,
-            content=draft.content,
-            queue=draft.queue,
-            creator=actor,
-            latest_publish_time=draft.latest_publish_time,
-        )
         if when is When.NEXT_FREE_SLOT:
             return await self._create_in_slot(bot, post, key, moment)
-        scheduled = moment if when is When.NOW else draft.scheduled_time
-        change = await self._made(bot, post, scheduled, moment)
+        scheduled = moment if at_once else draft.scheduled_time
+        change = await self._made(bot, post, scheduled, moment, at_once=at_once)
         return await self._store.create(change.post, change.entries, key)
 
     async def _create_in_slot(self, bot: Bot, post: Post, key: RequestKey | None, now: datetime) -> Post:
@@ -112,10 +120,13 @@ class Posts:
             "OVERLOADED", "too many posts ask for slots of this bot at once", retry_after=timedelta(seconds=1)
         )
 
-    async def _made(self, bot: Bot, post: Post, scheduled: datetime | None, now: datetime) -> Change:
-        """The post rendered, inspected, and with its time."""
+    async def _made(
+        self, bot: Bot, post: Post, scheduled: datetime | None, now: datetime, *, at_once: bool = False
+    ) -> Change:
+        """The post rendered, inspected, and with its time, or waiting for a second person."""
         post = await self._maker.ready(bot, post, scheduled, now, {})
-        return rules.create(post, scheduled, self._late(bot))
+        waits = approving.needed(bot, post.origin)
+        return rules.create(post, scheduled, self._late(bot), waits=waits, at_once=at_once)
 
     async def get(self, post_id: str) -> Post:
         """Raises NotFound (POST_NOT_FOUND)."""
@@ -130,16 +141,17 @@ class Posts:
     async def update(
         self, post_id: str, etag: str, describe: Callable[[Post], rules.Draft], actor: str
     ) -> Post:
-        """Change what `describe` says; it sees the post under its lock. Raises Aborted, FailedPrecondition, InvalidArgument."""
-        bot = await self._bots.get((await self._store.get(post_id)).bot_id)
-        now = self._clock.now()
+        """Change what `describe` says. Raises Aborted, FailedPrecondition, InvalidArgument, and as `Maker.ready`."""
 
-        def edit(post: Post) -> Change:
-            check_etag(etag, post.version)
-            next_state(post.state, PostEvent.EDIT)
-            return rules.edit(post, describe(post), now, self._late(bot), actor)
+        async def plan(seen: Post) -> Change:
+            now, bot = self._clock.now(), await self._bots.get(seen.bot_id)
+            next_state(seen.state, PostEvent.EDIT)
+            revised = rules.revise(seen, describe(seen), now, self._late(bot))
+            at = None if revised.state is PostState.DRAFT else revised.scheduled_time
+            made = await self._remade(bot, seen, revised, at, now)
+            return rules.edited(seen, made, actor, waits=approving.needed(bot, seen.origin))
 
-        return await self._store.change(post_id, edit, now)
+        return await self._change(post_id, etag, plan)
 
     async def delete(self, post_id: str, etag: str) -> None:
         """Raises NotFound, Aborted, FailedPrecondition (INVALID_STATE) while X may be hearing of it."""
@@ -167,21 +179,83 @@ class Posts:
         first = await self._store.recall(key, now) if key else None
         if first is not None:
             return first
-        bot = await self._bots.get((await self._store.get(post_id)).bot_id)
-        _check_not_archived(bot)
         if scheduled is not None:
             rules.check_time(scheduled, now, "scheduled_time")
 
-        def edit(post: Post) -> Change:
-            check_etag(etag, post.version)
-            return rules.retry(post, scheduled or now, self._late(bot), actor)
+        async def plan(seen: Post) -> Change:
+            now, bot = self._clock.now(), await self._bots.get(seen.bot_id)
+            check_not_archived(bot)
+            next_state(seen.state, PostEvent.RETRY)
+            at = scheduled or now
+            made = await self._remade(bot, seen, seen, at, now)
+            if rules.said(made) != rules.said(seen):
+                made = replace(made, approval=None)
+            waits = approving.needed(bot, seen.origin)
+            return rules.retry(made, at, self._late(bot), actor, waits=waits, at_once=scheduled is None)
 
-        return await self._store.change(post_id, edit, now, key)
+        try:
+            return await self._change(post_id, etag, plan, key)
+        except (FailedPrecondition, Aborted):
+            # The same request may have been served a moment ago.
+            first = await self._store.recall(key, now) if key else None
+            if first is None:
+                raise
+            return first
+
+    async def approve(self, post_id: str, etag: str, actor: str, comment: str) -> Post:
+        """Let a post go that waits for a second person. Raises NotFound, Aborted, PermissionDenied, FailedPrecondition."""
+        post = await self._store.get(post_id)
+        if approving.has_decided(post, actor, Decision.APPROVED):
+            return post
+
+        async def plan(seen: Post) -> Change:
+            if approving.has_decided(seen, actor, Decision.APPROVED):
+                return Change(seen)
+            now, bot = self._clock.now(), await self._bots.get(seen.bot_id)
+            change = approving.approve(seen, actor, comment, now, self._late(bot))
+            made = await self._maker.still_ready(bot, change.post, change.post.scheduled_time, now)
+            return Change(made, (*rules.checked_entries(made.findings, seen.state), *change.entries))
+
+        return await self._change(post_id, etag, plan)
+
+    async def reject(self, post_id: str, etag: str, actor: str, reason: str) -> Post:
+        """Send a post back to its author. Raises NotFound, Aborted, FailedPrecondition (INVALID_STATE)."""
+        now = self._clock.now()
+
+        def edit(post: Post) -> Change:
+            if approving.has_decided(post, actor, Decision.REJECTED):
+                return Change(post)
+            check_etag(etag, post.version)
+            return approving.reject(post, actor, reason, now)
+
+        return await self._store.change(post_id, edit, now)
 
     async def story(self, post_id: str, after: int, limit: int) -> Sequence[StoredEntry]:
         """Entries with a sequence above `after`, oldest first. Raises NotFound (POST_NOT_FOUND)."""
         await self._store.get(post_id)
         return await self._store.story(post_id, after, limit)
+
+    async def _change(
+        self,
+        post_id: str,
+        etag: str,
+        plan: Callable[[Post], Awaitable[Change]],
+        key: RequestKey | None = None,
+    ) -> Post:
+        """What `plan` makes of the post as it was read, if it is still that when it is written; else planned anew, unless an etag forbids."""
+        for _ in range(TRIES):
+            seen = await self._store.get(post_id)
+            check_etag(etag, seen.version)
+            change = await plan(seen)
+            with suppress(_Moved):
+                return await self._store.change(post_id, _guarded(seen, change), self._clock.now(), key)
+        raise Aborted("ETAG_MISMATCH", "the post changes all the time; read it again and repeat the change")
+
+    async def _remade(self, bot: Bot, seen: Post, post: Post, at: datetime | None, now: datetime) -> Post:
+        """The post rendered and checked. What a schedule wrote is not rendered again: what it was made of is not known any more."""
+        if seen.origin is Origin.SCHEDULE and post.parts == seen.parts and post.content == seen.content:
+            return await self._maker.still_ready(bot, post, at, now)
+        return await self._maker.ready(bot, post, at, now, {})
 
     def _late(self, bot: Bot) -> timedelta:
         return max_lateness(bot, self._lateness())
@@ -191,7 +265,23 @@ def _has_room(taken: Sequence[Taken], pace: Pace, slot: datetime, parts: int) ->
     return Diary(taken).has_room(pace, slot, parts)
 
 
-def _check_not_archived(bot: Bot) -> None:
+class _Moved(Exception):
+    """Somebody changed the post between the reading and the writing."""
+
+
+def _guarded(seen: Post, change: Change) -> Callable[[Post], Change]:
+    """The change for the version that it was planned for. Raises _Moved for any other."""
+
+    def edit(post: Post) -> Change:
+        if post.version != seen.version:
+            raise _Moved
+        return change
+
+    return edit
+
+
+def check_not_archived(bot: Bot) -> None:
+    """Raises FailedPrecondition (BOT_ARCHIVED)."""
     if bot.state is BotState.ARCHIVED:
         raise FailedPrecondition("BOT_ARCHIVED", "the bot is archived; it publishes nothing any more")
 

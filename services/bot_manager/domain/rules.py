@@ -3,25 +3,29 @@
 Pure, like `domain/ledger.py`: a post goes in, a `Change` comes out or a typed error that names the field of the request.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from mesh.errors import FailedPrecondition, InvalidArgument
-from services.bot_manager.domain import story
+from services.bot_manager.domain import approving, story
 from services.bot_manager.domain.lifecycle import PostEvent, next_state
 from services.bot_manager.domain.model import (
     Change,
     Document,
     Entry,
     EntryKind,
+    Finding,
+    Origin,
     Part,
     PartState,
     Post,
     PostState,
+    Severity,
 )
-from services.bot_manager.domain.text import MAX_WEIGHT, normalise, weighted_length
+from services.bot_manager.domain.text import normalise
 
 UNSUPPORTED: Final = "this version does not support it yet"
 
@@ -50,7 +54,7 @@ class Draft:
 
 
 def parts_of(draft: Draft) -> tuple[Part, ...]:
-    """The parts, texts normalised. Raises InvalidArgument: INVALID_FIELD or CONFLICTING_FIELD."""
+    """The parts, texts normalised. Raises InvalidArgument: INVALID_FIELD or CONFLICTING_FIELD. How long they are is for the policy checks."""
     given = draft.parts or (DraftPart(draft.text, draft.media_ids),)
     parts = tuple(
         Part(index, normalise(part.text), media_ids=part.media_ids) for index, part in enumerate(given)
@@ -73,20 +77,26 @@ def parts_of(draft: Draft) -> tuple[Part, ...]:
         name = f"post.parts[{part.index}].text" if draft.parts else "post.text"
         if not part.text.strip() and not part.media_ids:
             raise InvalidArgument("INVALID_FIELD", "a post needs a text or media", field=name)
-        if "template" not in draft.content:
-            _check_length(part.text, name)
     return parts
 
 
-def _check_length(text: str, name: str) -> None:
-    weight = weighted_length(text)
-    if weight > MAX_WEIGHT:
-        raise InvalidArgument(
-            "INVALID_FIELD",
-            f"its weighted length is {weight}; X takes {MAX_WEIGHT}",
-            field=name,
-            metadata={"weightedLength": str(weight), "maxWeightedLength": str(MAX_WEIGHT)},
-        )
+def new_post(
+    post_id: str, bot_id: str, draft: Draft, creator: str, now: datetime, origin: Origin = Origin.MANUAL
+) -> Post:
+    """The draft as a post in DRAFT. Raises InvalidArgument as `parts_of`."""
+    return Post(
+        id=post_id,
+        bot_id=bot_id,
+        state=PostState.DRAFT,
+        parts=parts_of(draft),
+        create_time=now,
+        update_time=now,
+        content=draft.content,
+        queue=draft.queue,
+        creator=creator,
+        origin=origin,
+        latest_publish_time=draft.latest_publish_time,
+    )
 
 
 def check_time(scheduled: datetime, now: datetime, name: str) -> None:
@@ -110,15 +120,27 @@ def timed(post: Post, scheduled: datetime, lateness: timedelta) -> Post:
     )
 
 
-def create(post: Post, scheduled: datetime | None, lateness: timedelta) -> Change:
-    """A new post: a draft, or one that waits for its time."""
+def create(
+    post: Post,
+    scheduled: datetime | None,
+    lateness: timedelta,
+    *,
+    waits: bool = False,
+    at_once: bool = False,
+) -> Change:
+    """A new post: a draft, or one that goes out at its time. `waits`: a second person is asked first (`approving.needed`); `at_once`:
+    then it goes out as soon as that person lets it.
+    """
+    checked = checked_entries(post.findings, post.state)
     if scheduled is None:
-        return Change(post, (_created(post),))
+        return Change(post, (_created(post), *checked))
     waiting = replace(timed(post, scheduled, lateness), state=next_state(post.state, PostEvent.SCHEDULE))
-    entry = Entry(
-        EntryKind.SCHEDULED, "it has its time", post.creator, details=story.schedule_detail(waiting)
-    )
-    return Change(waiting, (_created(post), entry))
+    if waits:
+        asked = approving.submit(
+            _untimely(waiting, at_once=at_once), post.creator, "waits for a second person"
+        )
+        return Change(asked.post, (_created(post), *checked, *asked.entries))
+    return Change(waiting, (_created(post), *checked, _has_its_time(waiting, post.creator)))
 
 
 def _created(post: Post) -> Entry:
@@ -131,41 +153,90 @@ def _created(post: Post) -> Entry:
     )
 
 
-def edit(post: Post, draft: Draft, now: datetime, lateness: timedelta, actor: str) -> Change:
-    """Change content and time. Raises FailedPrecondition (INVALID_STATE), InvalidArgument."""
+def _has_its_time(post: Post, actor: str) -> Entry:
+    return Entry(EntryKind.SCHEDULED, "it has its time", actor, details=story.schedule_detail(post))
+
+
+def _untimely(post: Post, *, at_once: bool) -> Post:
+    """Who wants it out at once waits for approval without being late, unless a latest time was given."""
+    return replace(post, miss_time=post.latest_publish_time) if at_once else post
+
+
+def checked_entries(findings: Sequence[Finding], state: PostState) -> tuple[Entry, ...]:
+    """What the policy checks found, as an entry of a post in `state`; none if they found nothing."""
+    if not findings:
+        return ()
+    counts = Counter(finding.severity for finding in findings)
+    told = ", ".join(
+        f"{counts[severity]} {severity.lower()}{'s' if counts[severity] > 1 else ''}"
+        for severity in (Severity.ERROR, Severity.WARNING)
+        if counts[severity]
+    )
+    names = ", ".join(dict.fromkeys(finding.rule.value for finding in findings))
+    return (Entry(EntryKind.POLICY_CHECKED, f"policy checks: {told} ({names})", state=state),)
+
+
+def revise(post: Post, draft: Draft, now: datetime, lateness: timedelta) -> Post:
+    """The post with content and time of the draft, not rendered where anything was written anew.
+
+    Raises FailedPrecondition (INVALID_STATE), InvalidArgument.
+    """
     next_state(post.state, PostEvent.EDIT)
+    parts = _edited_parts(post, parts_of(draft))
+    same = draft.content == post.content and [*map(_written, parts)] == [*map(_written, post.parts)]
     edited = replace(
         post,
-        parts=_edited_parts(post, parts_of(draft)),
+        parts=post.parts if same else parts,
         content=draft.content,
         queue=draft.queue,
         latest_publish_time=draft.latest_publish_time,
     )
-    entries = []
     if draft.scheduled_time is None:
-        edited = _without_time(edited)
-    elif (
-        draft.scheduled_time != post.scheduled_time or edited.latest_publish_time != post.latest_publish_time
-    ):
-        if draft.scheduled_time != post.scheduled_time:
-            check_time(draft.scheduled_time, now, "post.scheduled_time")
-        edited = timed(edited, draft.scheduled_time, lateness)
-        if post.state is PostState.DRAFT:
-            edited = replace(edited, state=next_state(post.state, PostEvent.SCHEDULE))
-            entries.append(
-                Entry(EntryKind.SCHEDULED, "it has its time", actor, details=story.schedule_detail(edited))
-            )
-    changed = _changed_fields(post, edited)
+        return _without_time(edited)
+    if draft.scheduled_time == post.scheduled_time and edited.latest_publish_time == post.latest_publish_time:
+        return edited
+    if draft.scheduled_time != post.scheduled_time:
+        check_time(draft.scheduled_time, now, "post.scheduled_time")
+    edited = timed(edited, draft.scheduled_time, lateness)
+    if post.state is PostState.DRAFT:
+        edited = replace(edited, state=next_state(post.state, PostEvent.SCHEDULE))
+    return edited
+
+
+def edited(before: Post, after: Post, actor: str, *, waits: bool) -> Change:
+    """What an edit writes: `after` is the post as revised, rendered and checked. `waits` as in `create`."""
+    changed = _changed_fields(before, after)
     if not changed:
-        return Change(post)
+        return Change(before)
+    rewritten = said(before) != said(after)
+    if rewritten:
+        after = replace(after, editor=actor, approval=None)
+    # Where it gets its time or waits, an entry of its own says so.
+    state = PostState.DRAFT if after.state is PostState.DRAFT else before.state
     told = Entry(
         EntryKind.EDITED,
         f"changed: {', '.join(changed)}",
         actor,
-        details=story.schedule_detail(edited, changed_fields=changed),
-        state=post.state,
+        details=story.schedule_detail(after, changed_fields=changed),
+        state=state,
     )
-    return Change(edited, (told, *entries))
+    checked = checked_entries(after.findings, state)
+    if after.state is PostState.DRAFT:
+        approval = None if approving.is_waiting(before) else after.approval
+        return Change(replace(after, approval=approval), (told, *checked))
+    if approving.is_waiting(before) and not rewritten:
+        return Change(after, (told, *checked))
+    if approving.is_waiting(before) or (waits and not approving.is_approved(after)):
+        asked = approving.submit(after, actor, "waits for a second person")
+        return Change(asked.post, (told, *checked, *asked.entries))
+    if before.state is PostState.DRAFT:
+        return Change(after, (told, *checked, _has_its_time(after, actor)))
+    return Change(after, (told, *checked))
+
+
+def said(post: Post) -> object:
+    """All that a person sees of a post's content, compared to tell whether it is still what was approved."""
+    return [(part.sent_text, *_written(part)) for part in post.parts], post.content
 
 
 def _edited_parts(post: Post, parts: Sequence[Part]) -> tuple[Part, ...]:
@@ -218,8 +289,19 @@ def cancel(post: Post, actor: str, reason: str) -> Change:
     return Change(replace(post, state=state, due_time=None, miss_time=None), (entry,))
 
 
-def retry(post: Post, scheduled: datetime, lateness: timedelta, actor: str) -> Change:
-    """Schedule a FAILED, MISSED or CANCELLED post again. A latest time that the new time has passed is dropped."""
+def retry(
+    post: Post,
+    scheduled: datetime,
+    lateness: timedelta,
+    actor: str,
+    *,
+    waits: bool = False,
+    at_once: bool = False,
+) -> Change:
+    """Schedule a FAILED, MISSED or CANCELLED post again. A latest time that the new time has passed is dropped.
+
+    `waits` and `at_once` as in `create`; what a second person approved is not asked for again.
+    """
     state = next_state(post.state, PostEvent.RETRY)
     latest = post.latest_publish_time
     again = replace(
@@ -233,6 +315,10 @@ def retry(post: Post, scheduled: datetime, lateness: timedelta, actor: str) -> C
         ),
     )
     again = timed(again, scheduled, lateness)
-    wanted = Entry(EntryKind.RETRY_REQUESTED, "to be tried again", actor, details=story.decision_detail(""))
-    waits = Entry(EntryKind.SCHEDULED, "it has its time", actor, details=story.schedule_detail(again))
-    return Change(again, (wanted, waits))
+    details = story.decision_detail("")
+    wanted = Entry(EntryKind.RETRY_REQUESTED, "to be tried again", actor, details=details)
+    checked = checked_entries(post.findings, again.state)
+    if waits and not approving.is_approved(again):
+        asked = approving.submit(_untimely(again, at_once=at_once), actor, "waits for a second person")
+        return Change(asked.post, (wanted, *checked, *asked.entries))
+    return Change(again, (wanted, *checked, _has_its_time(again, actor)))

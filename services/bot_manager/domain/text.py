@@ -75,7 +75,9 @@ def weighted_length(text: str) -> int:
 
 
 def links(text: str) -> Iterator[tuple[int, int]]:
-    """Where the links of a normalised text begin and end, from left to right."""
+    """Where the links of a normalised text begin and end, from left to right. Each has a dot, which is looked for first."""
+    if "." not in text:
+        return
     for match in _LINK.finditer(text):
         if match["scheme"] or _is_bare_link(match):
             yield match.start(), _end_of(match)
@@ -102,6 +104,8 @@ def _end_of(match: re.Match[str]) -> int:
 
 
 def _plain(text: str) -> int:
+    if text.isascii():
+        return len(text)
     total = at = 0
     for emoji in _EMOJI.finditer(text):
         total += _code_points(text[at : emoji.start()]) + EMOJI_WEIGHT

@@ -9,6 +9,7 @@ from mesh.clock import Clock
 from mesh.errors import Unavailable
 from mesh.process import Process
 from services.bot_manager.domain.limits import CallCount
+from services.bot_manager.policy.settings import Policy
 from services.bot_manager.publishing import metrics
 from services.bot_manager.publishing.checks import Uploader
 from services.bot_manager.publishing.claimer import Claimer
@@ -18,6 +19,7 @@ from services.bot_manager.publishing.gate import Gate
 from services.bot_manager.publishing.leases import LeasedCredentials, Leases
 from services.bot_manager.publishing.ledger import WorkerLedger
 from services.bot_manager.publishing.looking import Looker
+from services.bot_manager.publishing.policing import Policing
 from services.bot_manager.publishing.reaper import Reaper
 from services.bot_manager.publishing.reconciler import Reconciler
 from services.bot_manager.publishing.rendered import Rendered
@@ -31,6 +33,7 @@ from services.bot_manager.store.ports import BotStore, PostLedger
 from services.bot_manager.store.publishing import PostgresPublishingQueries
 from services.bot_manager.store.reconciling import PostgresReconciling
 from services.bot_manager.store.secret_destructions import PostgresSecretDestructions
+from services.bot_manager.store.similarity import PostgresLikenesses
 from services.bot_manager.tokens.endpoint import HttpTokenEndpoint
 from services.bot_manager.tokens.fresh import FreshTokens
 from services.bot_manager.tokens.keeping import MeshPairKeeper
@@ -139,8 +142,11 @@ def assemble(
         return process.messaging.connected and ready()
 
     claimer = Claimer(ledger, queries, process.instance, settings, can_claim, clock)
+    worker_ledger = WorkerLedger(ledger, process.instance, lambda: settings().lease, clock)
+    likenesses = PostgresLikenesses(process.database)
+    policing = Policing(likenesses, worker_ledger.note, lambda: configuration.view(Policy), clock)
     sender = Sender(
-        WorkerLedger(ledger, process.instance, lambda: settings().lease, clock),
+        worker_ledger,
         queries,
         bots,
         x,
@@ -148,7 +154,7 @@ def assemble(
         gate,
         settings,
         clock,
-        checks=(Rendered(clock), Timing(PostgresPace(process.database), clock)),
+        checks=(Rendered(clock), policing, Timing(PostgresPace(process.database), clock)),
         uploader=uploader(settings),
     )
 
@@ -175,6 +181,7 @@ def assemble(
     overdue = OverdueCheck(ledger, settings, clock)
     process.health.add("publishing", overdue, facts=overdue.facts)
     process.tasks.spawn_loop(claimer.run, name="claimer")
+    process.tasks.spawn_loop(policing.run, name="policing")
     process.tasks.spawn_loop(Reaper(ledger, sweep, clock).run, name="reaper")
     process.tasks.spawn_loop(work, name="publisher")
     process.tasks.spawn_loop(reconciler.run, name="reconciler")

@@ -10,7 +10,7 @@ from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.errors import FailedPrecondition, InvalidArgument, MeshError, NotFound
-from services.bot_manager.domain import rules
+from services.bot_manager.domain import approving, rules
 from services.bot_manager.domain.bots import max_lateness
 from services.bot_manager.domain.making import Maker
 from services.bot_manager.domain.model import Bot
@@ -144,7 +144,13 @@ class _Batch:
         if decision.at is not None:
             found = await posts_at(self.connection, self.schedule, decision.occurrence.nominal_time)
             steps = [
-                Step(post, occurrence_posts.make_up(post, decision.at, self._lateness())) for post in found
+                Step(
+                    post,
+                    occurrence_posts.make_up(
+                        post, decision.at, self._lateness(), waits=approving.needed(self.bot, post.origin)
+                    ),
+                )
+                for post in found
             ]
             self.made += len(await write(self.connection, steps, self.now, self.expansion.instance))
         await store.settle_missed(self.connection, self.schedule, decision.occurrence, decision.skip_message)
@@ -172,11 +178,10 @@ class _Batch:
         return max_lateness(self.bot, self.expansion.lateness())
 
     async def _take(self, one: Occurrence) -> Sequence[Item] | Skip:
-        source = self.expansion.sources.get(self.schedule.source)
-        if source is None:
-            return Skip(rules.UNSUPPORTED)
         try:
-            return await source.take(self.connection, self.schedule, one, self.now)
+            return await self.expansion.sources[self.schedule.source].take(
+                self.connection, self.schedule, one, self.now
+            )
         except REFUSALS as error:
             return Skip(error.message)
 
@@ -189,13 +194,15 @@ class _Batch:
             draft, post_id = seeded(item.draft, self.schedule, one), self.expansion.new_id()
             post = occurrence_posts.made(self.schedule, one, draft, post_id, place, self.now)
             post = await ready(self.bot, post, at, self.now, values)
-            change = rules.create(post, at, self._lateness())
+            waits = approving.needed(self.bot, post.origin)
+            change = rules.create(post, at, self._lateness(), waits=waits)
             await insert_post(self.connection, change.post, change.entries, self.now, instance)
             return
         before = (await read_posts(self.connection, [item.post_id], lock=True))[item.post_id]
         tied = occurrence_posts.taken(before, self.schedule, one, place)
         post = await ready(self.bot, tied, at, self.now, values)
-        step = Step(before, occurrence_posts.timed(post, at, self._lateness()))
+        waits = approving.needed(self.bot, post.origin)
+        step = Step(before, occurrence_posts.timed(post, at, self._lateness(), waits=waits))
         (after,) = await write(self.connection, [step], self.now, instance, content=True)
         await tie(self.connection, after)
 

@@ -1,6 +1,7 @@
-"""PostService. Approvals, PreviewPost, ImportPosts and WatchEvents are not served yet."""
+"""PostService. WatchEvents is not served yet."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc.aio
@@ -9,12 +10,17 @@ from mesh.errors import InvalidArgument
 from mesh.paging import PageTokens, page_size
 from services.bot_manager.convert.common import time_field
 from services.bot_manager.convert.decisions import to_word
+from services.bot_manager.convert.importing import reader
 from services.bot_manager.convert.posts import from_entry, from_post, to_changed_draft, to_draft
+from services.bot_manager.convert.previewing import from_preview, from_result
 from services.bot_manager.domain.filters import POST_FIELDS
+from services.bot_manager.domain.importing import Imports
 from services.bot_manager.domain.listing import Condition, Operator
 from services.bot_manager.domain.posts import Posts, When
+from services.bot_manager.domain.previewing import Previews
 from services.bot_manager.domain.resolving import Resolving
 from services.bot_manager.servicers.caller import about_bot, about_post, actor, call_about, request_key
+from services.bot_manager.servicers.exporting import Exporting
 from services.bot_manager.servicers.pages import Pages
 from vivesphere.bot_manager.v1 import post_service_pb2 as pb
 from vivesphere.bot_manager.v1 import post_service_pb2_grpc
@@ -26,10 +32,20 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
     """`wake` tells the publisher that a post may be due."""
 
     def __init__(
-        self, posts: Posts, page_secret: bytes, *, resolving: Resolving, wake: Callable[[], None]
+        self,
+        posts: Posts,
+        page_secret: bytes,
+        *,
+        previews: Previews,
+        imports: Imports,
+        resolving: Resolving,
+        wake: Callable[[], None],
     ) -> None:
         self._posts = posts
+        self._previews = previews
+        self._imports = imports
         self._resolving = resolving
+        self._exporting = Exporting(posts)
         self._pages = Pages(page_secret, "bot_manager.posts", POST_FIELDS)
         self._story_pages = PageTokens(page_secret, "bot_manager.timeline")
         self._wake = wake
@@ -74,6 +90,47 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
         """See the contract."""
         await self._posts.delete(about_post(request.post_id), request.etag)
         return pb.DeletePostResponse()
+
+    async def ApprovePost(self, request: pb.ApprovePostRequest, context: Context) -> pb.ApprovePostResponse:
+        """See the contract."""
+        post = await self._posts.approve(about_post(request.post_id), request.etag, actor(), request.comment)
+        self._wake()
+        return pb.ApprovePostResponse(post=from_post(post))
+
+    async def RejectPost(self, request: pb.RejectPostRequest, context: Context) -> pb.RejectPostResponse:
+        """See the contract."""
+        post = await self._posts.reject(about_post(request.post_id), request.etag, actor(), request.reason)
+        return pb.RejectPostResponse(post=from_post(post))
+
+    async def PreviewPost(self, request: pb.PreviewPostRequest, context: Context) -> pb.PreviewPostResponse:
+        """See the contract."""
+        bot_id = about_bot(request.bot_id) if request.bot_id else ""
+        preview = await self._previews.preview(
+            bot_id, to_draft(request.post), next_free_slot=request.next_free_slot
+        )
+        return from_preview(preview)
+
+    async def ImportPosts(self, request: pb.ImportPostsRequest, context: Context) -> pb.ImportPostsResponse:
+        """See the contract."""
+        bot_id = about_bot(request.bot_id)
+        result = await self._imports.run(
+            bot_id,
+            reader(request, bot_id),
+            actor(),
+            request_key("ImportPosts", request, request.request_id),
+            dry_run=request.dry_run,
+            partly=request.mode == pb.IMPORT_MODE_VALID_ROWS,
+        )
+        self._wake()
+        return from_result(result)
+
+    async def ExportPosts(
+        self, request: pb.ExportPostsRequest, context: Context
+    ) -> AsyncIterator[pb.ExportPostsResponse]:
+        """See the contract."""
+        async with aclosing(self._exporting.export(request, about_bot(request.bot_id))) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def CancelPost(self, request: pb.CancelPostRequest, context: Context) -> pb.CancelPostResponse:
         """See the contract."""

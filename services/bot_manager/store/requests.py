@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mesh.errors import InvalidArgument
 from services.bot_manager.store.ports import RequestKey
 from services.bot_manager.store.tables import idempotency
+from services.bot_manager.store.tables.imports import imports
 
 KEEP: Final = timedelta(hours=24)
 
@@ -56,6 +57,7 @@ async def recall(connection: AsyncConnection, key: RequestKey, now: datetime) ->
 async def prune_requests(connection: AsyncConnection, now: datetime) -> None:
     """Remove what is older than a day."""
     await connection.execute(delete(idempotency).where(idempotency.c.create_time < now - KEEP))
+    await connection.execute(delete(imports).where(imports.c.create_time < now - KEEP))
 
 
 def _same(key: RequestKey) -> tuple[ColumnElement[bool], ...]:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mesh.context import current_call
 from mesh.errors import MeshError
 from mesh.ids import new_id
-from services.bot_manager.domain.model import Entry, Part, Post
+from services.bot_manager.domain.model import Change, Entry, Part, Post
 from services.bot_manager.store.bulk import insert_rows, one_of, update_rows
 from services.bot_manager.store.rows import (
     content_values,
@@ -28,6 +28,7 @@ from services.bot_manager.store.rows import (
     to_post,
 )
 from services.bot_manager.store.settling import Step, settle_unknown
+from services.bot_manager.store.similarity import forget, remember
 from services.bot_manager.store.tables import post_events, post_parts, posts
 
 __all__ = ["Step", "insert_post", "read_posts", "unless_taken", "with_parts", "write"]
@@ -64,11 +65,21 @@ async def insert_post(
     connection: AsyncConnection, post: Post, entries: Sequence[Entry], now: datetime, instance: str
 ) -> Post:
     """A new post with the beginning of its story."""
-    post = replace(post, entry_count=len(entries))
-    await insert_rows(connection, posts, [post_values(post)])
-    await insert_rows(connection, post_parts, [part_values(post.id, part) for part in post.parts])
-    await _tell(connection, [(post, 0, entries)], now, instance)
-    return post
+    return (await insert_posts(connection, [Change(post, tuple(entries))], now, instance))[0]
+
+
+async def insert_posts(
+    connection: AsyncConnection, made: Sequence[Change], now: datetime, instance: str
+) -> list[Post]:
+    """New posts, each with the beginning of its story and its fingerprints."""
+    stored = [replace(change.post, entry_count=len(change.entries)) for change in made]
+    await insert_rows(connection, posts, [post_values(post) for post in stored])
+    parts = [part_values(post.id, part) for post in stored for part in post.parts]
+    await insert_rows(connection, post_parts, parts)
+    told = [(post, 0, change.entries) for post, change in zip(stored, made, strict=True)]
+    await _tell(connection, told, now, instance)
+    await remember(connection, stored)
+    return stored
 
 
 async def write(
@@ -96,6 +107,8 @@ async def write(
     )
     if content:
         await _replace_parts(connection, [post for step, post in changed if step.before.parts != post.parts])
+        await forget(connection, [post.id for _, post in changed])
+        await remember(connection, [post for _, post in changed])
     else:
         await _update_parts(connection, changed)
     await _tell(

@@ -338,12 +338,17 @@ class PostingPolicy(_message.Message):
     MAX_POSTS_PER_DAY_FIELD_NUMBER: _builtins.int
     REPEAT_COOL_DOWN_FIELD_NUMBER: _builtins.int
     UNKNOWN_OUTCOME_FIELD_NUMBER: _builtins.int
+    LONG_POSTS_FIELD_NUMBER: _builtins.int
     approval: Global___ApprovalPolicy.ValueType
     """Optional. Which posts need a second person. Default NONE."""
     max_posts_per_day: _builtins.int
     """Optional. Most posts a day in the bot's time zone, parts of threads counted, 0 to 2,400; 0 means as many as X allows."""
     unknown_outcome: Global___UnknownOutcomePolicy.ValueType
     """Optional. What happens after clean reads found no trace of an attempt of unknown outcome. Default ASK."""
+    long_posts: _builtins.bool
+    """Optional. True if the account has Premium, so that a post may weigh 25,000 instead of 280. Stated by the operator; X refuses a text
+    that is too long for the account.
+    """
     @_builtins.property
     def blackout_windows(self) -> _containers.RepeatedCompositeFieldContainer[_wall_time_pb2.BlackoutWindow]:
         """Optional. When nothing is published, at most 100 windows."""
@@ -372,10 +377,11 @@ class PostingPolicy(_message.Message):
         max_posts_per_day: _builtins.int = ...,
         repeat_cool_down: _duration_pb2.Duration | None = ...,
         unknown_outcome: Global___UnknownOutcomePolicy.ValueType = ...,
+        long_posts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["max_lateness", b"max_lateness", "min_interval", b"min_interval", "repeat_cool_down", b"repeat_cool_down"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "blackout_windows", b"blackout_windows", "max_lateness", b"max_lateness", "max_posts_per_day", b"max_posts_per_day", "min_interval", b"min_interval", "repeat_cool_down", b"repeat_cool_down", "unknown_outcome", b"unknown_outcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "blackout_windows", b"blackout_windows", "long_posts", b"long_posts", "max_lateness", b"max_lateness", "max_posts_per_day", b"max_posts_per_day", "min_interval", b"min_interval", "repeat_cool_down", b"repeat_cool_down", "unknown_outcome", b"unknown_outcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from vivesphere.bot_manager.v1 import event_pb2 as vivesphere_dot_bot__manager_dot_v1_dot_event__pb2
@@ -33,7 +34,7 @@ from vivesphere.bot_manager.v1 import timeline_pb2 as vivesphere_dot_bot__manage
 from vivesphere.mesh.v1 import access_pb2 as vivesphere_dot_mesh_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,vivesphere/bot_manager/v1/post_service.proto\x12\x19vivesphere.bot_manager.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%vivesphere/bot_manager/v1/event.proto\x1a&vivesphere/bot_manager/v1/policy.proto\x1a$vivesphere/bot_manager/v1/post.proto\x1a(vivesphere/bot_manager/v1/timeline.proto\x1a\x1fvivesphere/mesh/v1/access.proto\"\xb2\x01\n\x11\x43reatePostRequest\x12\x18\n\x06\x62ot_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x04post\x18\x02 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.PostB\x06\xbaH\x03\xc8\x01\x01\x12\x13\n\x0bpublish_now\x18\x03 \x01(\x08\x12\x16\n\x0enext_free_slot\x18\x04 \x01(\x08\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"C\n\x12\x43reatePostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"+\n\x0eGetPostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"@\n\x0fGetPostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"\x84\x02\n\x10ListPostsRequest\x12\x1b\n\x06\x62ot_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x18\n\x06\x66ilter\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x7f\n\x08order_by\x18\x05 \x01(\tBm\xbaHjreR\x0b\x63reate_timeR\x10\x63reate_time descR\x0escheduled_timeR\x13scheduled_time descR\x0cpublish_timeR\x11publish_time desc\xd8\x01\x01\"\\\n\x11ListPostsResponse\x12.\n\x05posts\x18\x01 \x03(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x96\x01\n\x11UpdatePostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x04post\x18\x02 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.PostB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"C\n\x12UpdatePostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"F\n\x11\x44\x65letePostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x16\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\x14\n\x12\x44\x65letePostResponse\"b\n\x12\x41pprovePostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07\x63omment\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"D\n\x13\x41pprovePostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"b\n\x11RejectPostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"C\n\x12RejectPostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"`\n\x11\x43\x61ncelPostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"C\n\x12\x43\x61ncelPostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"\xac\x01\n\x10RetryPostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x44\n\x0escheduled_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\xae\x99\xa4\x0f\x32\x00\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"B\n\x11RetryPostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"\xfa\x01\n\x12ResolvePostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12I\n\nresolution\x18\x02 \x01(\x0e\x32).vivesphere.bot_manager.v1.PostResolutionB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12*\n\tx_post_id\x18\x03 \x01(\tB\x17\xbaH\x14r\x0f\x32\r^[0-9]{1,19}$\xd8\x01\x01\x12\x19\n\x07\x63omment\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x16\n\x04\x65tag\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1f\n\nrequest_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"D\n\x13ResolvePostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"\x80\x01\n\x12PreviewPostRequest\x12\x1b\n\x06\x62ot_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x35\n\x04post\x18\x02 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.PostB\x06\xbaH\x03\xc8\x01\x01\x12\x16\n\x0enext_free_slot\x18\x03 \x01(\x08\"\x80\x02\n\x13PreviewPostResponse\x12\x35\n\x05parts\x18\x01 \x03(\x0b\x32&.vivesphere.bot_manager.v1.PartPreview\x12:\n\x08\x66indings\x18\x02 \x03(\x0b\x32(.vivesphere.bot_manager.v1.PolicyFinding\x12\r\n\x05valid\x18\x03 \x01(\x08\x12\x17\n\x0f\x63ost_usd_micros\x18\x04 \x01(\x03\x12\x32\n\x0escheduled_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x04seed\x18\x06 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_seed\"\xae\x01\n\x0bPartPreview\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x17\n\x0fweighted_length\x18\x02 \x01(\x05\x12\x1b\n\x13max_weighted_length\x18\x03 \x01(\x05\x12\x0c\n\x04urls\x18\x04 \x03(\t\x12\x10\n\x08mentions\x18\x05 \x03(\t\x12\x10\n\x08hashtags\x18\x06 \x03(\t\x12\x10\n\x08\x63\x61shtags\x18\x07 \x03(\t\x12\x17\n\x0f\x63ost_usd_micros\x18\x08 \x01(\x03\"\xc8\x02\n\x12ImportPostsRequest\x12\x18\n\x06\x62ot_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x43\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\'.vivesphere.bot_manager.v1.ImportFormatB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x07\x63ontent\x18\x03 \x01(\tB\x0c\xbaH\tr\x07 \x01(\x80\x80\xc0\x01\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12=\n\x04mode\x18\x05 \x01(\x0e\x32%.vivesphere.bot_manager.v1.ImportModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x43\n\ttime_zone\x18\x06 \x01(\tB0\xbaH-r(\x18@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$\xd8\x01\x01\x12\x1f\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\xa8\x01\n\x13ImportPostsResponse\x12\x11\n\trow_count\x18\x01 \x01(\x05\x12\x18\n\x10valid_post_count\x18\x02 \x01(\x05\x12\x10\n\x08post_ids\x18\x03 \x03(\t\x12\x39\n\x06\x65rrors\x18\x04 \x03(\x0b\x32).vivesphere.bot_manager.v1.ImportRowError\x12\x17\n\x0f\x63ost_usd_micros\x18\x05 \x01(\x03\"M\n\x0eImportRowError\x12\x0b\n\x03row\x18\x01 \x01(\x05\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"m\n\x16GetPostTimelineRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"m\n\x17GetPostTimelineResponse\x12\x39\n\x07\x65ntries\x18\x01 \x03(\x0b\x32(.vivesphere.bot_manager.v1.TimelineEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb9\x01\n\x12WatchEventsRequest\x12\x1b\n\x06\x62ot_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1c\n\x07post_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12H\n\x05types\x18\x03 \x03(\x0e\x32$.vivesphere.bot_manager.v1.EventTypeB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1e\n\x0cresume_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"\\\n\x13WatchEventsResponse\x12/\n\x05\x65vent\x18\x01 \x01(\x0b\x32 .vivesphere.bot_manager.v1.Event\x12\x14\n\x0cresume_token\x18\x02 \x01(\t*\\\n\x0cImportFormat\x12\x1d\n\x19IMPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11IMPORT_FORMAT_CSV\x10\x01\x12\x16\n\x12IMPORT_FORMAT_JSON\x10\x02*e\n\nImportMode\x12\x1b\n\x17IMPORT_MODE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aIMPORT_MODE_ALL_OR_NOTHING\x10\x01\x12\x1a\n\x16IMPORT_MODE_VALID_ROWS\x10\x02\x32\xc2\x13\n\x0bPostService\x12\xb8\x01\n\nCreatePost\x12,.vivesphere.bot_manager.v1.CreatePostRequest\x1a-.vivesphere.bot_manager.v1.CreatePostResponse\"M\x90\x02\x02\xaa\xbb\x18\x17\x1a\x0bposts.write*\x06\x62ot_id0\x01\x82\xd3\xe4\x93\x02)\"\x1b/api/v1/bots/{bot_id}/posts:\x04postb\x04post\x12\x9a\x01\n\x07GetPost\x12).vivesphere.bot_manager.v1.GetPostRequest\x1a*.vivesphere.bot_manager.v1.GetPostResponse\"8\x90\x02\x01\xaa\xbb\x18\x0c\x1a\nposts.read\x82\xd3\xe4\x93\x02\x1f\x12\x17/api/v1/posts/{post_id}b\x04post\x12\xb7\x01\n\tListPosts\x12+.vivesphere.bot_manager.v1.ListPostsRequest\x1a,.vivesphere.bot_manager.v1.ListPostsResponse\"O\x90\x02\x01\xaa\xbb\x18\x14\x1a\nposts.read*\x06\x62ot_id\x82\xd3\xe4\x93\x02.\x12\x1b/api/v1/bots/{bot_id}/postsZ\x0f\x12\r/api/v1/posts\x12\xac\x01\n\nUpdatePost\x12,.vivesphere.bot_manager.v1.UpdatePostRequest\x1a-.vivesphere.bot_manager.v1.UpdatePostResponse\"A\x90\x02\x02\xaa\xbb\x18\x0f\x1a\x0bposts.write0\x01\x82\xd3\xe4\x93\x02%2\x17/api/v1/posts/{post_id}:\x04postb\x04post\x12\xa0\x01\n\nDeletePost\x12,.vivesphere.bot_manager.v1.DeletePostRequest\x1a-.vivesphere.bot_manager.v1.DeletePostResponse\"5\x90\x02\x02\xaa\xbb\x18\x0f\x1a\x0bposts.write0\x01\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/posts/{post_id}\x12\xb6\x01\n\x0b\x41pprovePost\x12-.vivesphere.bot_manager.v1.ApprovePostRequest\x1a..vivesphere.bot_manager.v1.ApprovePostResponse\"H\x90\x02\x02\xaa\xbb\x18\x11\x1a\rposts.approve0\x01\x82\xd3\xe4\x93\x02*\"\x1f/api/v1/posts/{post_id}:approve:\x01*b\x04post\x12\xb2\x01\n\nRejectPost\x12,.vivesphere.bot_manager.v1.RejectPostRequest\x1a-.vivesphere.bot_manager.v1.RejectPostResponse\"G\x90\x02\x02\xaa\xbb\x18\x11\x1a\rposts.approve0\x01\x82\xd3\xe4\x93\x02)\"\x1e/api/v1/posts/{post_id}:reject:\x01*b\x04post\x12\xb0\x01\n\nCancelPost\x12,.vivesphere.bot_manager.v1.CancelPostRequest\x1a-.vivesphere.bot_manager.v1.CancelPostResponse\"E\x90\x02\x02\xaa\xbb\x18\x0f\x1a\x0bposts.write0\x01\x82\xd3\xe4\x93\x02)\"\x1e/api/v1/posts/{post_id}:cancel:\x01*b\x04post\x12\xac\x01\n\tRetryPost\x12+.vivesphere.bot_manager.v1.RetryPostRequest\x1a,.vivesphere.bot_manager.v1.RetryPostResponse\"D\x90\x02\x02\xaa\xbb\x18\x0f\x1a\x0bposts.write0\x01\x82\xd3\xe4\x93\x02(\"\x1d/api/v1/posts/{post_id}:retry:\x01*b\x04post\x12\xb4\x01\n\x0bResolvePost\x12-.vivesphere.bot_manager.v1.ResolvePostRequest\x1a..vivesphere.bot_manager.v1.ResolvePostResponse\"F\x90\x02\x02\xaa\xbb\x18\x0f\x1a\x0bposts.write0\x01\x82\xd3\xe4\x93\x02*\"\x1f/api/v1/posts/{post_id}:resolve:\x01*b\x04post\x12\xa9\x01\n\x0bPreviewPost\x12-.vivesphere.bot_manager.v1.PreviewPostRequest\x1a..vivesphere.bot_manager.v1.PreviewPostResponse\";\x90\x02\x01\xaa\xbb\x18\x14\x1a\nposts.read*\x06\x62ot_id\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/posts:preview:\x01*\x12\xb9\x01\n\x0bImportPosts\x12-.vivesphere.bot_manager.v1.ImportPostsRequest\x1a..vivesphere.bot_manager.v1.ImportPostsResponse\"K\x90\x02\x02\xaa\xbb\x18\x17\x1a\x0bposts.write*\x06\x62ot_id0\x01\x82\xd3\xe4\x93\x02\'\"\"/api/v1/bots/{bot_id}/posts:import:\x01*\x12\xb5\x01\n\x0fGetPostTimeline\x12\x31.vivesphere.bot_manager.v1.GetPostTimelineRequest\x1a\x32.vivesphere.bot_manager.v1.GetPostTimelineResponse\";\x90\x02\x01\xaa\xbb\x18\x0c\x1a\nposts.read\x82\xd3\xe4\x93\x02\"\x12 /api/v1/posts/{post_id}/timeline\x12\xa7\x01\n\x0bWatchEvents\x12-.vivesphere.bot_manager.v1.WatchEventsRequest\x1a..vivesphere.bot_manager.v1.WatchEventsResponse\"7\x90\x02\x01\xaa\xbb\x18\x14\x1a\nposts.read*\x06\x62ot_id\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/events:watch0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,vivesphere/bot_manager/v1/post_service.proto\x12\x19vivesphere.bot_manager.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%vivesphere/bot_manager/v1/event.proto\x1a&vivesphere/bot_manager/v1/policy.proto\x1a$vivesphere/bot_manager/v1/post.proto\x1a(vivesphere/bot_manager/v1/timeline.proto\x1a\x1fvivesphere/mesh/v1/access.proto\"\xb2\x01\n\x11\x43reatePostRequest\x12\x18\n\x06\x62ot_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x04post\x18\x02 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.PostB\x06\xbaH\x03\xc8\x01\x01\x12\x13\n\x0bpublish_now\x18\x03 \x01(\x08\x12\x16\n\x0enext_free_slot\x18\x04 \x01(\x08\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"C\n\x12\x43reatePostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"+\n\x0eGetPostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"@\n\x0fGetPostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"\x84\x02\n\x10ListPostsRequest\x12\x1b\n\x06\x62ot_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x12\x18\n\x06\x66ilter\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\x12\x7f\n\x08order_by\x18\x05 \x01(\tBm\xbaHjreR\x0b\x63reate_timeR\x10\x63reate_time descR\x0escheduled_timeR\x13scheduled_time descR\x0cpublish_timeR\x11publish_time desc\xd8\x01\x01\"\\\n\x11ListPostsResponse\x12.\n\x05posts\x18\x01 \x03(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x96\x01\n\x11UpdatePostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\x04post\x18\x02 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.PostB\x06\xbaH\x03\xc8\x01\x01\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"C\n\x12UpdatePostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"F\n\x11\x44\x65letePostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x16\n\x04\x65tag\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\x14\n\x12\x44\x65letePostResponse\"b\n\x12\x41pprovePostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07\x63omment\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"D\n\x13\x41pprovePostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"b\n\x11RejectPostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"C\n\x12RejectPostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"`\n\x11\x43\x61ncelPostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"C\n\x12\x43\x61ncelPostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"\xac\x01\n\x10RetryPostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x44\n\x0escheduled_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xbaH\r\xb2\x01\n\x1a\x06\x08\x80\xae\x99\xa4\x0f\x32\x00\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"B\n\x11RetryPostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"\xfa\x01\n\x12ResolvePostRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12I\n\nresolution\x18\x02 \x01(\x0e\x32).vivesphere.bot_manager.v1.PostResolutionB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12*\n\tx_post_id\x18\x03 \x01(\tB\x17\xbaH\x14r\x0f\x32\r^[0-9]{1,19}$\xd8\x01\x01\x12\x19\n\x07\x63omment\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x16\n\x04\x65tag\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1f\n\nrequest_id\x18\x06 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"D\n\x13ResolvePostResponse\x12-\n\x04post\x18\x01 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.Post\"\x80\x01\n\x12PreviewPostRequest\x12\x1b\n\x06\x62ot_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x35\n\x04post\x18\x02 \x01(\x0b\x32\x1f.vivesphere.bot_manager.v1.PostB\x06\xbaH\x03\xc8\x01\x01\x12\x16\n\x0enext_free_slot\x18\x03 \x01(\x08\"\x80\x02\n\x13PreviewPostResponse\x12\x35\n\x05parts\x18\x01 \x03(\x0b\x32&.vivesphere.bot_manager.v1.PartPreview\x12:\n\x08\x66indings\x18\x02 \x03(\x0b\x32(.vivesphere.bot_manager.v1.PolicyFinding\x12\r\n\x05valid\x18\x03 \x01(\x08\x12\x17\n\x0f\x63ost_usd_micros\x18\x04 \x01(\x03\x12\x32\n\x0escheduled_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\x04seed\x18\x06 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_seed\"\xae\x01\n\x0bPartPreview\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x17\n\x0fweighted_length\x18\x02 \x01(\x05\x12\x1b\n\x13max_weighted_length\x18\x03 \x01(\x05\x12\x0c\n\x04urls\x18\x04 \x03(\t\x12\x10\n\x08mentions\x18\x05 \x03(\t\x12\x10\n\x08hashtags\x18\x06 \x03(\t\x12\x10\n\x08\x63\x61shtags\x18\x07 \x03(\t\x12\x17\n\x0f\x63ost_usd_micros\x18\x08 \x01(\x03\"\xc8\x02\n\x12ImportPostsRequest\x12\x18\n\x06\x62ot_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x43\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\'.vivesphere.bot_manager.v1.ImportFormatB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\x07\x63ontent\x18\x03 \x01(\tB\x0c\xbaH\tr\x07 \x01(\x80\x80\xc0\x01\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12=\n\x04mode\x18\x05 \x01(\x0e\x32%.vivesphere.bot_manager.v1.ImportModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x43\n\ttime_zone\x18\x06 \x01(\tB0\xbaH-r(\x18@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$\xd8\x01\x01\x12\x1f\n\nrequest_id\x18\x07 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\xa8\x01\n\x13ImportPostsResponse\x12\x11\n\trow_count\x18\x01 \x01(\x05\x12\x18\n\x10valid_post_count\x18\x02 \x01(\x05\x12\x10\n\x08post_ids\x18\x03 \x03(\t\x12\x39\n\x06\x65rrors\x18\x04 \x03(\x0b\x32).vivesphere.bot_manager.v1.ImportRowError\x12\x17\n\x0f\x63ost_usd_micros\x18\x05 \x01(\x03\"M\n\x0eImportRowError\x12\x0b\n\x03row\x18\x01 \x01(\x05\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\x8b\x01\n\x12\x45xportPostsRequest\x12\x18\n\x06\x62ot_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x41\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\'.vivesphere.bot_manager.v1.ImportFormatB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x18\n\x06\x66ilter\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\"9\n\x13\x45xportPostsResponse\x12\"\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\"m\n\x16GetPostTimelineRequest\x12\x19\n\x07post_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"m\n\x17GetPostTimelineResponse\x12\x39\n\x07\x65ntries\x18\x01 \x03(\x0b\x32(.vivesphere.bot_manager.v1.TimelineEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb9\x01\n\x12WatchEventsRequest\x12\x1b\n\x06\x62ot_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1c\n\x07post_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12H\n\x05types\x18\x03 \x03(\x0e\x32$.vivesphere.bot_manager.v1.EventTypeB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1e\n\x0cresume_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"\\\n\x13WatchEventsResponse\x12/\n\x05\x65vent\x18\x01 \x01(\x0b\x32 .vivesphere.bot_manager.v1.Event\x12\x14\n\x0cresume_token\x18\x02 \x01(\t*\\\n\x0cImportFormat\x12\x1d\n\x19IMPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11IMPORT_FORMAT_CSV\x10\x01\x12\x16\n\x12IMPORT_FORMAT_JSON\x10\x02*e\n\nImportMode\x12\x1b\n\x17IMPORT_MODE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aIMPORT_MODE_ALL_OR_NOTHING\x10\x01\x12\x1a\n\x16IMPORT_MODE_VALID_ROWS\x10\x02\x32\x80\x15\n\x0bPostService\x12\xb8\x01\n\nCreatePost\x12,.vivesphere.bot_manager.v1.CreatePostRequest\x1a-.vivesphere.bot_manager.v1.CreatePostResponse\"M\x90\x02\x02\xaa\xbb\x18\x17\x1a\x0bposts.write*\x06\x62ot_id0\x01\x82\xd3\xe4\x93\x02)\"\x1b/api/v1/bots/{bot_id}/posts:\x04postb\x04post\x12\x9a\x01\n\x07GetPost\x12).vivesphere.bot_manager.v1.GetPostRequest\x1a*.vivesphere.bot_manager.v1.GetPostResponse\"8\x90\x02\x01\xaa\xbb\x18\x0c\x1a\nposts.read\x82\xd3\xe4\x93\x02\x1f\x12\x17/api/v1/posts/{post_id}b\x04post\x12\xb7\x01\n\tListPosts\x12+.vivesphere.bot_manager.v1.ListPostsRequest\x1a,.vivesphere.bot_manager.v1.ListPostsResponse\"O\x90\x02\x01\xaa\xbb\x18\x14\x1a\nposts.read*\x06\x62ot_id\x82\xd3\xe4\x93\x02.\x12\x1b/api/v1/bots/{bot_id}/postsZ\x0f\x12\r/api/v1/posts\x12\xac\x01\n\nUpdatePost\x12,.vivesphere.bot_manager.v1.UpdatePostRequest\x1a-.vivesphere.bot_manager.v1.UpdatePostResponse\"A\x90\x02\x02\xaa\xbb\x18\x0f\x1a\x0bposts.write0\x01\x82\xd3\xe4\x93\x02%2\x17/api/v1/posts/{post_id}:\x04postb\x04post\x12\xa0\x01\n\nDeletePost\x12,.vivesphere.bot_manager.v1.DeletePostRequest\x1a-.vivesphere.bot_manager.v1.DeletePostResponse\"5\x90\x02\x02\xaa\xbb\x18\x0f\x1a\x0bposts.write0\x01\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/posts/{post_id}\x12\xb6\x01\n\x0b\x41pprovePost\x12-.vivesphere.bot_manager.v1.ApprovePostRequest\x1a..vivesphere.bot_manager.v1.ApprovePostResponse\"H\x90\x02\x02\xaa\xbb\x18\x11\x1a\rposts.approve0\x01\x82\xd3\xe4\x93\x02*\"\x1f/api/v1/posts/{post_id}:approve:\x01*b\x04post\x12\xb2\x01\n\nRejectPost\x12,.vivesphere.bot_manager.v1.RejectPostRequest\x1a-.vivesphere.bot_manager.v1.RejectPostResponse\"G\x90\x02\x02\xaa\xbb\x18\x11\x1a\rposts.approve0\x01\x82\xd3\xe4\x93\x02)\"\x1e/api/v1/posts/{post_id}:reject:\x01*b\x04post\x12\xb0\x01\n\nCancelPost\x12,.vivesphere.bot_manager.v1.CancelPostRequest\x1a-.vivesphere.bot_manager.v1.CancelPostResponse\"E\x90\x02\x02\xaa\xbb\x18\x0f\x1a\x0bposts.write0\x01\x82\xd3\xe4\x93\x02)\"\x1e/api/v1/posts/{post_id}:cancel:\x01*b\x04post\x12\xac\x01\n\tRetryPost\x12+.vivesphere.bot_manager.v1.RetryPostRequest\x1a,.vivesphere.bot_manager.v1.RetryPostResponse\"D\x90\x02\x02\xaa\xbb\x18\x0f\x1a\x0bposts.write0\x01\x82\xd3\xe4\x93\x02(\"\x1d/api/v1/posts/{post_id}:retry:\x01*b\x04post\x12\xb4\x01\n\x0bResolvePost\x12-.vivesphere.bot_manager.v1.ResolvePostRequest\x1a..vivesphere.bot_manager.v1.ResolvePostResponse\"F\x90\x02\x02\xaa\xbb\x18\x0f\x1a\x0bposts.write0\x01\x82\xd3\xe4\x93\x02*\"\x1f/api/v1/posts/{post_id}:resolve:\x01*b\x04post\x12\xa9\x01\n\x0bPreviewPost\x12-.vivesphere.bot_manager.v1.PreviewPostRequest\x1a..vivesphere.bot_manager.v1.PreviewPostResponse\";\x90\x02\x01\xaa\xbb\x18\x14\x1a\nposts.read*\x06\x62ot_id\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/posts:preview:\x01*\x12\xb9\x01\n\x0bImportPosts\x12-.vivesphere.bot_manager.v1.ImportPostsRequest\x1a..vivesphere.bot_manager.v1.ImportPostsResponse\"K\x90\x02\x02\xaa\xbb\x18\x17\x1a\x0bposts.write*\x06\x62ot_id0\x01\x82\xd3\xe4\x93\x02\'\"\"/api/v1/bots/{bot_id}/posts:import:\x01*\x12\xbb\x01\n\x0b\x45xportPosts\x12-.vivesphere.bot_manager.v1.ExportPostsRequest\x1a..vivesphere.bot_manager.v1.ExportPostsResponse\"K\x90\x02\x01\xaa\xbb\x18\x14\x1a\nposts.read*\x06\x62ot_id\x82\xd3\xe4\x93\x02*\x12\"/api/v1/bots/{bot_id}/posts:exportb\x04\x62ody0\x01\x12\xb5\x01\n\x0fGetPostTimeline\x12\x31.vivesphere.bot_manager.v1.GetPostTimelineRequest\x1a\x32.vivesphere.bot_manager.v1.GetPostTimelineResponse\";\x90\x02\x01\xaa\xbb\x18\x0c\x1a\nposts.read\x82\xd3\xe4\x93\x02\"\x12 /api/v1/posts/{post_id}/timeline\x12\xa7\x01\n\x0bWatchEvents\x12-.vivesphere.bot_manager.v1.WatchEventsRequest\x1a..vivesphere.bot_manager.v1.WatchEventsResponse\"7\x90\x02\x01\xaa\xbb\x18\x14\x1a\nposts.read*\x06\x62ot_id\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/events:watch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -120,6 +121,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMPORTPOSTSREQUEST'].fields_by_name['time_zone']._serialized_options = b'\272H-r(\030@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$\330\001\001'
   _globals['_IMPORTPOSTSREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_IMPORTPOSTSREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_EXPORTPOSTSREQUEST'].fields_by_name['bot_id']._loaded_options = None
+  _globals['_EXPORTPOSTSREQUEST'].fields_by_name['bot_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_EXPORTPOSTSREQUEST'].fields_by_name['format']._loaded_options = None
+  _globals['_EXPORTPOSTSREQUEST'].fields_by_name['format']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_EXPORTPOSTSREQUEST'].fields_by_name['filter']._loaded_options = None
+  _globals['_EXPORTPOSTSREQUEST'].fields_by_name['filter']._serialized_options = b'\272H\005r\003\030\350\007'
   _globals['_GETPOSTTIMELINEREQUEST'].fields_by_name['post_id']._loaded_options = None
   _globals['_GETPOSTTIMELINEREQUEST'].fields_by_name['post_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_GETPOSTTIMELINEREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -158,74 +165,80 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POSTSERVICE'].methods_by_name['PreviewPost']._serialized_options = b'\220\002\001\252\273\030\024\032\nposts.read*\006bot_id\202\323\344\223\002\032\"\025/api/v1/posts:preview:\001*'
   _globals['_POSTSERVICE'].methods_by_name['ImportPosts']._loaded_options = None
   _globals['_POSTSERVICE'].methods_by_name['ImportPosts']._serialized_options = b'\220\002\002\252\273\030\027\032\013posts.write*\006bot_id0\001\202\323\344\223\002\'\"\"/api/v1/bots/{bot_id}/posts:import:\001*'
+  _globals['_POSTSERVICE'].methods_by_name['ExportPosts']._loaded_options = None
+  _globals['_POSTSERVICE'].methods_by_name['ExportPosts']._serialized_options = b'\220\002\001\252\273\030\024\032\nposts.read*\006bot_id\202\323\344\223\002*\022\"/api/v1/bots/{bot_id}/posts:exportb\004body'
   _globals['_POSTSERVICE'].methods_by_name['GetPostTimeline']._loaded_options = None
   _globals['_POSTSERVICE'].methods_by_name['GetPostTimeline']._serialized_options = b'\220\002\001\252\273\030\014\032\nposts.read\202\323\344\223\002\"\022 /api/v1/posts/{post_id}/timeline'
   _globals['_POSTSERVICE'].methods_by_name['WatchEvents']._loaded_options = None
   _globals['_POSTSERVICE'].methods_by_name['WatchEvents']._serialized_options = b'\220\002\001\252\273\030\024\032\nposts.read*\006bot_id\202\323\344\223\002\026\022\024/api/v1/events:watch'
-  _globals['_IMPORTFORMAT']._serialized_start=4151
-  _globals['_IMPORTFORMAT']._serialized_end=4243
-  _globals['_IMPORTMODE']._serialized_start=4245
-  _globals['_IMPORTMODE']._serialized_end=4346
-  _globals['_CREATEPOSTREQUEST']._serialized_start=394
-  _globals['_CREATEPOSTREQUEST']._serialized_end=572
-  _globals['_CREATEPOSTRESPONSE']._serialized_start=574
-  _globals['_CREATEPOSTRESPONSE']._serialized_end=641
-  _globals['_GETPOSTREQUEST']._serialized_start=643
-  _globals['_GETPOSTREQUEST']._serialized_end=686
-  _globals['_GETPOSTRESPONSE']._serialized_start=688
-  _globals['_GETPOSTRESPONSE']._serialized_end=752
-  _globals['_LISTPOSTSREQUEST']._serialized_start=755
-  _globals['_LISTPOSTSREQUEST']._serialized_end=1015
-  _globals['_LISTPOSTSRESPONSE']._serialized_start=1017
-  _globals['_LISTPOSTSRESPONSE']._serialized_end=1109
-  _globals['_UPDATEPOSTREQUEST']._serialized_start=1112
-  _globals['_UPDATEPOSTREQUEST']._serialized_end=1262
-  _globals['_UPDATEPOSTRESPONSE']._serialized_start=1264
-  _globals['_UPDATEPOSTRESPONSE']._serialized_end=1331
-  _globals['_DELETEPOSTREQUEST']._serialized_start=1333
-  _globals['_DELETEPOSTREQUEST']._serialized_end=1403
-  _globals['_DELETEPOSTRESPONSE']._serialized_start=1405
-  _globals['_DELETEPOSTRESPONSE']._serialized_end=1425
-  _globals['_APPROVEPOSTREQUEST']._serialized_start=1427
-  _globals['_APPROVEPOSTREQUEST']._serialized_end=1525
-  _globals['_APPROVEPOSTRESPONSE']._serialized_start=1527
-  _globals['_APPROVEPOSTRESPONSE']._serialized_end=1595
-  _globals['_REJECTPOSTREQUEST']._serialized_start=1597
-  _globals['_REJECTPOSTREQUEST']._serialized_end=1695
-  _globals['_REJECTPOSTRESPONSE']._serialized_start=1697
-  _globals['_REJECTPOSTRESPONSE']._serialized_end=1764
-  _globals['_CANCELPOSTREQUEST']._serialized_start=1766
-  _globals['_CANCELPOSTREQUEST']._serialized_end=1862
-  _globals['_CANCELPOSTRESPONSE']._serialized_start=1864
-  _globals['_CANCELPOSTRESPONSE']._serialized_end=1931
-  _globals['_RETRYPOSTREQUEST']._serialized_start=1934
-  _globals['_RETRYPOSTREQUEST']._serialized_end=2106
-  _globals['_RETRYPOSTRESPONSE']._serialized_start=2108
-  _globals['_RETRYPOSTRESPONSE']._serialized_end=2174
-  _globals['_RESOLVEPOSTREQUEST']._serialized_start=2177
-  _globals['_RESOLVEPOSTREQUEST']._serialized_end=2427
-  _globals['_RESOLVEPOSTRESPONSE']._serialized_start=2429
-  _globals['_RESOLVEPOSTRESPONSE']._serialized_end=2497
-  _globals['_PREVIEWPOSTREQUEST']._serialized_start=2500
-  _globals['_PREVIEWPOSTREQUEST']._serialized_end=2628
-  _globals['_PREVIEWPOSTRESPONSE']._serialized_start=2631
-  _globals['_PREVIEWPOSTRESPONSE']._serialized_end=2887
-  _globals['_PARTPREVIEW']._serialized_start=2890
-  _globals['_PARTPREVIEW']._serialized_end=3064
-  _globals['_IMPORTPOSTSREQUEST']._serialized_start=3067
-  _globals['_IMPORTPOSTSREQUEST']._serialized_end=3395
-  _globals['_IMPORTPOSTSRESPONSE']._serialized_start=3398
-  _globals['_IMPORTPOSTSRESPONSE']._serialized_end=3566
-  _globals['_IMPORTROWERROR']._serialized_start=3568
-  _globals['_IMPORTROWERROR']._serialized_end=3645
-  _globals['_GETPOSTTIMELINEREQUEST']._serialized_start=3647
-  _globals['_GETPOSTTIMELINEREQUEST']._serialized_end=3756
-  _globals['_GETPOSTTIMELINERESPONSE']._serialized_start=3758
-  _globals['_GETPOSTTIMELINERESPONSE']._serialized_end=3867
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=3870
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=4055
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=4057
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=4149
-  _globals['_POSTSERVICE']._serialized_start=4349
-  _globals['_POSTSERVICE']._serialized_end=6847
+  _globals['_IMPORTFORMAT']._serialized_start=4379
+  _globals['_IMPORTFORMAT']._serialized_end=4471
+  _globals['_IMPORTMODE']._serialized_start=4473
+  _globals['_IMPORTMODE']._serialized_end=4574
+  _globals['_CREATEPOSTREQUEST']._serialized_start=421
+  _globals['_CREATEPOSTREQUEST']._serialized_end=599
+  _globals['_CREATEPOSTRESPONSE']._serialized_start=601
+  _globals['_CREATEPOSTRESPONSE']._serialized_end=668
+  _globals['_GETPOSTREQUEST']._serialized_start=670
+  _globals['_GETPOSTREQUEST']._serialized_end=713
+  _globals['_GETPOSTRESPONSE']._serialized_start=715
+  _globals['_GETPOSTRESPONSE']._serialized_end=779
+  _globals['_LISTPOSTSREQUEST']._serialized_start=782
+  _globals['_LISTPOSTSREQUEST']._serialized_end=1042
+  _globals['_LISTPOSTSRESPONSE']._serialized_start=1044
+  _globals['_LISTPOSTSRESPONSE']._serialized_end=1136
+  _globals['_UPDATEPOSTREQUEST']._serialized_start=1139
+  _globals['_UPDATEPOSTREQUEST']._serialized_end=1289
+  _globals['_UPDATEPOSTRESPONSE']._serialized_start=1291
+  _globals['_UPDATEPOSTRESPONSE']._serialized_end=1358
+  _globals['_DELETEPOSTREQUEST']._serialized_start=1360
+  _globals['_DELETEPOSTREQUEST']._serialized_end=1430
+  _globals['_DELETEPOSTRESPONSE']._serialized_start=1432
+  _globals['_DELETEPOSTRESPONSE']._serialized_end=1452
+  _globals['_APPROVEPOSTREQUEST']._serialized_start=1454
+  _globals['_APPROVEPOSTREQUEST']._serialized_end=1552
+  _globals['_APPROVEPOSTRESPONSE']._serialized_start=1554
+  _globals['_APPROVEPOSTRESPONSE']._serialized_end=1622
+  _globals['_REJECTPOSTREQUEST']._serialized_start=1624
+  _globals['_REJECTPOSTREQUEST']._serialized_end=1722
+  _globals['_REJECTPOSTRESPONSE']._serialized_start=1724
+  _globals['_REJECTPOSTRESPONSE']._serialized_end=1791
+  _globals['_CANCELPOSTREQUEST']._serialized_start=1793
+  _globals['_CANCELPOSTREQUEST']._serialized_end=1889
+  _globals['_CANCELPOSTRESPONSE']._serialized_start=1891
+  _globals['_CANCELPOSTRESPONSE']._serialized_end=1958
+  _globals['_RETRYPOSTREQUEST']._serialized_start=1961
+  _globals['_RETRYPOSTREQUEST']._serialized_end=2133
+  _globals['_RETRYPOSTRESPONSE']._serialized_start=2135
+  _globals['_RETRYPOSTRESPONSE']._serialized_end=2201
+  _globals['_RESOLVEPOSTREQUEST']._serialized_start=2204
+  _globals['_RESOLVEPOSTREQUEST']._serialized_end=2454
+  _globals['_RESOLVEPOSTRESPONSE']._serialized_start=2456
+  _globals['_RESOLVEPOSTRESPONSE']._serialized_end=2524
+  _globals['_PREVIEWPOSTREQUEST']._serialized_start=2527
+  _globals['_PREVIEWPOSTREQUEST']._serialized_end=2655
+  _globals['_PREVIEWPOSTRESPONSE']._serialized_start=2658
+  _globals['_PREVIEWPOSTRESPONSE']._serialized_end=2914
+  _globals['_PARTPREVIEW']._serialized_start=2917
+  _globals['_PARTPREVIEW']._serialized_end=3091
+  _globals['_IMPORTPOSTSREQUEST']._serialized_start=3094
+  _globals['_IMPORTPOSTSREQUEST']._serialized_end=3422
+  _globals['_IMPORTPOSTSRESPONSE']._serialized_start=3425
+  _globals['_IMPORTPOSTSRESPONSE']._serialized_end=3593
+  _globals['_IMPORTROWERROR']._serialized_start=3595
+  _globals['_IMPORTROWERROR']._serialized_end=3672
+  _globals['_EXPORTPOSTSREQUEST']._serialized_start=3675
+  _globals['_EXPORTPOSTSREQUEST']._serialized_end=3814
+  _globals['_EXPORTPOSTSRESPONSE']._serialized_start=3816
+  _globals['_EXPORTPOSTSRESPONSE']._serialized_end=3873
+  _globals['_GETPOSTTIMELINEREQUEST']._serialized_start=3875
+  _globals['_GETPOSTTIMELINEREQUEST']._serialized_end=3984
+  _globals['_GETPOSTTIMELINERESPONSE']._serialized_start=3986
+  _globals['_GETPOSTTIMELINERESPONSE']._serialized_end=4095
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=4098
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=4283
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=4285
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=4377
+  _globals['_POSTSERVICE']._serialized_start=4577
+  _globals['_POSTSERVICE']._serialized_end=7265
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 The methods on posts."""
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
@@ -32,7 +33,7 @@ class _ImportFormat:
 class _ImportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportFormat.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     IMPORT_FORMAT_UNSPECIFIED: _ImportFormat.ValueType  # 0
-    """Refused."""
+    """Refused by ImportPosts; JSON for ExportPosts."""
     IMPORT_FORMAT_CSV: _ImportFormat.ValueType  # 1
     """Comma-separated values with a header line."""
     IMPORT_FORMAT_JSON: _ImportFormat.ValueType  # 2
@@ -42,7 +43,7 @@ class ImportFormat(_ImportFormat, metaclass=_ImportFormatEnumTypeWrapper):
     """Forms of files with posts."""
 
 IMPORT_FORMAT_UNSPECIFIED: ImportFormat.ValueType  # 0
-"""Refused."""
+"""Refused by ImportPosts; JSON for ExportPosts."""
 IMPORT_FORMAT_CSV: ImportFormat.ValueType  # 1
 """Comma-separated values with a header line."""
 IMPORT_FORMAT_JSON: ImportFormat.ValueType  # 2
@@ -807,8 +808,9 @@ class ImportPostsRequest(_message.Message):
     """Required. The file as text, 1 byte to 3 MiB, at most 10,000 rows.
 
     CSV (RFC 4180, UTF-8) has a header line with names of Post's fields: `text`, `scheduled_time`, `media_ids` (separated by spaces),
-    `reply_to_x_post_id`, `quote_x_post_id`, `queue`, `made_with_ai`, `paid_partnership`. Rows with the same value in the column
-    `thread` make one post of several parts. JSON is an array of posts, each as the body of CreatePost.
+    `reply_to_x_post_id`, `quote_x_post_id`, `queue`, `made_with_ai`, `paid_partnership`, and any other by which people say what goes
+    out except `parts`, `poll` and `template` as JSON. Rows with the same value in the column `thread` make one post of several parts,
+    of which the first says everything but `text` and `media_ids`. JSON is an array of posts, each as the body of CreatePost.
     """
     dry_run: _builtins.bool
     """Optional. True to check every row and make nothing."""
@@ -912,6 +914,63 @@ class ImportRowError(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportRowError: _TypeAlias = ImportRowError  # noqa: Y015
+
+@_typing.final
+class ExportPostsRequest(_message.Message):
+    """Request of ExportPosts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOT_ID_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    bot_id: _builtins.str
+    """Required. Bot whose posts are exported; UUID."""
+    format: Global___ImportFormat.ValueType
+    """Optional. Form of the file; IMPORT_FORMAT_UNSPECIFIED means JSON."""
+    filter: _builtins.str
+    """Optional. As `filter` of ListPosts, for example `state = DRAFT`. Empty exports all."""
+    def __init__(
+        self,
+        *,
+        bot_id: _builtins.str = ...,
+        format: Global___ImportFormat.ValueType = ...,
+        filter: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bot_id", b"bot_id", "filter", b"filter", "format", b"format"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPostsRequest: _TypeAlias = ExportPostsRequest  # noqa: Y015
+
+@_typing.final
+class ExportPostsResponse(_message.Message):
+    """Response of ExportPosts, one chunk of the stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def body(self) -> _httpbody_pb2.HttpBody:
+        """Content type (the same in every chunk: "application/json" or "text/csv; charset=utf-8") and bytes, at most 256 KiB. JSON holds whole
+        posts, of which ImportPosts passes over what is output only; CSV what people write. Cells are as they are stored, so open the file in
+        a spreadsheet as text.
+        """
+
+    def __init__(
+        self,
+        *,
+        body: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportPostsResponse: _TypeAlias = ExportPostsResponse  # noqa: Y015
 
 @_typing.final
 class GetPostTimelineRequest(_message.Message):

@@ -95,6 +95,11 @@ class PostServiceStub:
                 request_serializer=vivesphere_dot_bot__manager_dot_v1_dot_post__service__pb2.ImportPostsRequest.SerializeToString,
                 response_deserializer=vivesphere_dot_bot__manager_dot_v1_dot_post__service__pb2.ImportPostsResponse.FromString,
                 _registered_method=True)
+        self.ExportPosts = channel.unary_stream(
+                '/vivesphere.bot_manager.v1.PostService/ExportPosts',
+                request_serializer=vivesphere_dot_bot__manager_dot_v1_dot_post__service__pb2.ExportPostsRequest.SerializeToString,
+                response_deserializer=vivesphere_dot_bot__manager_dot_v1_dot_post__service__pb2.ExportPostsResponse.FromString,
+                _registered_method=True)
         self.GetPostTimeline = channel.unary_unary(
                 '/vivesphere.bot_manager.v1.PostService/GetPostTimeline',
                 request_serializer=vivesphere_dot_bot__manager_dot_v1_dot_post__service__pb2.GetPostTimelineRequest.SerializeToString,
@@ -232,6 +237,16 @@ class PostServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportPosts(self, request, context):
+        """Streams posts of one bot as a file that ImportPosts takes, oldest first, as fast as the client reads.
+
+        The chunks put together are the file; a chunk may end within a line. Posts that change while it is read may be in it as they were or
+        as they became. Errors: NOT_FOUND (BOT_NOT_FOUND), INVALID_ARGUMENT (INVALID_FILTER).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPostTimeline(self, request, context):
         """Tells the whole story of a post, oldest first: why it did, or did not, go out. Errors: NOT_FOUND (POST_NOT_FOUND).
         """
@@ -312,6 +327,11 @@ def add_PostServiceServicer_to_server(servicer, server):
                     servicer.ImportPosts,
                     request_deserializer=vivesphere_dot_bot__manager_dot_v1_dot_post__service__pb2.ImportPostsRequest.FromString,
                     response_serializer=vivesphere_dot_bot__manager_dot_v1_dot_post__service__pb2.ImportPostsResponse.SerializeToString,
+            ),
+            'ExportPosts': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportPosts,
+                    request_deserializer=vivesphere_dot_bot__manager_dot_v1_dot_post__service__pb2.ExportPostsRequest.FromString,
+                    response_serializer=vivesphere_dot_bot__manager_dot_v1_dot_post__service__pb2.ExportPostsResponse.SerializeToString,
             ),
             'GetPostTimeline': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPostTimeline,
@@ -649,6 +669,33 @@ class PostService:
             '/vivesphere.bot_manager.v1.PostService/ImportPosts',
             vivesphere_dot_bot__manager_dot_v1_dot_post__service__pb2.ImportPostsRequest.SerializeToString,
             vivesphere_dot_bot__manager_dot_v1_dot_post__service__pb2.ImportPostsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportPosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/vivesphere.bot_manager.v1.PostService/ExportPosts',
+            vivesphere_dot_bot__manager_dot_v1_dot_post__service__pb2.ExportPostsRequest.SerializeToString,
+            vivesphere_dot_bot__manager_dot_v1_dot_post__service__pb2.ExportPostsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -86,6 +86,12 @@ class PostServiceStub:
     INVALID_ARGUMENT (IDEMPOTENCY_KEY_REUSED). Errors: NOT_FOUND (BOT_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD) for a file that is
     not CSV or JSON or has more than 10,000 rows, FAILED_PRECONDITION (BOT_ARCHIVED).
     """
+    ExportPosts: _aio.UnaryStreamMultiCallable[_post_service_pb2.ExportPostsRequest, _post_service_pb2.ExportPostsResponse]
+    """Streams posts of one bot as a file that ImportPosts takes, oldest first, as fast as the client reads.
+
+    The chunks put together are the file; a chunk may end within a line. Posts that change while it is read may be in it as they were or
+    as they became. Errors: NOT_FOUND (BOT_NOT_FOUND), INVALID_ARGUMENT (INVALID_FILTER).
+    """
     GetPostTimeline: _aio.UnaryUnaryMultiCallable[_post_service_pb2.GetPostTimelineRequest, _post_service_pb2.GetPostTimelineResponse]
     """Tells the whole story of a post, oldest first: why it did, or did not, go out. Errors: NOT_FOUND (POST_NOT_FOUND)."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_post_service_pb2.WatchEventsRequest, _post_service_pb2.WatchEventsResponse]
@@ -228,6 +234,17 @@ class PostServiceServicer:
         Idempotent by `request_id`: a repeat within 24 hours answers the first result; the same id with another file answers
         INVALID_ARGUMENT (IDEMPOTENCY_KEY_REUSED). Errors: NOT_FOUND (BOT_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD) for a file that is
         not CSV or JSON or has more than 10,000 rows, FAILED_PRECONDITION (BOT_ARCHIVED).
+        """
+
+    def ExportPosts(
+        self,
+        request: _post_service_pb2.ExportPostsRequest,
+        context: _aio.ServicerContext[_post_service_pb2.ExportPostsRequest, _abc.AsyncIterator[_post_service_pb2.ExportPostsResponse]],
+    ) -> _abc.AsyncIterator[_post_service_pb2.ExportPostsResponse]:
+        """Streams posts of one bot as a file that ImportPosts takes, oldest first, as fast as the client reads.
+
+        The chunks put together are the file; a chunk may end within a line. Posts that change while it is read may be in it as they were or
+        as they became. Errors: NOT_FOUND (BOT_NOT_FOUND), INVALID_ARGUMENT (INVALID_FILTER).
         """
 
     def GetPostTimeline(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from services.bot_manager.domain import rules, story
+from services.bot_manager.domain import approving, rules, story
 from services.bot_manager.domain.lifecycle import PostEvent, next_state
 from services.bot_manager.domain.model import (
     ACTOR,
@@ -51,14 +51,17 @@ def taken(post: Post, schedule: Schedule, occurrence: Occurrence, number: int) -
     )
 
 
-def timed(post: Post, at: datetime, lateness: timedelta) -> Change:
-    """A draft of a queue gets its time. A latest time of its own that is before that is dropped."""
+def timed(post: Post, at: datetime, lateness: timedelta, *, waits: bool) -> Change:
+    """A draft of a queue gets its time. A latest time of its own that is before that is dropped. `waits`: a second person is asked first."""
     latest = post.latest_publish_time
     kept = replace(post, latest_publish_time=None if latest is not None and latest < at else latest)
     waiting = replace(rules.timed(kept, at, lateness), state=next_state(post.state, PostEvent.SCHEDULE))
     entry = Entry(
         EntryKind.SCHEDULED, "taken from its queue by a schedule", details=story.schedule_detail(waiting)
     )
+    if waits and not approving.is_approved(waiting):
+        asked = approving.submit(waiting, ACTOR, "waits for a second person")
+        return Change(asked.post, (entry, *asked.entries))
     return Change(waiting, (entry,))
 
 
@@ -89,10 +92,10 @@ def miss(post: Post, now: datetime) -> Change:
     return Change(missed, (Entry(EntryKind.MISSED, TOO_LATE, details=story.failure_detail(failure)),))
 
 
-def make_up(post: Post, at: datetime, lateness: timedelta) -> Change:
+def make_up(post: Post, at: datetime, lateness: timedelta, *, waits: bool) -> Change:
     """A post that was MISSED goes out after all; one that is not, any more, stays as it is."""
     if post.state is not PostState.MISSED:
         return Change(post)
-    change = rules.retry(post, at, lateness, ACTOR)
+    change = rules.retry(post, at, lateness, ACTOR, waits=waits)
     told, *rest = change.entries
     return Change(change.post, (replace(told, message=MADE_UP), *rest))

@@ -3,6 +3,7 @@
 from services.bot_manager.store.tables import (
     connecting,
     feeds,
+    imports,
     library,
     money,
     news,
@@ -29,6 +30,7 @@ __all__ = [
     "connecting",
     "feeds",
     "idempotency",
+    "imports",
     "lease_endings",
     "library",
     "metadata",

@@ -196,7 +196,12 @@ async def test_an_edit_replaces_the_parts(posts: PostgresPosts, add_bot: AddBot,
         draft = rules.Draft(parts=tuple(map(rules.DraftPart, texts)), scheduled_time=stored.scheduled_time)
 
         def edit(post: Post, draft: rules.Draft = draft) -> Change:
-            return rules.edit(post, draft, NOW - timedelta(hours=1), timedelta(hours=1), "user-1")
+            return rules.edited(
+                post,
+                rules.revise(post, draft, NOW - timedelta(hours=1), timedelta(hours=1)),
+                "user-1",
+                waits=False,
+            )
 
         after = await posts.change(stored.id, edit, NOW)
         assert tuple(part.text for part in after.parts) == texts

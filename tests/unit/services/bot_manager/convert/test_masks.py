@@ -82,10 +82,7 @@ def test_what_this_version_cannot_honour_is_named() -> None:
             approval=bot_pb2.APPROVAL_POLICY_ALL_POSTS, repeat_cool_down={"seconds": 3}
         )
     )
-    assert bots.to_draft(bot).unsupported == (
-        "bot.policy.repeat_cool_down",
-        "bot.policy.approval",
-    )
+    assert bots.to_draft(bot).unsupported == ()
 
 
 def test_media_follow_the_form_in_which_they_were_changed() -> None:
