@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from services.bot_manager.store.tables.base import DOCUMENT, ID, NAME, TIME, metadata
+from services.bot_manager.store.tables.base import DOCUMENT, ID, NAME, TIME, event_columns, metadata
 
 bots = Table(
     "bots",
@@ -185,9 +185,11 @@ post_events = Table(
     Column("part_index", Integer, nullable=False),
     Column("request_id", Text, nullable=False),
     Column("details", JSONB, nullable=False),
+    *event_columns(),
     Index("post_events_story", "post_id", "sequence", unique=True),
+    Index("post_events_transaction", "transaction"),
 )
-"""The story of each post; append-only."""
+"""The story of each post; append-only. What is told of posts to those who watch is made of it."""
 
 post_metrics = Table(
     "post_metrics",

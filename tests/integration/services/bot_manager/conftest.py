@@ -49,6 +49,7 @@ def schema(engines: EmbeddedMesh) -> str:
         connection.execute(
             text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO bot_manager")
         )
+        connection.execute(text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO bot_manager"))
     return SCHEMA
 
 
@@ -73,7 +74,7 @@ async def database(engines: EmbeddedMesh, schema: str) -> AsyncIterator[Database
     """The service's role on empty tables."""
     database = open_database(settings_of(engines, "bot_manager"), schema)
     async with database.transaction() as connection:
-        for table in ("bots", "lease_endings", "idempotency", "outbox", "inbox"):
+        for table in ("bots", "lease_endings", "idempotency", "outbox", "inbox", "events", "event_ticks"):
             await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - names from the line above
     yield database
     await database.close()
