@@ -8,6 +8,7 @@ from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
 from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector, PlainShelf
 from services.bot_manager.domain.posts import Posts
+from services.bot_manager.events.assembly import assemble as assemble_events
 from services.bot_manager.housekeeping import prune
 from services.bot_manager.publishing.assembly import assemble as assemble_publishing
 from services.bot_manager.publishing.settings import Publish
@@ -15,6 +16,7 @@ from services.bot_manager.secrets import MeshSecretKeeper
 from services.bot_manager.servicers.bots import BotServicer
 from services.bot_manager.servicers.posts import PostServicer
 from services.bot_manager.servicers.statistics import StatisticsServicer
+from services.bot_manager.servicers.watching import Watching
 from services.bot_manager.settings import MAX_LATENESS, BotManagerSettings
 from services.bot_manager.statistics.fetcher import Fetcher
 from services.bot_manager.store.bots import PostgresBots
@@ -62,7 +64,9 @@ async def assemble(process: Process) -> None:
 
     bot_servicer = BotServicer(bot_cases, credentials, pages, stopped=publisher.stop, wake=publisher.wake)
     process.serve(add_BotServiceServicer_to_server, bot_servicer)
-    process.serve(add_PostServiceServicer_to_server, PostServicer(post_cases, pages, wake=publisher.wake))
+    watching = Watching(assemble_events(process), bots, pages)
+    post_servicer = PostServicer(post_cases, pages, watching=watching, wake=publisher.wake)
+    process.serve(add_PostServiceServicer_to_server, post_servicer)
     process.serve(
         add_StatisticsServiceServicer_to_server, StatisticsServicer(bots, posts, metrics, fetcher, clock)
     )

@@ -163,7 +163,7 @@ def edit(post: Post, draft: Draft, now: datetime, lateness: timedelta, actor: st
         f"changed: {', '.join(changed)}",
         actor,
         details=story.schedule_detail(edited, changed_fields=changed),
-        state=post.state,
+        state=post.state if entries else edited.state,
     )
     return Change(edited, (told, *entries))
 

@@ -1,6 +1,7 @@
-"""PostService. Approvals, ResolvePost, PreviewPost, ImportPosts and WatchEvents are not served yet."""
+"""PostService. Approvals, ResolvePost, PreviewPost and ImportPosts are not served yet."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc.aio
@@ -15,6 +16,7 @@ from services.bot_manager.domain.posts import Posts
 from services.bot_manager.domain.rules import UNSUPPORTED
 from services.bot_manager.servicers.caller import about_bot, about_post, actor, call_about, request_key
 from services.bot_manager.servicers.pages import Pages
+from services.bot_manager.servicers.watching import Watching
 from vivesphere.bot_manager.v1 import post_service_pb2 as pb
 from vivesphere.bot_manager.v1 import post_service_pb2_grpc
 
@@ -24,10 +26,13 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class PostServicer(post_service_pb2_grpc.PostServiceServicer):
     """`wake` tells the publisher that a post may be due."""
 
-    def __init__(self, posts: Posts, page_secret: bytes, *, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, posts: Posts, page_secret: bytes, *, watching: Watching, wake: Callable[[], None]
+    ) -> None:
         self._posts = posts
         self._pages = Pages(page_secret, "bot_manager.posts", POST_FIELDS)
         self._story_pages = PageTokens(page_secret, "bot_manager.timeline")
+        self._watching = watching
         self._wake = wake
 
     async def CreatePost(self, request: pb.CreatePostRequest, context: Context) -> pb.CreatePostResponse:
@@ -102,6 +107,15 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
             entries=[from_entry(entry) for entry in page],
             next_page_token=self._story_pages.encode((page[-1].sequence,), {"post": post_id}) if more else "",
         )
+
+    async def WatchEvents(
+        self, request: pb.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchEventsResponse]:
+        """See the contract."""
+        call_about(f"bots/{request.bot_id.lower()}/events" if request.bot_id else "events")
+        async with aclosing(self._watching.watch(request)) as responses:
+            async for response in responses:
+                yield response
 
 
 def _check_when(request: pb.CreatePostRequest, bot_id: str) -> None:

@@ -12,10 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
 from mesh.errors import AlreadyExists, FailedPrecondition, NotFound
+from services.bot_manager.domain.happenings import bot_changed, bot_created
 from services.bot_manager.domain.lifecycle import BOT_TABLE, UNSETTLED, BotEvent
 from services.bot_manager.domain.listing import Condition, Operator, Page, Position, Query
 from services.bot_manager.domain.model import ACTOR, Bot, CredentialsStatus, Post, PostState, StateDetail
 from services.bot_manager.domain.rules import cancel
+from services.bot_manager.events.announcing import announce
 from services.bot_manager.store.lease_endings import demand
 from services.bot_manager.store.listing import compare, page_of
 from services.bot_manager.store.ports import RequestKey
@@ -50,6 +52,7 @@ class PostgresBots:
                 return await _get(connection, first)
             with _handle_is_free():
                 await connection.execute(insert(bots), [bot_values(bot)])
+            await announce(connection, bot.create_time, bot_created(bot))
             return bot
 
     async def get(self, bot_id: str) -> Bot:
@@ -93,6 +96,7 @@ class PostgresBots:
             ]
             await write(connection, steps, now, self._instance)
             await demand(connection, bot, edited)
+            await announce(connection, now, *bot_changed(bot, edited))
             return await _put(connection, replace(edited, version=bot.version + 1, update_time=now))
 
     async def apply(self, bot_id: str, event: BotEvent, now: datetime, reason: str, message: str) -> Bot:

@@ -17,9 +17,13 @@ from mesh.status import from_rpc_error
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
 from services.bot_manager.domain.posts import Posts
+from services.bot_manager.events.hub import Hub
+from services.bot_manager.events.reading import StoredEvents
+from services.bot_manager.events.ticks import Ticks
 from services.bot_manager.servicers.bots import BotServicer
 from services.bot_manager.servicers.posts import PostServicer
 from services.bot_manager.servicers.statistics import StatisticsServicer
+from services.bot_manager.servicers.watching import Watching
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.posts import PostgresPosts
@@ -96,6 +100,7 @@ async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
     bots, posts = PostgresBots(database, "test-1"), PostgresPosts(database, "test-1")
     metrics = PostgresMetrics(database)
     secret = b"page secret of the test"
+    hub = Hub(Ticks(database), StoredEvents(database), lambda: 1, clock)
 
     def wake() -> None:
         woken.append(True)
@@ -114,7 +119,10 @@ async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
         (
             post_service_pb2_grpc.add_PostServiceServicer_to_server,
             PostServicer(
-                Posts(posts, bots, clock, new_id, lambda: timedelta(hours=1), PLAIN), secret, wake=wake
+                Posts(posts, bots, clock, new_id, lambda: timedelta(hours=1), PLAIN),
+                secret,
+                watching=Watching(hub, bots, secret),
+                wake=wake,
             ),
         ),
         (
