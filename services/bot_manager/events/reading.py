@@ -66,7 +66,8 @@ async def _page(
 ) -> Sequence[Row[Any]]:
     number = table.c.event_number
     query = query.where(number > after).order_by(number).limit(limit)
-    return (await connection.execute(query)).all()
+    found: Sequence[Row[Any]] = (await connection.execute(query)).all()
+    return found
 
 
 def _told(rows: Iterable[Row[Any]], tick: int, upper: int) -> list[Told]:
