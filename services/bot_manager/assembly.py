@@ -17,12 +17,14 @@ from services.bot_manager.servicers.bots import BotServicer
 from services.bot_manager.servicers.posts import PostServicer
 from services.bot_manager.servicers.statistics import StatisticsServicer
 from services.bot_manager.servicers.watching import Watching
+from services.bot_manager.servicers.webhooks import WebhookServicer
 from services.bot_manager.settings import MAX_LATENESS, BotManagerSettings
 from services.bot_manager.statistics.fetcher import Fetcher
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.ledger import PostgresLedger
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.posts import PostgresPosts
+from services.bot_manager.webhooks.assembly import assemble as assemble_webhooks
 from services.bot_manager.x.tweepy_port import TweepyPort
 from vivesphere.bot_manager.v1 import (
     app_service_pb2_grpc,
@@ -33,6 +35,7 @@ from vivesphere.bot_manager.v1 import (
 from vivesphere.bot_manager.v1.bot_service_pb2_grpc import add_BotServiceServicer_to_server
 from vivesphere.bot_manager.v1.post_service_pb2_grpc import add_PostServiceServicer_to_server
 from vivesphere.bot_manager.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
+from vivesphere.bot_manager.v1.webhook_service_pb2_grpc import add_WebhookServiceServicer_to_server
 from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import BotSecretServiceStub
 
 
@@ -70,6 +73,8 @@ async def assemble(process: Process) -> None:
     process.serve(
         add_StatisticsServiceServicer_to_server, StatisticsServicer(bots, posts, metrics, fetcher, clock)
     )
+    webhooks = WebhookServicer(assemble_webhooks(process, secrets), pages)
+    process.serve(add_WebhookServiceServicer_to_server, webhooks)
     _serve_the_rest(process)
 
 

@@ -31,6 +31,7 @@ def from_event(event: Event) -> event_pb2.Event:
         schedule_id=event.schedule_id,
         app_id=event.app_id,
         media_id=event.media_id,
+        webhook_id=event.webhook_id,
         actor=event.actor,
         request_id=event.request_id,
         message=event.message,

@@ -35,6 +35,8 @@ class EventType(StrEnum):
     BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
     CIRCUIT_BREAKER_OPENED = "CIRCUIT_BREAKER_OPENED"
     CIRCUIT_BREAKER_CLOSED = "CIRCUIT_BREAKER_CLOSED"
+    WEBHOOK_DISABLED = "WEBHOOK_DISABLED"
+    WEBHOOK_TEST = "WEBHOOK_TEST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Happening:
     schedule_id: str = ""
     app_id: str = ""
     media_id: str = ""
+    webhook_id: str = ""
     actor: str = ""
     detail: Document | None = None
 
@@ -158,6 +161,11 @@ def statistics_refreshed(bot_id: str, count: int) -> Happening:
     """Fresh counters of so many posts of a bot are stored."""
     noun = "post" if count == 1 else "posts"
     return Happening(EventType.STATISTICS_REFRESHED, f"fresh statistics of {count} {noun} are stored", bot_id)
+
+
+def webhook_disabled(webhook_id: str, message: str) -> Happening:
+    """A webhook is called no longer; `message` says why."""
+    return Happening(EventType.WEBHOOK_DISABLED, message, webhook_id=webhook_id)
 
 
 def _bot_state(before: Bot, after: Bot) -> Happening:

@@ -28,6 +28,7 @@ class Event:
     schedule_id: str = ""
     app_id: str = ""
     media_id: str = ""
+    webhook_id: str = ""
     request_id: str = ""
     detail: Document | None = None
 
@@ -43,10 +44,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event, and where somebody is who has heard it and all before it."""
+    """An event with its number, and where somebody is who has heard it and all before it."""
 
     event: Event
     place: Place
+    number: int
 
 
 @dataclass(frozen=True, slots=True)

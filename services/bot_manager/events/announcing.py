@@ -38,6 +38,7 @@ def _values(happening: Happening, now: datetime) -> dict[str, Any]:
         "schedule_id": happening.schedule_id or None,
         "app_id": happening.app_id or None,
         "media_id": happening.media_id or None,
+        "webhook_id": happening.webhook_id or None,
         "actor": happening.actor or (call.actor if call and call.principal else ACTOR),
         "request_id": call.request_id if call else "",
         "message": happening.message,

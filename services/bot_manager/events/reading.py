@@ -75,7 +75,7 @@ def _told(rows: Iterable[Row[Any]], tick: int, upper: int) -> list[Told]:
     for row in rows:
         made = list(events_of(row)) if "kind" in row._fields else [_event(row)]
         for place, event in enumerate(made, row.event_number - len(made) + 1):
-            found.append(Told(event, Place(tick, place, upper)))
+            found.append(Told(event, Place(tick, place, upper), row.event_number))
     return found
 
 
@@ -91,6 +91,7 @@ def _event(row: Row[Any]) -> Event:
         schedule_id=row.schedule_id or "",
         app_id=row.app_id or "",
         media_id=row.media_id or "",
+        webhook_id=row.webhook_id or "",
         request_id=row.request_id,
         detail=row.detail,
     )

@@ -26,6 +26,7 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATENESS = timedelta(hours=1)
 SCHEMA = "bot_manager_tests"
 
+NEWS = ("events", "event_ticks", "webhooks", "webhook_cursor")
 PLAIN = Maker(PlainShelf(), PlainComposer(), PlainInspector())
 """Makes posts without media, templates or policy."""
 
@@ -74,7 +75,7 @@ async def database(engines: EmbeddedMesh, schema: str) -> AsyncIterator[Database
     """The service's role on empty tables."""
     database = open_database(settings_of(engines, "bot_manager"), schema)
     async with database.transaction() as connection:
-        for table in ("bots", "lease_endings", "idempotency", "outbox", "inbox", "events", "event_ticks"):
+        for table in ("bots", "lease_endings", "idempotency", "outbox", "inbox", *NEWS):
             await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - names from the line above
     yield database
     await database.close()

@@ -119,7 +119,7 @@ async def test_a_full_queue_takes_nothing_more() -> None:
 
 
 def _told(number: int) -> Told:
-    return Told(Event(new_id(), NOW, EventType.APP_CHANGED, "u1", str(number)), Place(1, number, 2))
+    return Told(Event(new_id(), NOW, EventType.APP_CHANGED, "u1", str(number)), Place(1, number, 2), number)
 
 
 async def test_a_quiet_stream_says_that_it_lives_and_where_it_is(database: Database, add_bot: AddBot) -> None:
