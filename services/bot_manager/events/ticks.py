@@ -86,6 +86,11 @@ class Ticks:
             await connection.execute(insert(event_ticks).values(number=number + 1, snapshot=now))
         return Tick(number + 1, made=True)
 
+    async def oldest(self) -> int:
+        """The first tick that is kept; 0 if there is none. Raises Unavailable, DeadlineExceeded."""
+        async with self._database.read() as connection:
+            return (await connection.execute(select(func.min(event_ticks.c.number)))).scalar_one() or 0
+
     async def prune(self, before: datetime) -> None:
         """Forget ticks that are older, but for the newest of them, and the events that lie before that one."""
         old = select(func.max(event_ticks.c.number)).where(event_ticks.c.create_time < before)

@@ -43,7 +43,7 @@ class PostgresDeliveries:
     async def advance(self, begin: Place, read: Read, make: Make) -> bool:
         """Turn the next events into deliveries; whether there may be more. One replica at a time; the others pass on at once.
 
-        `begin` is where to start the first time, or if what lies behind the place so far is gone (`read` raises OutOfRange then).
+        `begin` is where to start the first time. Raises what `read` raises.
         """
         async with self._database.transaction(concludes=False, wake=False) as connection:
             place = await _cursor(connection, begin)

@@ -24,6 +24,8 @@ class Ticking(Protocol):
 
     async def tick(self) -> Tick: ...
 
+    async def oldest(self) -> int: ...
+
 
 class Following(Protocol):
     """See `events/reading.py`."""
@@ -59,13 +61,14 @@ class Maker:
 
     async def step(self) -> None:
         """Everything that has happened by now. Raises Unavailable, DeadlineExceeded."""
-        newest = Place((await self._ticks.tick()).number)
+        await self._ticks.tick()
+        begin = Place(await self._ticks.oldest())
         try:
-            while await self._store.advance(newest, self._events.after, self._deliveries):
+            while await self._store.advance(begin, self._events.after, self._deliveries):
                 pass
         except OutOfRange:
             logger.error("events were no longer kept when they were to become deliveries")
-            await self._store.restart(newest)
+            await self._store.restart(begin)
 
     def _deliveries(self, batch: Batch, webhooks: Sequence[Webhook]) -> list[Delivery]:
         now, found = self._clock.now(), []
