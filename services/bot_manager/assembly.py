@@ -19,11 +19,15 @@ from services.bot_manager.servicers.statistics import StatisticsServicer
 from services.bot_manager.servicers.watching import Watching
 from services.bot_manager.servicers.webhooks import WebhookServicer
 from services.bot_manager.settings import MAX_LATENESS, BotManagerSettings
+from services.bot_manager.statistics.cadence import Cadence
 from services.bot_manager.statistics.fetcher import Fetcher
+from services.bot_manager.statistics.settings import FOLLOW_DAYS
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.ledger import PostgresLedger
+from services.bot_manager.store.metric_lists import PostgresMetricLists
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.posts import PostgresPosts
+from services.bot_manager.store.reading_times import PostgresReadingTimes
 from services.bot_manager.webhooks.assembly import assemble as assemble_webhooks
 from services.bot_manager.x.tweepy_port import TweepyPort
 from vivesphere.bot_manager.v1 import (
@@ -42,7 +46,7 @@ from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import BotSecretS
 async def assemble(process: Process) -> None:
     """Puts the service together on `process`."""
     value, clock, pages = process.configuration.value, process.clock, process.page_secret()
-    process.define_settings(MAX_LATENESS)
+    process.define_settings(MAX_LATENESS, FOLLOW_DAYS)
 
     bots = PostgresBots(process.database, process.instance)
     posts = PostgresPosts(process.database, process.instance)
@@ -70,8 +74,12 @@ async def assemble(process: Process) -> None:
     watching = Watching(assemble_events(process), bots, pages)
     post_servicer = PostServicer(post_cases, pages, watching=watching, wake=publisher.wake)
     process.serve(add_PostServiceServicer_to_server, post_servicer)
+    times, lists = PostgresReadingTimes(process.database), PostgresMetricLists(process.database)
+    cadence = Cadence(times, fetcher, lambda: timedelta(days=value(FOLLOW_DAYS)), clock)
+    process.tasks.spawn_loop(cadence.run, name="statistics")
     process.serve(
-        add_StatisticsServiceServicer_to_server, StatisticsServicer(bots, posts, metrics, fetcher, clock)
+        add_StatisticsServiceServicer_to_server,
+        StatisticsServicer(bots, posts, metrics, lists, times, fetcher, clock, pages),
     )
     webhooks = WebhookServicer(assemble_webhooks(process, secrets), pages)
     process.serve(add_WebhookServiceServicer_to_server, webhooks)

@@ -25,8 +25,10 @@ from services.bot_manager.servicers.posts import PostServicer
 from services.bot_manager.servicers.statistics import StatisticsServicer
 from services.bot_manager.servicers.watching import Watching
 from services.bot_manager.store.bots import PostgresBots
+from services.bot_manager.store.metric_lists import PostgresMetricLists
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.posts import PostgresPosts
+from services.bot_manager.store.reading_times import PostgresReadingTimes
 from tests.fakes.clock import ManualClock
 from tests.fakes.mesh import serving
 from vivesphere.bot_manager.v1 import (
@@ -127,7 +129,16 @@ async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
         ),
         (
             statistics_service_pb2_grpc.add_StatisticsServiceServicer_to_server,
-            StatisticsServicer(bots, posts, metrics, FakeFetcher(), clock),
+            StatisticsServicer(
+                bots,
+                posts,
+                metrics,
+                PostgresMetricLists(database),
+                PostgresReadingTimes(database),
+                FakeFetcher(),
+                clock,
+                secret,
+            ),
         ),
     ]
     async with (
