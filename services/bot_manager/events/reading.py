@@ -1,10 +1,10 @@
 """What happened behind a place, in order: out of the stories of posts and out of `events`, merged by their numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from heapq import merge
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, Table, select
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
@@ -12,7 +12,7 @@ from mesh.errors import OutOfRange
 from services.bot_manager.domain.happenings import EventType
 from services.bot_manager.domain.snapshots import Snapshot
 from services.bot_manager.domain.watching import Batch, Event, Place, Told
-from services.bot_manager.events.stories import events_of, rows_of_events
+from services.bot_manager.events.stories import events_of, rows_of
 from services.bot_manager.events.ticks import between
 from services.bot_manager.store.tables import post_events
 from services.bot_manager.store.tables.news import event_ticks, events
@@ -37,13 +37,16 @@ class StoredEvents:
                 return Batch((), place)
             text = snapshots[upper]
             first, second = Snapshot.parse(snapshots[place.tick]), Snapshot.parse(text)
-            stories = rows_of_events().where(between(post_events, first, second, text))
-            others = select(events).where(between(events, first, second, text))
-            found = [
-                await _page(connection, query, table, place.number, limit)
-                for query, table in ((stories, post_events), (others, events))
+            pages = [
+                select(table)
+                .where(between(table, first, second, text), table.c.event_number > place.number)
+                .order_by(table.c.event_number)
+                .limit(limit)
+                for table in (post_events, events)
             ]
-        rows = list(merge(*found, key=lambda row: int(row.event_number)))[:limit]
+            stories = (await connection.execute(rows_of(pages[0]))).all()
+            others = (await connection.execute(pages[1])).all()
+        rows = list(merge(stories, others, key=lambda row: int(row.event_number)))[:limit]
         if len(rows) < limit:
             return Batch(_told(rows, place.tick, upper), Place(upper))
         return Batch(_told(rows, place.tick, upper), Place(place.tick, rows[-1].event_number, upper))
@@ -58,15 +61,6 @@ async def _snapshots(connection: AsyncConnection, place: Place) -> dict[int, str
     found = {row.number: row.snapshot for row in await connection.execute(query)}
     if place.tick not in found or (place.number and place.upper not in found):
         raise expired()
-    return found
-
-
-async def _page(
-    connection: AsyncConnection, query: Select[Any], table: Table, after: int, limit: int
-) -> Sequence[Row[Any]]:
-    number = table.c.event_number
-    query = query.where(number > after).order_by(number).limit(limit)
-    found: Sequence[Row[Any]] = (await connection.execute(query)).all()
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ScalarSelect, Select, and_, func, or_, select
+from sqlalchemy import FromClause, ScalarSelect, Select, and_, func, select, true
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from services.bot_manager.domain.happenings import EventType
@@ -19,55 +19,69 @@ from services.bot_manager.store.tables import post_events, post_parts, posts
 
 _EXPLAINED: Final = frozenset({PostState.FAILED, PostState.MISSED, PostState.UNKNOWN})
 _OF_THE_POST: Final = {EntryKind.CREATED: EventType.POST_CREATED, EntryKind.EDITED: EventType.POST_UPDATED}
-_BEFORE: Final = post_events.alias("before")
-_BEHIND: Final = post_events.alias("behind")
 
 
-def rows_of_events() -> Select[Any]:
-    """Rows that are events, each with the row before, the one behind it of the same step, and the post as it is now."""
-    same = and_(_BEFORE.c.post_id == post_events.c.post_id, _BEFORE.c.sequence == post_events.c.sequence - 1)
-    behind = and_(
-        _BEHIND.c.post_id == post_events.c.post_id,
-        _BEHIND.c.sequence == post_events.c.sequence + 1,
-        _BEHIND.c.transaction == post_events.c.transaction,
-        _BEHIND.c.state == post_events.c.state,
-    )
-    made_or_changed = post_events.c.kind.in_([kind.value for kind in _OF_THE_POST])
+def rows_of(page: Select[Any]) -> Select[Any]:
+    """The rows of `page`, a query of `post_events`, each with the row before, the one behind it of the same step, and the post now.
+
+    Looked up row by row, whatever PostgreSQL believes of the size of the page: it must never read all stories for a few events.
+    """
+    entry = page.subquery("entry")
+    before, behind, now = _before(entry), _behind(entry), _now(entry)
+    just_made = and_(before.c.kind == EntryKind.CREATED.value, before.c.transaction == entry.c.transaction)
     return (
         select(
-            post_events,
-            _BEFORE.c.state.label("state_before"),
-            and_(
-                _BEFORE.c.kind == EntryKind.CREATED.value, _BEFORE.c.transaction == post_events.c.transaction
-            ).label("just_made"),
-            func.coalesce(_BEHIND.c.message, post_events.c.message).label("told"),
-            _BEHIND.c.details.label("details_behind"),
-            posts.c.state.label("state_now"),
-            posts.c.failure.label("failure_now"),
-            _parts_on_x().label("x_post_ids"),
+            entry,
+            before.c.state.label("state_before"),
+            just_made.label("just_made"),
+            func.coalesce(behind.c.message, entry.c.message).label("told"),
+            behind.c.details.label("details_behind"),
+            now.c.state.label("state_now"),
+            now.c.failure.label("failure_now"),
+            _parts_on_x(entry).label("x_post_ids"),
         )
-        .join(posts, posts.c.id == post_events.c.post_id)
-        .outerjoin(_BEFORE, same)
-        .outerjoin(_BEHIND, behind)
-        .where(or_(made_or_changed, _BEFORE.c.state != post_events.c.state))
+        .select_from(entry)
+        .outerjoin(now, true())
+        .outerjoin(before, true())
+        .outerjoin(behind, true())
+        .order_by(entry.c.event_number)
     )
 
 
-def _parts_on_x() -> ScalarSelect[Any]:
+def _before(entry: FromClause) -> FromClause:
+    beside = post_events.alias()
+    columns = (beside.c.state, beside.c.kind, beside.c.transaction)
+    place = and_(beside.c.post_id == entry.c.post_id, beside.c.sequence == entry.c.sequence - 1)
+    return select(*columns).where(place).limit(1).lateral("before")
+
+
+def _behind(entry: FromClause) -> FromClause:
+    beside = post_events.alias()
+    place = and_(beside.c.post_id == entry.c.post_id, beside.c.sequence == entry.c.sequence + 1)
+    same_step = and_(beside.c.transaction == entry.c.transaction, beside.c.state == entry.c.state)
+    return select(beside.c.message, beside.c.details).where(place, same_step).limit(1).lateral("behind")
+
+
+def _now(entry: FromClause) -> FromClause:
+    query = select(posts.c.state, posts.c.failure).where(posts.c.id == entry.c.post_id)
+    return query.limit(1).lateral("now")
+
+
+def _parts_on_x(entry: FromClause) -> ScalarSelect[Any]:
     ids = func.array_agg(aggregate_order_by(post_parts.c.x_post_id, post_parts.c.index))
     return (
         select(ids)
         .where(
-            post_parts.c.post_id == post_events.c.post_id,
+            post_parts.c.post_id == entry.c.post_id,
             post_parts.c.x_post_id.is_not(None),
-            post_parts.c.publish_time <= post_events.c.time,
+            post_parts.c.publish_time <= entry.c.time,
         )
         .scalar_subquery()
     )
 
 
 def events_of(row: Any) -> Iterator[Event]:
-    """The events that a row is: one, or two where a change of the post was a step to another state too."""
+    """The events that a row is: none, one, or two where a change of the post was a step to another state too."""
     of_the_post = _OF_THE_POST.get(EntryKind(row.kind))
     if of_the_post is not None:
         yield _event(row, row.id, of_the_post, f"{_said(row.kind)}: {row.message}", None)

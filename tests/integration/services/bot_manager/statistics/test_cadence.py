@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import func, update
 
 from mesh.database import Database
 from mesh.errors import MeshError, ResourceExhausted, Unavailable
 from services.bot_manager.convert.statistics_export import csv_header, csv_rows, ndjson_rows
 from services.bot_manager.domain.happenings import EventType
 from services.bot_manager.domain.lifecycle import BotEvent
-from services.bot_manager.domain.model import Answer, AttemptOutcome, Bot, Counters, Post, Reading
+from services.bot_manager.domain.model import Answer, AttemptOutcome, Bot, Counters, PartState, Post, Reading
 from services.bot_manager.domain.watching import Place
 from services.bot_manager.events.reading import StoredEvents
 from services.bot_manager.events.ticks import Ticks
@@ -21,6 +22,7 @@ from services.bot_manager.store.metric_lists import PostgresMetricLists
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.ports import Finish, Intent, PublishedPart
 from services.bot_manager.store.reading_times import PostgresReadingTimes
+from services.bot_manager.store.tables import post_parts
 from tests.fakes.clock import ManualClock
 from tests.integration.services.bot_manager.conftest import NOW, AddBot, AddPost
 
@@ -93,13 +95,21 @@ async def test_a_post_is_read_ever_less_often_and_at_last_no_more(
 
 
 async def test_a_call_reads_a_hundred_posts_of_one_bot(
-    times: PostgresReadingTimes, add_bot: AddBot, publish: Publish
+    database: Database, times: PostgresReadingTimes, add_bot: AddBot, add_post: AddPost
 ) -> None:
     """A call costs the same for few as for many; each account reads its own."""
     one, other = await add_bot("one"), await add_bot("other")
-    for begin in range(0, 120, 24):
-        await publish(one, *(str(number) for number in range(begin, begin + 24)))
-    await publish(other, "999")
+    for bot, count in ((one, 120), (other, 1)):
+        await add_post(bot, *map(str, range(count)))
+    async with database.transaction() as connection:
+        await connection.execute(
+            update(post_parts).values(
+                state=PartState.PUBLISHED.value,
+                x_post_id=func.gen_random_uuid(),
+                publish_time=NOW,
+                next_read_time=NOW,
+            )
+        )
     clock, fetcher = ManualClock(NOW + HOUR), FakeFetcher()
     runs = cadence(times, fetcher, clock)
     while await runs.step():
