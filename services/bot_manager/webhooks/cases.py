@@ -7,12 +7,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from mesh.clock import Clock
-from mesh.errors import FailedPrecondition, InvalidArgument
+from mesh.errors import FailedPrecondition, InvalidArgument, MeshError
 from mesh.secret import Secret
 from services.bot_manager.domain.happenings import EventType
 from services.bot_manager.domain.versions import check_etag
 from services.bot_manager.domain.watching import Event
 from services.bot_manager.domain.webhooks import (
+    Attempt,
     Delivery,
     DeliveryState,
     Webhook,
@@ -154,9 +155,18 @@ class Webhooks:
             due_time=now + LEASE,
         )
         await self._deliveries.add(delivery)
-        attempt = await self._sender.attempt(webhook, delivery, now)
+        try:
+            attempt = await self._sender.attempt(webhook, delivery, now)
+        except MeshError:
+            # It was to be sent now or not at all.
+            attempt = Attempt(1, now, timedelta(), error="its secret cannot be opened; nothing was sent")
+            await self._settle_test(delivery, attempt)
+            raise
+        return await self._settle_test(delivery, attempt)
+
+    async def _settle_test(self, delivery: Delivery, attempt: Attempt) -> Delivery:
         now = self._clock.now()
-        after = settled(delivery, attempt, now, 0) if not attempt.error else failed(delivery, now)
+        after = failed(delivery, now) if attempt.error else settled(delivery, attempt, now, 0)
         await self._deliveries.settle(after, attempt, lambda stored: stored, now)
         return replace(after, attempts=[attempt])
 

@@ -257,6 +257,11 @@ async def test_a_webhook_can_be_tried(rig: Rig) -> None:
     assert [one.state for one in await rig.log(webhook)] == [DeliveryState.DELIVERED, DeliveryState.FAILED]
     with pytest.raises(FailedPrecondition):
         await rig.webhooks.replay(good.id)
+    rig.vault.sealed = True
+    await rig.clock.advance(DAY)
+    with pytest.raises(Unavailable):
+        await rig.webhooks.test(webhook.id, "u1")
+    assert [one.state for one in await rig.log(webhook)][2:] == [DeliveryState.FAILED]
 
 
 async def test_addresses_that_are_not_public_are_not_called(rig: Rig) -> None:
