@@ -26,6 +26,7 @@ from services.bot_manager.domain.slots import SlotFinder
 from services.bot_manager.domain.templates import TemplateComposer
 from services.bot_manager.domain.templating.choosing import SEED_LIMIT
 from services.bot_manager.domain.windows import silent_until
+from services.bot_manager.events.assembly import assemble as assemble_events
 from services.bot_manager.feeds.assembly import assemble as assemble_feeds
 from services.bot_manager.housekeeping import prune
 from services.bot_manager.media.assembly import assemble as assemble_media
@@ -48,21 +49,28 @@ from services.bot_manager.servicers.posts import PostServicer
 from services.bot_manager.servicers.quota import QuotaServicer
 from services.bot_manager.servicers.schedules import ScheduleServicer
 from services.bot_manager.servicers.statistics import StatisticsServicer
+from services.bot_manager.servicers.watching import Watching
+from services.bot_manager.servicers.webhooks import WebhookServicer
 from services.bot_manager.settings import MAX_LATENESS, BotManagerSettings
+from services.bot_manager.statistics.cadence import Cadence
 from services.bot_manager.statistics.fetcher import Fetcher
+from services.bot_manager.statistics.settings import FOLLOW_DAYS
 from services.bot_manager.store.apps import PostgresApps
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.connects import PostgresOAuthConnects
 from services.bot_manager.store.imports import PostgresImports
 from services.bot_manager.store.ledger import PostgresLedger
+from services.bot_manager.store.metric_lists import PostgresMetricLists
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.posts import PostgresPosts
 from services.bot_manager.store.quota import PostgresQuota
+from services.bot_manager.store.reading_times import PostgresReadingTimes
 from services.bot_manager.store.schedules import PostgresSchedules
 from services.bot_manager.store.similarity import PostgresLikenesses
 from services.bot_manager.store.surroundings import PostgresSurroundings
 from services.bot_manager.tokens.clients import MeshClientKeys
 from services.bot_manager.tokens.endpoint import HttpTokenEndpoint
+from services.bot_manager.webhooks.assembly import assemble as assemble_webhooks
 from services.bot_manager.x.tweepy_port import TweepyPort
 from vivesphere.bot_manager.v1.app_service_pb2_grpc import add_AppServiceServicer_to_server
 from vivesphere.bot_manager.v1.bot_service_pb2_grpc import add_BotServiceServicer_to_server
@@ -71,6 +79,7 @@ from vivesphere.bot_manager.v1.post_service_pb2_grpc import add_PostServiceServi
 from vivesphere.bot_manager.v1.quota_service_pb2_grpc import add_QuotaServiceServicer_to_server
 from vivesphere.bot_manager.v1.schedule_service_pb2_grpc import add_ScheduleServiceServicer_to_server
 from vivesphere.bot_manager.v1.statistics_service_pb2_grpc import add_StatisticsServiceServicer_to_server
+from vivesphere.bot_manager.v1.webhook_service_pb2_grpc import add_WebhookServiceServicer_to_server
 from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import BotSecretServiceStub
 
 
@@ -78,7 +87,7 @@ async def assemble(process: Process) -> None:
     """Puts the service together on `process`."""
     bootstrap = BotManagerSettings()
     value, clock, pages = process.configuration.value, process.clock, process.page_secret()
-    process.define_settings(MAX_LATENESS, *money.DEFINITIONS)
+    process.define_settings(MAX_LATENESS, FOLLOW_DAYS, *money.DEFINITIONS)
 
     def terms() -> Terms:
         return money.terms_of(process.configuration.view(money.Money))
@@ -170,17 +179,23 @@ async def assemble(process: Process) -> None:
     )
     bot_servicer = BotServicer(bot_cases, credentials, connecting, pages, stopped=publisher.stop, wake=wake)
     process.serve(add_BotServiceServicer_to_server, bot_servicer)
+    watching = Watching(assemble_events(process), bots, pages)
     post_servicer = PostServicer(
         post_cases,
         pages,
         previews=previews,
         imports=imports,
         resolving=resolving,
+        watching=watching,
         wake=publisher.wake,
     )
     process.serve(add_PostServiceServicer_to_server, post_servicer)
+    times, lists = PostgresReadingTimes(process.database), PostgresMetricLists(process.database)
+    cadence = Cadence(times, fetcher, lambda: timedelta(days=value(FOLLOW_DAYS)), clock)
+    process.tasks.spawn_loop(cadence.run, name="statistics")
     process.serve(
-        add_StatisticsServiceServicer_to_server, StatisticsServicer(bots, posts, metrics, fetcher, clock)
+        add_StatisticsServiceServicer_to_server,
+        StatisticsServicer(bots, posts, metrics, lists, times, fetcher, clock, pages),
     )
     process.serve(
         add_AppServiceServicer_to_server,
@@ -199,6 +214,8 @@ async def assemble(process: Process) -> None:
     )
     process.serve(add_QuotaServiceServicer_to_server, QuotaServicer(Quotas(bots, apps, quota, terms, clock)))
     process.serve(add_MediaServiceServicer_to_server, media.servicer)
+    webhooks = WebhookServicer(assemble_webhooks(process, secrets), pages)
+    process.serve(add_WebhookServiceServicer_to_server, webhooks)
 
 
 def _silent_until(bot: Bot, at: datetime) -> datetime | None:

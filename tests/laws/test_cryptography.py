@@ -35,6 +35,7 @@ JITTER = {
     Path("mesh/tasks.py"),
     Path("mesh/vault/client.py"),
     Path("services/bot_manager/publishing/sender.py"),
+    Path("services/bot_manager/webhooks/sending.py"),
 }
 """Where chance only spreads load."""
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from services.bot_manager.convert.common import from_time
 from services.bot_manager.domain.model import Counters
-from services.bot_manager.domain.statistics import Interval, Point, engagement_rate
+from services.bot_manager.domain.statistics import Interval, Point, Ranked, engagement_rate
 from vivesphere.bot_manager.v1 import statistics_pb2
 
 _INTERVALS: Final[Mapping[int, Interval]] = {
@@ -37,6 +37,18 @@ def from_totals(posts: int, counters: Counters, read_time: datetime | None) -> s
         **asdict(counters),
         engagement_rate=engagement_rate(counters),
         read_time=from_time(read_time),
+    )
+
+
+def from_ranked(ranked: Ranked) -> statistics_pb2.TopPost:
+    """The contract's TopPost."""
+    return statistics_pb2.TopPost(
+        post_id=ranked.post_id,
+        text=ranked.text,
+        x_post_id=ranked.x_post_id,
+        publish_time=from_time(ranked.publish_time),
+        value=ranked.value,
+        metrics=from_counters(ranked.counters, ranked.read_time),
     )
 
 

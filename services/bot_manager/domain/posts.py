@@ -160,7 +160,7 @@ class Posts:
             check_etag(etag, post.version)
             next_state(post.state, PostEvent.DELETE)
 
-        await self._store.delete(post_id, check)
+        await self._store.delete(post_id, check, self._clock.now())
 
     async def cancel(self, post_id: str, etag: str, actor: str, reason: str) -> Post:
         """Call off. Raises NotFound, Aborted, FailedPrecondition (INVALID_STATE)."""

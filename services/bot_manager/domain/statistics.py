@@ -52,6 +52,27 @@ class Sample:
     counters: Counters
 
 
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A post with its counters as last read, and the value of the metric that it is ranked by."""
+
+    post_id: str
+    text: str
+    x_post_id: str
+    publish_time: datetime
+    value: float
+    counters: Counters
+    read_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """A reading of one part, with the bot it is of."""
+
+    bot_id: str
+    reading: Reading
+
+
 def total(parts: Iterable[Counters]) -> Counters:
     """The sum."""
     return Counters(*(sum(column) for column in zip(*map(astuple, parts), strict=True)))

@@ -1,4 +1,4 @@
-"""PostService. WatchEvents is not served yet."""
+"""PostService."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -22,6 +22,7 @@ from services.bot_manager.domain.resolving import Resolving
 from services.bot_manager.servicers.caller import about_bot, about_post, actor, call_about, request_key
 from services.bot_manager.servicers.exporting import Exporting
 from services.bot_manager.servicers.pages import Pages
+from services.bot_manager.servicers.watching import Watching
 from vivesphere.bot_manager.v1 import post_service_pb2 as pb
 from vivesphere.bot_manager.v1 import post_service_pb2_grpc
 
@@ -39,6 +40,7 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
         previews: Previews,
         imports: Imports,
         resolving: Resolving,
+        watching: Watching,
         wake: Callable[[], None],
     ) -> None:
         self._posts = posts
@@ -48,6 +50,7 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
         self._exporting = Exporting(posts)
         self._pages = Pages(page_secret, "bot_manager.posts", POST_FIELDS)
         self._story_pages = PageTokens(page_secret, "bot_manager.timeline")
+        self._watching = watching
         self._wake = wake
 
     async def CreatePost(self, request: pb.CreatePostRequest, context: Context) -> pb.CreatePostResponse:
@@ -174,6 +177,15 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
             entries=[from_entry(entry) for entry in page],
             next_page_token=self._story_pages.encode((page[-1].sequence,), {"post": post_id}) if more else "",
         )
+
+    async def WatchEvents(
+        self, request: pb.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchEventsResponse]:
+        """See the contract."""
+        call_about(f"bots/{request.bot_id.lower()}/events" if request.bot_id else "events")
+        async with aclosing(self._watching.watch(request)) as responses:
+            async for response in responses:
+                yield response
 
 
 def _when(request: pb.CreatePostRequest, bot_id: str) -> When:

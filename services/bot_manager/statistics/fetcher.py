@@ -1,8 +1,8 @@
 """Reads the counters of a bot's published posts from X, 100 posts a call, and stores them as readings.
 
 X gives only what is true now, so a series is what was read over time. Clicks it tells the account for 30 days; later readings
-repeat the last ones and are marked so (`private=False`). Posts that X says are gone are marked and not asked for again. Each call costs money, so nothing is read here unless
-somebody asks.
+repeat the last ones and are marked so (`private=False`). Posts that X says are gone are marked and not asked for again. Each call costs
+money, so nothing is read here unless somebody asks or `statistics/cadence.py` says that it is time.
 """
 
 from collections.abc import Sequence
@@ -56,6 +56,10 @@ class Fetcher:
         if parts:
             logger.bind(bot_id=bot_id, count=count).info("metrics read")
         return count
+
+    async def read(self, bot_id: str, parts: Sequence[PublishedPart]) -> int:
+        """Read these, at most METRICS_BATCH; how many X told. Raises as `refresh` does."""
+        return await self._read(bot_id, parts)
 
     async def _read(self, bot_id: str, parts: Sequence[PublishedPart]) -> int:
         ids = [part.x_post_id for part in parts]

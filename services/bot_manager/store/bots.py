@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
 from mesh.errors import AlreadyExists, FailedPrecondition, NotFound
+from services.bot_manager.domain.happenings import bot_changed, bot_created
 from services.bot_manager.domain.lifecycle import BOT_TABLE, UNSETTLED, BotEvent
 from services.bot_manager.domain.listing import Condition, Operator, Page, Position, Query
 from services.bot_manager.domain.model import (
@@ -24,6 +25,7 @@ from services.bot_manager.domain.model import (
     StateDetail,
 )
 from services.bot_manager.domain.rules import cancel
+from services.bot_manager.events.announcing import announce
 from services.bot_manager.store.lease_endings import demand
 from services.bot_manager.store.listing import compare, page_of
 from services.bot_manager.store.ports import RequestKey
@@ -61,6 +63,7 @@ class PostgresBots:
                 return await _get(connection, first)
             with _alone():
                 await connection.execute(insert(bots), [bot_values(bot)])
+            await announce(connection, bot.create_time, bot_created(bot))
             return bot
 
     async def get(self, bot_id: str) -> Bot:
@@ -106,6 +109,7 @@ class PostgresBots:
             await demand(connection, bot, edited)
             if edited.state is not bot.state and edited.state is BotState.ARCHIVED:
                 await destruct(connection, edited)
+            await announce(connection, now, *bot_changed(bot, edited))
             return await _put(connection, replace(edited, version=bot.version + 1, update_time=now))
 
     async def holder_of(self, x_user_id: str) -> str:

@@ -1,15 +1,18 @@
 """Readings of counters on PostgreSQL. Implements `ports.MetricStore`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
+from services.bot_manager.domain.happenings import statistics_refreshed
 from services.bot_manager.domain.model import Counters, PostState, Reading
+from services.bot_manager.events.announcing import announce
 from services.bot_manager.store.ports import PublishedPart
 from services.bot_manager.store.tables import post_metrics, post_parts, posts
 
@@ -61,13 +64,14 @@ class PostgresMetrics:
         ]
         async with self._database.transaction(concludes=False, wake=False) as connection:
             await connection.execute(insert(post_metrics).on_conflict_do_nothing(), values)
+            await _tell(connection, {one.post_id for one in readings}, max(one.time for one in readings))
 
     async def mark_gone(self, x_post_ids: Sequence[str], now: datetime) -> list[str]:
         """See the port."""
         statement = (
             update(post_parts)
             .where(post_parts.c.x_post_id.in_(x_post_ids), post_parts.c.gone_time.is_(None))
-            .values(gone_time=now)
+            .values(gone_time=now, next_read_time=None)
             .returning(post_parts.c.post_id)
         )
         async with self._database.transaction(concludes=False, wake=False) as connection:
@@ -169,6 +173,14 @@ class PostgresMetrics:
         async with self._database.read() as connection:
             own = set((await connection.execute(query)).scalars())
         return [post_id for post_id in post_ids if post_id not in own]
+
+
+async def _tell(connection: AsyncConnection, post_ids: Collection[str], now: datetime) -> None:
+    query = (
+        select(posts.c.bot_id, func.count()).where(posts.c.id.in_(sorted(post_ids))).group_by(posts.c.bot_id)
+    )
+    found = (await connection.execute(query.order_by(posts.c.bot_id))).all()
+    await announce(connection, now, *(statistics_refreshed(bot_id, count) for bot_id, count in found))
 
 
 def _to_reading(row: Row[Any]) -> Reading:

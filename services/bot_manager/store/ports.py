@@ -447,7 +447,7 @@ class PostStore(Protocol):
         """
         ...
 
-    async def delete(self, post_id: str, check: Callable[[Post], None]) -> None:
+    async def delete(self, post_id: str, check: Callable[[Post], None], now: datetime) -> None:
         """Delete the post unless `check` raises. Raises NotFound (POST_NOT_FOUND)."""
         ...
 

@@ -9,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
 from mesh.errors import FailedPrecondition, NotFound
+from services.bot_manager.domain.happenings import post_deleted
 from services.bot_manager.domain.listing import Condition, Operator, Page, Position, Query
 from services.bot_manager.domain.model import Change, Entry, Post, StoredEntry
 from services.bot_manager.domain.slots import MARGIN, Taken
+from services.bot_manager.events.announcing import announce
 from services.bot_manager.store.listing import compare, page_of
 from services.bot_manager.store.locking import lock
 from services.bot_manager.store.ports import RequestKey, SlotTaken
@@ -105,11 +107,13 @@ class PostgresPosts:
             with unless_taken(taken):
                 return (await write(connection, steps, now, self._instance, content=True))[0]
 
-    async def delete(self, post_id: str, check: Callable[[Post], None]) -> None:
+    async def delete(self, post_id: str, check: Callable[[Post], None], now: datetime) -> None:
         """See the port."""
         async with self._database.transaction() as connection:
-            check(await _get(connection, post_id, lock=True))
+            post = await _get(connection, post_id, lock=True)
+            check(post)
             await connection.execute(delete(posts).where(posts.c.id == post_id))
+            await announce(connection, now, post_deleted(post.bot_id, post_id))
 
     async def story(self, post_id: str, after: int, limit: int) -> Sequence[StoredEntry]:
         """See the port."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from services.bot_manager.domain.cadence import first_read
 from services.bot_manager.domain.model import (
     Approval,
     Attempt,
@@ -181,6 +182,7 @@ def part_values(post_id: str, part: Part) -> dict[str, Any]:
         "state": part.state.value,
         "x_post_id": part.x_post_id or None,
         "publish_time": part.publish_time,
+        "next_read_time": first_read(part.publish_time),
     }
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mesh.context import current_call
 from mesh.errors import MeshError
 from mesh.ids import new_id
+from services.bot_manager.domain.cadence import first_read
 from services.bot_manager.domain.model import Change, Entry, Part, Post
 from services.bot_manager.store.bulk import insert_rows, one_of, update_rows
 from services.bot_manager.store.rows import (
@@ -139,6 +140,7 @@ async def _update_parts(connection: AsyncConnection, changed: Sequence[tuple[Ste
             "state": part.state.value,
             "x_post_id": part.x_post_id or None,
             "publish_time": part.publish_time,
+            "next_read_time": first_read(part.publish_time),
         }
         for step, post in changed
         for old, part in zip(step.before.parts, post.parts, strict=True)

@@ -74,6 +74,10 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """All calls of an app were stopped."""
     EVENT_TYPE_CIRCUIT_BREAKER_CLOSED: _EventType.ValueType  # 21
     """Calls of an app are allowed again."""
+    EVENT_TYPE_WEBHOOK_DISABLED: _EventType.ValueType  # 22
+    """A webhook is no longer called, since its address has not taken a delivery for days."""
+    EVENT_TYPE_WEBHOOK_TEST: _EventType.ValueType  # 23
+    """Nothing happened: TestWebhook was called. Sent to that webhook only."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """Types of events."""
@@ -122,6 +126,10 @@ EVENT_TYPE_CIRCUIT_BREAKER_OPENED: EventType.ValueType  # 20
 """All calls of an app were stopped."""
 EVENT_TYPE_CIRCUIT_BREAKER_CLOSED: EventType.ValueType  # 21
 """Calls of an app are allowed again."""
+EVENT_TYPE_WEBHOOK_DISABLED: EventType.ValueType  # 22
+"""A webhook is no longer called, since its address has not taken a delivery for days."""
+EVENT_TYPE_WEBHOOK_TEST: EventType.ValueType  # 23
+"""Nothing happened: TestWebhook was called. Sent to that webhook only."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final
@@ -147,6 +155,7 @@ class Event(_message.Message):
     BUDGET_FIELD_NUMBER: _builtins.int
     MEDIA_STATE_FIELD_NUMBER: _builtins.int
     RATE_LIMIT_FIELD_NUMBER: _builtins.int
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. UUIDv7, sortable by time."""
     type: Global___EventType.ValueType
@@ -167,6 +176,8 @@ class Event(_message.Message):
     """Output only. Request id of the call that caused it; empty if no call did."""
     message: _builtins.str
     """Output only. The same in a sentence for people."""
+    webhook_id: _builtins.str
+    """Output only. Webhook that is concerned; UUID, else empty."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it happened, UTC."""
@@ -215,10 +226,11 @@ class Event(_message.Message):
         budget: Global___BudgetUse | None = ...,
         media_state: Global___MediaStateChange | None = ...,
         rate_limit: _quota_pb2.RateLimit | None = ...,
+        webhook_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bot_state", b"bot_state", "breaker", b"breaker", "budget", b"budget", "detail", b"detail", "media_state", b"media_state", "post_state", b"post_state", "rate_limit", b"rate_limit", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "app_id", b"app_id", "bot_id", b"bot_id", "bot_state", b"bot_state", "breaker", b"breaker", "budget", b"budget", "detail", b"detail", "id", b"id", "media_id", b"media_id", "media_state", b"media_state", "message", b"message", "post_id", b"post_id", "post_state", b"post_state", "rate_limit", b"rate_limit", "request_id", b"request_id", "schedule_id", b"schedule_id", "time", b"time", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "app_id", b"app_id", "bot_id", b"bot_id", "bot_state", b"bot_state", "breaker", b"breaker", "budget", b"budget", "detail", b"detail", "id", b"id", "media_id", b"media_id", "media_state", b"media_state", "message", b"message", "post_id", b"post_id", "post_state", b"post_state", "rate_limit", b"rate_limit", "request_id", b"request_id", "schedule_id", b"schedule_id", "time", b"time", "type", b"type", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_detail: _TypeAlias = _typing.Literal["post_state", "bot_state", "breaker", "budget", "media_state", "rate_limit"]  # noqa: Y015
     _WhichOneofArgType_detail: _TypeAlias = _typing.Literal["detail", b"detail"]  # noqa: Y015

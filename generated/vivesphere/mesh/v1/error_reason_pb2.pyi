@@ -116,6 +116,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such change of a setting is pending or kept."""
     ERROR_REASON_AUDIT_CHAIN_NOT_FOUND: _ErrorReason.ValueType  # 55
     """NOT_FOUND. No such audit chain."""
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 58
+    """NOT_FOUND. No such webhook."""
+    ERROR_REASON_WEBHOOK_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 59
+    """NOT_FOUND. No such delivery of a webhook, or it is no longer kept."""
     ERROR_REASON_USERNAME_TAKEN: _ErrorReason.ValueType  # 60
     """ALREADY_EXISTS. Another user has this user name."""
     ERROR_REASON_HANDLE_TAKEN: _ErrorReason.ValueType  # 61
@@ -338,6 +342,10 @@ ERROR_REASON_SETTING_CHANGE_NOT_FOUND: ErrorReason.ValueType  # 54
 """NOT_FOUND. No such change of a setting is pending or kept."""
 ERROR_REASON_AUDIT_CHAIN_NOT_FOUND: ErrorReason.ValueType  # 55
 """NOT_FOUND. No such audit chain."""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 58
+"""NOT_FOUND. No such webhook."""
+ERROR_REASON_WEBHOOK_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 59
+"""NOT_FOUND. No such delivery of a webhook, or it is no longer kept."""
 ERROR_REASON_USERNAME_TAKEN: ErrorReason.ValueType  # 60
 """ALREADY_EXISTS. Another user has this user name."""
 ERROR_REASON_HANDLE_TAKEN: ErrorReason.ValueType  # 61

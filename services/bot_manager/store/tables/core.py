@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from services.bot_manager.store.tables.base import DOCUMENT, ID, NAME, TIME, metadata
+from services.bot_manager.store.tables.base import DOCUMENT, ID, NAME, TIME, event_columns, metadata
 
 bots = Table(
     "bots",
@@ -140,13 +140,16 @@ post_parts = Table(
     Column("x_post_id", NAME),
     Column("publish_time", TIME),
     Column("gone_time", TIME),
+    Column("next_read_time", TIME),
     CheckConstraint(
         "state IN ('PENDING', 'PUBLISHING', 'PUBLISHED', 'UNKNOWN', 'FAILED')", name="post_parts_state"
     ),
     CheckConstraint("(state = 'PUBLISHED') = (x_post_id IS NOT NULL)", name="post_parts_published"),
     Index("post_parts_x_post_id", "x_post_id", unique=True, postgresql_where=text("x_post_id IS NOT NULL")),
+    Index("post_parts_reading", "next_read_time", postgresql_where=text("next_read_time IS NOT NULL")),
 )
-"""A post on X belongs to one part here. `gone_time` is when X first said that it is deleted."""
+"""A post on X belongs to one part here. `gone_time` is when X first said that it is deleted. `next_read_time`:
+its counters are read then."""
 
 attempts = Table(
     "attempts",
@@ -199,9 +202,11 @@ post_events = Table(
     Column("part_index", Integer, nullable=False),
     Column("request_id", Text, nullable=False),
     Column("details", JSONB, nullable=False),
+    *event_columns(),
     Index("post_events_story", "post_id", "sequence", unique=True),
+    Index("post_events_transaction", "transaction"),
 )
-"""The story of each post; append-only."""
+"""The story of each post; append-only. What is told of posts to those who watch is made of it."""
 
 post_metrics = Table(
     "post_metrics",
@@ -218,6 +223,7 @@ post_metrics = Table(
     Column("url_clicks", Integer, nullable=False),
     Column("profile_clicks", Integer, nullable=False),
     Column("private", Boolean, nullable=False),
+    Index("post_metrics_by_time", "time", "x_post_id"),
 )
 """Counters of a part as X gave them. `private`: the clicks were read too, not carried over from the reading before."""
 

@@ -26,6 +26,7 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATENESS = timedelta(hours=1)
 SCHEMA = "bot_manager_tests"
 
+NEWS = ("events", "event_ticks", "webhooks", "webhook_cursor")
 PLAIN = Maker(PlainShelf(), PlainComposer(), PlainInspector())
 """Makes posts without media, templates or policy."""
 
@@ -49,6 +50,7 @@ def schema(engines: EmbeddedMesh) -> str:
         connection.execute(
             text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO bot_manager")
         )
+        connection.execute(text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO bot_manager"))
     return SCHEMA
 
 
@@ -85,6 +87,7 @@ async def database(engines: EmbeddedMesh, schema: str) -> AsyncIterator[Database
             "idempotency",
             "outbox",
             "inbox",
+            *NEWS,
         ):
             await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - names from the line above
     yield database

@@ -22,15 +22,21 @@ from services.bot_manager.domain.model import PostState
 from services.bot_manager.domain.posts import Posts
 from services.bot_manager.domain.previewing import Previews
 from services.bot_manager.domain.resolving import Resolving
+from services.bot_manager.events.hub import Hub
+from services.bot_manager.events.reading import StoredEvents
+from services.bot_manager.events.ticks import Ticks
 from services.bot_manager.servicers.bots import BotServicer
 from services.bot_manager.servicers.posts import PostServicer
 from services.bot_manager.servicers.statistics import StatisticsServicer
+from services.bot_manager.servicers.watching import Watching
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.imports import PostgresImports
 from services.bot_manager.store.ledger import PostgresLedger
+from services.bot_manager.store.metric_lists import PostgresMetricLists
 from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.ports import Intent
 from services.bot_manager.store.posts import PostgresPosts
+from services.bot_manager.store.reading_times import PostgresReadingTimes
 from services.bot_manager.tokens.clients import NoApps
 from services.bot_manager.x.port import XAccount
 from tests.fakes.clock import ManualClock
@@ -110,6 +116,7 @@ async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
     metrics = PostgresMetrics(database)
     credentials = Credentials(bots, secrets, x, NoApps(), clock)
     secret = b"page secret of the test"
+    hub = Hub(Ticks(database), StoredEvents(database), lambda: 1, clock)
 
     def wake() -> None:
         woken.append(True)
@@ -137,12 +144,22 @@ async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
                 previews=Previews(PLAIN, bots, clock),
                 imports=Imports(PostgresImports(database, "test-1"), bots, clock, new_id, lateness, PLAIN),
                 resolving=Resolving(posts, bots, clock, lateness),
+                watching=Watching(hub, bots, secret),
                 wake=wake,
             ),
         ),
         (
             statistics_service_pb2_grpc.add_StatisticsServiceServicer_to_server,
-            StatisticsServicer(bots, posts, metrics, FakeFetcher(), clock),
+            StatisticsServicer(
+                bots,
+                posts,
+                metrics,
+                PostgresMetricLists(database),
+                PostgresReadingTimes(database),
+                FakeFetcher(),
+                clock,
+                secret,
+            ),
         ),
     ]
     async with (

@@ -207,7 +207,7 @@ async def test_an_edit_replaces_the_parts(posts: PostgresPosts, add_bot: AddBot,
         assert tuple(part.text for part in after.parts) == texts
         assert await posts.get(stored.id) == after
     assert [entry.kind for entry in await posts.story(stored.id, 0, 10)][-2:] == ["EDITED", "EDITED"]
-    await posts.delete(stored.id, lambda post: None)
+    await posts.delete(stored.id, lambda post: None, NOW)
     with pytest.raises(NotFound):
         await posts.get(stored.id)
 
