@@ -10,6 +10,8 @@ from tests.laws.test_sources import modules
 OURS = ("mesh", "services", "gateway", "cli")
 WEAK = re.compile(r"md5|md4|sha_?1", re.IGNORECASE)
 ONE_TIME_CODES = Path("services/authentication/domain/totp.py")
+SIGNATURES_FOR_X = Path("services/bot_manager/x/signing.py")
+"""OAuth 1.0a as X takes it: HMAC-SHA1 and nothing else."""
 """RFC 6238 with SHA-1 is what every authenticator app reads; HMAC-SHA-1 is not what is broken about SHA-1."""
 SECRET = re.compile(
     r"(^|_)(tokens?|secret|mac|digest|hash|hashed|password|signature|otp|code_hash|checksum)$"
@@ -51,8 +53,8 @@ def names(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.name
 
 
-def test_weak_hashes_stand_in_one_time_codes_only() -> None:
-    """ASVS 11.4.1: MD5 and SHA-1 are for nothing here but what a standard and every app ask for."""
+def test_weak_hashes_stand_where_others_ask_for_them_only() -> None:
+    """ASVS 11.4.1: MD5 and SHA-1 are for nothing here but one-time codes and signatures of OAuth 1.0a, whose standards name SHA-1."""
     found = {path for path, tree in modules(*OURS) for _, name in names(tree) if WEAK.search(name)}
     texts = {
         path
@@ -62,7 +64,7 @@ def test_weak_hashes_stand_in_one_time_codes_only() -> None:
         and isinstance(node.value, str)
         and WEAK.fullmatch(node.value.replace("-", "_"))
     }
-    assert found | texts == {ONE_TIME_CODES}
+    assert found | texts == {ONE_TIME_CODES, SIGNATURES_FOR_X}
 
 
 def test_chance_comes_from_the_operating_system() -> None:

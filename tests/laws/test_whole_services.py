@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pool
 
 from mesh.contract import services_of
 
-COMPLETE = ("authentication", "configuration", "secure_bot_data", "logging")
+COMPLETE = ("authentication", "bot_manager", "configuration", "secure_bot_data", "logging")
 
 
 def classes(service: str) -> Iterator[type]:

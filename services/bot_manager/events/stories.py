@@ -58,7 +58,11 @@ def _before(entry: FromClause) -> FromClause:
 def _behind(entry: FromClause) -> FromClause:
     beside = post_events.alias()
     place = and_(beside.c.post_id == entry.c.post_id, beside.c.sequence == entry.c.sequence + 1)
-    same_step = and_(beside.c.transaction == entry.c.transaction, beside.c.state == entry.c.state)
+    same_step = and_(
+        beside.c.transaction == entry.c.transaction,
+        beside.c.state == entry.c.state,
+        beside.c.kind != EntryKind.COST_SETTLED.value,
+    )
     return select(beside.c.message, beside.c.details).where(place, same_step).limit(1).lateral("behind")
 
 

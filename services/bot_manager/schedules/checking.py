@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from mesh.errors import InvalidArgument, NotFound
 from services.bot_manager.domain.making import Maker
-from services.bot_manager.domain.model import Bot
+from services.bot_manager.domain.model import Bot, Post
+from services.bot_manager.domain.policy.facts import max_weight
 from services.bot_manager.domain.recurrence import posts as occurrence_posts
 from services.bot_manager.domain.recurrence.model import Occurrence, Schedule
+from services.bot_manager.domain.text import weighted_length
 from services.bot_manager.schedules.drafts import draft_of, occurrence_values, seeded, templates_of
 
 SAMPLE: Final[Mapping[str, Any]] = {
@@ -38,7 +40,8 @@ class ContentChecker:
                 post = occurrence_posts.made(schedule, occurrence, draft, schedule.id, 0, now)
                 if any(part.media_ids for part in post.parts):
                     await self._maker.shelf.check(bot, post)
-                self._maker.composer.compose(bot, post, occurrence.scheduled_time, values)
+                post = self._maker.composer.compose(bot, post, occurrence.scheduled_time, values)
+                _check_lengths(bot, post, "parts" in template)
             except InvalidArgument as error:
                 reason = "INVALID_FIELD" if error.reason == "TEMPLATE_FAILED" else error.reason
                 raise InvalidArgument(
@@ -48,6 +51,18 @@ class ContentChecker:
                 raise NotFound(
                     error.reason, error.message, field=_field(path, error), metadata=error.metadata
                 ) from None
+
+
+def _check_lengths(bot: Bot, post: Post, has_parts: bool) -> None:
+    """Raises InvalidArgument (INVALID_FIELD) for a text that would be too long at any time. `has_parts`: not written in the short form."""
+    most = max_weight(bot)
+    for part in post.parts:
+        weight = weighted_length(part.sent_text)
+        if weight > most:
+            field = f"post.parts[{part.index}].text" if has_parts else "post.text"
+            raise InvalidArgument(
+                "INVALID_FIELD", f"its weighted length is {weight}; X takes {most}", field=field
+            )
 
 
 def _field(path: str, error: InvalidArgument | NotFound) -> str:

@@ -10,12 +10,15 @@ from sqlalchemy.pool import NullPool
 from cli.child import Child
 from cli.embedded import EmbeddedMesh
 from cli.processlog import ProcessLog
+from mesh.clock import SystemClock
 from mesh.database import Database, open_database
 from mesh.ids import new_id
 from mesh.outbox import metadata as mesh_metadata
 from services.bot_manager.domain import rules
 from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector, PlainShelf
 from services.bot_manager.domain.model import Bot, BotState, Part, Post, PostState
+from services.bot_manager.domain.money import App
+from services.bot_manager.store.apps import PostgresApps
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.ledger import PostgresLedger
 from services.bot_manager.store.posts import PostgresPosts
@@ -92,6 +95,12 @@ async def database(engines: EmbeddedMesh, schema: str) -> AsyncIterator[Database
             await connection.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - names from the line above
     yield database
     await database.close()
+
+
+async def add_app(database: Database, app_id: str, client_id: str = "") -> None:
+    """An app for bots to have."""
+    app = App(app_id, "app", NOW, NOW, client_id=client_id)
+    await PostgresApps(database, SystemClock()).create(app, None)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc.aio
 import pytest
@@ -20,9 +20,12 @@ from services.bot_manager.domain.making import Maker, PlainComposer, PlainShelf
 from services.bot_manager.domain.model import Bot, BotState, CredentialsStatus
 from services.bot_manager.domain.posts import Posts
 from services.bot_manager.domain.previewing import Previews
+from services.bot_manager.domain.resolving import Resolving
+from services.bot_manager.events.hub import Hub
 from services.bot_manager.policy.inspector import PolicyInspector
 from services.bot_manager.policy.settings import Policy
 from services.bot_manager.servicers.posts import PostServicer
+from services.bot_manager.servicers.watching import Watching
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.imports import PostgresImports
 from services.bot_manager.store.posts import PostgresPosts
@@ -114,6 +117,8 @@ async def desk_of(database: Database, folder: Path) -> AsyncIterator[Desk]:
         b"page secret of the test",
         previews=Previews(maker, bots, clock),
         imports=Imports(PostgresImports(database, "test-1"), bots, clock, new_id, lateness, maker),
+        resolving=Resolving(posts, bots, clock, lateness),
+        watching=Watching(cast(Hub, None), bots, b"nobody watches here"),
         wake=lambda: None,
     )
     served = [(post_service_pb2_grpc.add_PostServiceServicer_to_server, servicer)]

@@ -28,7 +28,7 @@ from tests.fakes.mesh import serving
 from vivesphere.bot_manager.v1 import bot_pb2, bot_service_pb2_grpc, credentials_pb2
 from vivesphere.bot_manager.v1 import bot_service_pb2 as pb
 
-from .conftest import NOW
+from .conftest import NOW, add_app
 from .connecting import FakeApps, FakeCodeEndpoint, flow_of
 from .fakes import FakeSecrets, FakeX
 
@@ -90,6 +90,7 @@ async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
     clock, x, secrets, endpoint = ManualClock(NOW), FakeX(), FakeSecrets(), FakeCodeEndpoint()
     apps = FakeApps({APP: CLIENT}, {CLIENT: Secret("canary-client-secret")})
     bots, stopped = PostgresBots(database, "test-1"), []
+    await add_app(database, APP, CLIENT)
     credentials = Credentials(bots, secrets, x, apps, clock)
     servicer = BotServicer(
         Bots(bots, clock, new_id),
@@ -215,10 +216,13 @@ async def test_nothing_is_stored_unless_x_confirms_that_it_is_this_account_and_m
     assert (await failing("X_ACCOUNT_TAKEN")).code == "ALREADY_EXISTS"
 
 
-async def test_connecting_needs_an_app_with_a_client_and_the_scopes_of_a_bot(door: Door) -> None:
+async def test_connecting_needs_an_app_with_a_client_and_the_scopes_of_a_bot(
+    door: Door, database: Database
+) -> None:
     """What is missing is said before anybody is sent to X."""
     empty = new_id()
     door.apps.clients[empty] = ""
+    await add_app(database, empty)
     for handle, app_id in (("without", ""), ("with", empty)):
         without = await door.bot(handle, app_id=app_id)
         assert (await refusal(door.start(without))).reason == "APP_CREDENTIALS_MISSING"

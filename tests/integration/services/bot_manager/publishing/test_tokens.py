@@ -31,6 +31,7 @@ from services.bot_manager.tokens.keeping import SECRET_NAME, MeshPairKeeper
 from services.bot_manager.tokens.port import TokenPair
 from services.bot_manager.tokens.refresher import TokenRefresher
 from tests.fakes.x_accounts import Authorized, authorize, redirect_of
+from tests.integration.services.bot_manager.conftest import add_app
 from tests.integration.services.bot_manager.publishing.rig import CLOCK, Rig, eventually
 from tests.integration.services.secure_bot_data.test_process import channel_as
 from vivesphere.secure_bot_data.v1 import bot_secret_pb2
@@ -333,6 +334,7 @@ async def test_an_account_that_is_connected_at_x_publishes_at_once(tokens: Token
     app = await authorize(rig.session, rig.url, callback="https://bots.example/oauth/callback")
     await rig.call("POST", "/sandbox/consent", {"user_id": app.user_id})
     apps, app_id = OneApp(app), new_id()
+    await add_app(rig.database, app_id, app.client_id)
     bot = await rig.bots.create(Bot(new_id(), "acme", BotState.DRAFT, now, now, app_id=app_id), None)
     endpoint = HttpTokenEndpoint(rig.port().http, apps, CLOCK)
     async with tokens.replica() as sender:

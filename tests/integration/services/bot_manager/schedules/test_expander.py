@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.errors import FailedPrecondition, Unavailable
 from mesh.tasks import TaskSet
-from services.bot_manager.domain.making import Maker, PlainComposer, PlainShelf
+from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector, PlainShelf
 from services.bot_manager.domain.model import (
     Bot,
     BotState,
@@ -128,7 +128,7 @@ async def test_what_is_away_for_a_moment_loses_no_occurrence(world: World) -> No
     assert [hour for hour, _, _ in await world.plan(schedule)] == [1, 2, 3]
 
 
-class Strict:
+class Strict(PlainInspector):
     """Finds an error in posts of every second hour."""
 
     async def inspect(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Sequence[Finding]:
@@ -156,7 +156,7 @@ async def test_an_occurrence_may_make_several_posts(world: World) -> None:
         async def take(
             self, connection: AsyncConnection, schedule: Schedule, occurrence: Occurrence, now: datetime
         ) -> Sequence[Item] | Skip:
-            return [Item(Draft(text=text)) for text in ("one", "x" * 500, "three")]
+            return [Item(Draft(text=text)) for text in ("one", " ", "three")]
 
     schedule = await world.add(await world.bot(), max_occurrences=1)
     await world.expander(sources={"text": News()}).look()
@@ -269,7 +269,7 @@ async def test_a_post_that_was_deleted_is_not_made_again(world: World) -> None:
     schedule = await world.add(await world.bot())
     await world.look()
     post = (await world.made(schedule))[0]
-    await world.posts.delete(post.id, lambda found: None)
+    await world.posts.delete(post.id, lambda found: None, world.clock.now())
     await world.look()
     assert [hour for hour, _, _ in await world.plan(schedule)] == [2, 3]
     await world.change(schedule, jitter=MINUTE)
