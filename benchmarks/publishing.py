@@ -4,6 +4,7 @@ burst      all posts due in the same second: posts a second from that second unt
            was on X
 steady     STEADY_RATE posts a second for STEADY_SECONDS: how late each was (aim p99 ≤ 1 s)
 claim      one look for due posts with 10 thousand and with 2 million scheduled ones (aim: the same within 20 %)
+preview    PreviewPost of a post with a template and a link, one at a time
 rivals     the burst's job list through APScheduler (in memory) and through Procrastinate (PostgreSQL), each with a bare function that signs
            and posts: no intent, no outcome, no reconciling
 
@@ -20,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,14 @@ from mesh.settings import TlsSettings
 from services.bot_manager.domain import rules
 from services.bot_manager.domain.model import Bot, BotState, Part, Post, PostState
 from services.bot_manager.store.ledger import PostgresLedger
-from services.bot_manager.store.rows import bot_values, part_values, post_values
-from services.bot_manager.store.tables import bots, post_parts, posts
+from services.bot_manager.store.rows import bot_values
+from services.bot_manager.store.tables import bots
+from services.bot_manager.store.writing import insert_posts
 from tests.fakes.engines import database_of
+from tests.fakes.issuer import Issuer
+from tests.fakes.revocations import fake_authentication
+from vivesphere.bot_manager.v1 import post_pb2, post_service_pb2
+from vivesphere.bot_manager.v1.post_service_pb2_grpc import PostServiceStub
 from vivesphere.secure_bot_data.v1 import bot_secret_pb2
 from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2 as pb2
 from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import BotSecretServiceStub
@@ -53,6 +59,7 @@ POSTS = 10_000
 BOTS = 200
 STEADY_RATE = 50
 STEADY_SECONDS = 60
+PREVIEWS = 1_000
 FEW, MANY = 10_000, 2_000_000
 CLAIM_ROUNDS = 30
 CLAIMED = 100
@@ -129,14 +136,18 @@ async def measure() -> None:
     with tempfile.TemporaryDirectory() as name:
         async with sandbox() as x:
             extra = {"bot_manager": {"VIVESPHERE_X_API_URL": x.url}}
-            services = ("secure_bot_data", "bot_manager")
+            issuer = Issuer()
             async with (
-                EmbeddedMesh(Path(name) / "data", services=services, extra=extra) as mesh,
+                EmbeddedMesh(Path(name) / "data", extra=extra) as mesh,
+                fake_authentication(mesh.data, f"{LOOPBACK}:{mesh.ports['authentication']}", issuer),
                 database_of(mesh, "bot_manager") as database,
             ):
+                for service in ("configuration", "secure_bot_data", "bot_manager"):
+                    await mesh.supervisor.start(2, mesh.service_spec(service))
                 fleet = await _fleet(mesh, database, x)
                 figures = await _burst(mesh, database, fleet, x, count)
                 figures += await _steady(database, fleet, x)
+                figures.append(await _previews(mesh, fleet, issuer))
                 figures += await publishing_rivals.measure(mesh, x, fleet, _jobs("rival", count))
         async with (
             EmbeddedMesh(Path(name) / "claims") as mesh,
@@ -155,14 +166,7 @@ async def _fleet(mesh: EmbeddedMesh, database: Database, x: X) -> Fleet:
     ]
     async with database.transaction() as connection:
         await connection.execute(insert(bots), [bot_values(bot) for bot in made])
-    files = mesh.data.tls_files("bot_manager")
-    async with grpc.aio.secure_channel(
-        f"{LOOPBACK}:{mesh.ports['secure_bot_data']}",
-        channel_credentials(
-            TlsSettings(cert_file=files.cert_file, key_file=files.key_file, ca_file=files.ca_file)
-        ),
-        options=(("grpc.ssl_target_name_override", "secure-bot-data"),),
-    ) as channel:
+    async with _channel(mesh, "bot_manager", "secure_bot_data") as channel:
         stub = BotSecretServiceStub(channel)
         for bot, fields in zip(made, keys, strict=True):
             strings = {name: value for name, value in fields.items() if name != "user_id"}
@@ -178,6 +182,16 @@ async def _fleet(mesh: EmbeddedMesh, database: Database, x: X) -> Fleet:
     return Fleet(made, keys)
 
 
+def _channel(mesh: EmbeddedMesh, identity: str, service: str) -> grpc.aio.Channel:
+    files = mesh.data.tls_files(identity)
+    tls = TlsSettings(cert_file=files.cert_file, key_file=files.key_file, ca_file=files.ca_file)
+    return grpc.aio.secure_channel(
+        f"{LOOPBACK}:{mesh.ports[service]}",
+        channel_credentials(tls),
+        options=(("grpc.ssl_target_name_override", service.replace("_", "-")),),
+    )
+
+
 def _jobs(name: str, count: int) -> list[Job]:
     return [Job(number % BOTS, f"{name} {number} of a fleet that is measured") for number in range(count)]
 
@@ -187,16 +201,12 @@ async def _add(database: Database, fleet: Fleet, jobs: Sequence[Job], due: Seque
     now = datetime.now(UTC)
     made = []
     for job, time_ in zip(jobs, due, strict=True):
-        draft = Post(
-            new_id(), fleet.bots[job.bot].id, PostState.DRAFT, (Part(0, job.text),), now, now, creator="x"
-        )
-        made.append(replace(rules.create(draft, time_, LATENESS).post, entry_count=0))
+        parts = (Part(0, job.text),)
+        draft = Post(new_id(), fleet.bots[job.bot].id, PostState.DRAFT, parts, now, now, creator="x")
+        made.append(rules.create(draft, time_, LATENESS))
     for start in range(0, len(made), ROWS):
-        rows = made[start : start + ROWS]
-        async with database.transaction() as connection:
-            await connection.execute(insert(posts), [post_values(post) for post in rows])
-            parts = [part_values(post.id, part) for post in rows for part in post.parts]
-            await connection.execute(insert(post_parts), parts)
+        async with database.transaction(seconds=PATIENCE_SECONDS) as connection:
+            await insert_posts(connection, made[start : start + ROWS], now, "benchmark")
 
 
 async def _until_published(database: Database, count: int) -> None:
@@ -244,6 +254,24 @@ async def _steady(database: Database, fleet: Fleet, x: X) -> list[Figure]:
     shown = await x.shown()
     late = [(shown[job.text] - time_).total_seconds() for job, time_ in zip(jobs, due, strict=True)]
     return _lateness(f"steady {STEADY_RATE}/s", late)
+
+
+async def _previews(mesh: EmbeddedMesh, fleet: Fleet, issuer: Issuer) -> Figure:
+    """As the gateway asks for an editor."""
+    post = post_pb2.Post(
+        text="{{ greeting }}, {{ choose('all', 'everybody') }}: https://example.com/news is new",
+        template=post_pb2.TemplateOptions(variables={"greeting": "Hello"}),
+    )
+    samples = []
+    metadata = (("authorization", f"Bearer {issuer.token('admin')}"),)
+    async with _channel(mesh, "gateway", "bot_manager") as channel:
+        stub = PostServiceStub(channel)
+        for number in range(PREVIEWS):
+            request = post_service_pb2.PreviewPostRequest(bot_id=fleet.bots[number % BOTS].id, post=post)
+            began = time.perf_counter()
+            await stub.PreviewPost(request, metadata=metadata, timeout=PATIENCE_SECONDS)
+            samples.append((time.perf_counter() - began) * MILLI)
+    return Figure("PreviewPost, p99", "ms", [statistics.quantiles(samples, n=100)[98]])
 
 
 def _lateness(name: str, late: Sequence[float]) -> list[Figure]:
