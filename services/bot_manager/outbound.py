@@ -19,6 +19,7 @@ from mesh.errors import InvalidArgument
 NAT64: Final = ip_network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are an IPv4 address."""
 MAX_URL_CHARS: Final = 2048
+AT_ONCE: Final = 100
 
 
 class AddressRefused(OSError):
@@ -49,10 +50,13 @@ def is_public(address: str) -> bool:
     return all(one.is_global and not one.is_multicast for one in (found, *_packed(found)))
 
 
-def open_session(allow_private: Callable[[], bool]) -> aiohttp.ClientSession:
+def open_session(
+    allow_private: Callable[[], bool], *, at_once: int = AT_ONCE, unpack: bool = True
+) -> aiohttp.ClientSession:
     """A session that connects to public addresses only, unless `allow_private` says otherwise at that moment.
 
-    A refused address is an `aiohttp.ClientConnectorError`, as any other that cannot be reached. Close it with the process.
+    At most `at_once` connections; `unpack`: compressed answers are given unpacked, whatever they come to. A refused address is an
+    `aiohttp.ClientConnectorError` with an AddressRefused inside, as any other that cannot be reached. Close it with the process.
     """
 
     def make_socket(info: Any) -> socket.socket:
@@ -61,8 +65,19 @@ def open_session(allow_private: Callable[[], bool]) -> aiohttp.ClientSession:
             raise AddressRefused(EACCES, "the address is not a public one")
         return socket.socket(family, kind, protocol)
 
-    connector = aiohttp.TCPConnector(socket_factory=make_socket, use_dns_cache=False, force_close=True)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+    connector = aiohttp.TCPConnector(
+        limit=at_once,
+        socket_factory=make_socket,
+        use_dns_cache=False,
+        happy_eyeballs_delay=None,
+        force_close=True,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=unpack,
+        trust_env=False,
+    )
 
 
 def _packed(address: IPv4Address | IPv6Address) -> tuple[IPv4Address, ...]:

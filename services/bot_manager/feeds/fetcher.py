@@ -1,7 +1,7 @@
 """Fetches feeds over HTTP from addresses that users gave: every bound is ours.
 
 At most MAX_REDIRECTS hops, each checked like the first; at most MAX_BYTES, packed and unpacked; one time limit for all of it. Addresses
-are checked by `feeds/guard.py`. No proxy, cookie or password of this machine is used, and no connection is kept.
+are checked by `outbound.py`. No proxy, cookie or password of this machine is used, and no connection is kept.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ import aiohttp
 from yarl import URL
 
 from mesh.errors import FailedPrecondition
-from services.bot_manager.feeds.guard import PrivateAddress, guarded
 from services.bot_manager.feeds.model import FeedBody, Validators
+from services.bot_manager.outbound import AddressRefused, open_session
 
 MIB: Final = 1024 * 1024
 MAX_BYTES: Final = 2 * MIB
@@ -38,18 +38,7 @@ class FeedFetcher:
 
     def __init__(self, time_limit: Callable[[], timedelta], allow_private: Callable[[], bool]) -> None:
         self._time_limit = time_limit
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=AT_ONCE,
-                force_close=True,
-                use_dns_cache=False,
-                happy_eyeballs_delay=None,
-                socket_factory=guarded(allow_private),
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-        )
+        self._session = open_session(allow_private, at_once=AT_ONCE, unpack=False)
 
     async def close(self) -> None:
         """Close the session."""
@@ -67,7 +56,7 @@ class FeedFetcher:
         except TimeoutError:
             raise unavailable(f"the feed did not answer within {limit.total_seconds():g} seconds") from None
         except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, PrivateAddress):
+            if isinstance(error.os_error, AddressRefused):
                 raise unavailable("the feed's address is inside a private network") from None
             raise unavailable("the feed cannot be reached") from None
         except (aiohttp.ClientError, OSError, ValueError, zlib.error):
