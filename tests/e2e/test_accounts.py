@@ -74,17 +74,18 @@ def connected(running: Running, api: Api, sandbox: Api, handle: str) -> Connecte
     return Connected(bot, account["user_id"], given["access_token"])
 
 
-def begun(api: Api, sandbox: Api, handle: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def begun(running: Running, api: Api, sandbox: Api, handle: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A bot whose app is registered with X, sent on its way to X's page; bot and answer of StartConnect."""
-    made = api.post("/api/v1/apps", {"displayName": handle})
-    client = sandbox.post("/sandbox/clients", {"redirect_uris": [made["callbackUrl"]]})
-    keys = {"clientId": client["client_id"], "credentials": {"clientSecret": client["client_secret"]}}
-    app = api.call("PATCH", f"/api/v1/apps/{made['id']}", keys)
-    assert (app["clientId"], app["credentialsVersion"]) == (client["client_id"], 1)
-    assert client["client_secret"] not in str(app)
+    callback = f"{running.url}/oauth/callback"
+    client = sandbox.post("/sandbox/clients", {"redirect_uris": [callback]})
+    secret = client["client_secret"]
+    given = {"displayName": handle, "clientId": client["client_id"], "credentials": {"clientSecret": secret}}
+    app = api.post("/api/v1/apps", given)
+    assert (app["callbackUrl"], app["credentialsVersion"]) == (callback, 1)
+    assert secret not in str(app)
     bot = api.post("/api/v1/bots", {"handle": handle, "appId": app["id"]})
     started = api.post(f"/api/v1/bots/{bot['id']}:connect", {"returnPath": "/bots"})
-    assert started["callbackUrl"] == made["callbackUrl"]
+    assert started["callbackUrl"] == callback
     return bot, started
 
 
@@ -92,7 +93,7 @@ def test_an_account_is_connected_by_a_click_and_publishes(running: Running, api:
     """From the click in the console to a post on X, through a browser that carries no token of ours; the way back works once."""
     account = sandbox.post("/sandbox/accounts", {"handle": "clicked"})
     sandbox.post("/sandbox/consent", {"user_id": account["user_id"]})
-    bot, started = begun(api, sandbox, "clicked")
+    bot, started = begun(running, api, sandbox, "clicked")
     with httpx.Client(headers=BROWSER, timeout=10) as browser:
         back = browser.get(started["authorizationUrl"]).headers["location"]
         assert back.startswith(f"{running.url}/oauth/callback?")
@@ -129,7 +130,7 @@ def test_a_connection_that_is_refused_says_why_and_stores_nothing(
     handle = f"refused_{how.replace(' ', '_')}"
     other = connected(running, api, sandbox, f"not_{handle}")
     sandbox.post("/sandbox/consent", {"user_id": other.user_id})
-    bot, started = begun(api, sandbox, handle)
+    bot, started = begun(running, api, sandbox, handle)
     with httpx.Client(headers=BROWSER, timeout=10) as browser:
         back = browser.get(started["authorizationUrl"]).headers["location"]
         if how == "by the person":
