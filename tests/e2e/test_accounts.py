@@ -112,12 +112,13 @@ def test_an_account_is_connected_by_a_click_and_publishes(running: Running, api:
     shown = sandbox.get("/sandbox/posts", user_id=account["user_id"])["posts"]
     assert [one["text"] for one in shown] == ["by my own consent"]
     quota = api.get(f"{path}/quota")
-    posts = [
+    [posts] = [
         limit
         for limit in quota["rateLimits"]
-        if (limit["operation"], limit["scope"]) == ("POST /2/tweets", "RATE_LIMIT_SCOPE_APP")
+        if (limit["operation"], limit["scope"], limit["window"])
+        == ("POST /2/tweets", "RATE_LIMIT_SCOPE_USER", "900s")
     ]
-    assert [limit["limit"] - limit["remaining"] for limit in posts] == [1]
+    assert (posts["limit"] - posts["remaining"], posts["reportedByX"]) == (1, True)
     assert quota["appId"] == bot["appId"]
     assert int(quota["appSpend"]["todayUsdMicros"]) >= int(quota["spend"]["todayUsdMicros"]) > 0
 
