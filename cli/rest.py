@@ -4,7 +4,7 @@ Raises `ApiError` with what the server said: status, reason, message and the fie
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -91,8 +91,8 @@ class Api:
 
     def stream(
         self, path: str, *, silence_seconds: float = SILENCE_SECONDS, **query: Parameter
-    ) -> Iterator[dict[str, Any]]:
-        """GET the items of a stream until it ends; raises ApiError, also for an error that ends it."""
+    ) -> Generator[dict[str, Any], None, None]:
+        """GET the items of a stream until it ends, or until it is closed; raises ApiError, also for an error that ends it."""
         with self._streaming(path, silence_seconds, query) as response:
             for line in response.iter_lines():
                 item = json.loads(line)

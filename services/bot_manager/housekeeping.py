@@ -1,5 +1,5 @@
 """Removes what is only kept for a while: request ids after a day, connect flows after their ten minutes, windows of limits a day after their
-end, sums of money after two years, media that no post needs. Every replica may do it; doing it twice does no harm."""
+end, sums of money after two years, media that neither posts nor schedules need. Every replica may do it; doing it twice does no harm."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -37,7 +37,8 @@ async def prune(
 
 
 async def prune_media(library: PostgresLibrary, keep: timedelta, clock: Clock) -> None:
-    """Delete all files whose time is up and that no post needs."""
+    """Delete all files whose time is up and that neither a post nor a schedule needs."""
+    await library.keep_for_schedules(clock.now() + INTERVAL)
     count = 0
     while pruned := await library.prune(clock.now(), keep, MEDIA_BATCH):
         count += pruned

@@ -74,6 +74,84 @@ def connected(running: Running, api: Api, sandbox: Api, handle: str) -> Connecte
     return Connected(bot, account["user_id"], given["access_token"])
 
 
+def begun(running: Running, api: Api, sandbox: Api, handle: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A bot whose app is registered with X, sent on its way to X's page; bot and answer of StartConnect."""
+    callback = f"{running.url}/oauth/callback"
+    client = sandbox.post("/sandbox/clients", {"redirect_uris": [callback]})
+    secret = client["client_secret"]
+    given = {"displayName": handle, "clientId": client["client_id"], "credentials": {"clientSecret": secret}}
+    app = api.post("/api/v1/apps", given)
+    assert (app["callbackUrl"], app["credentialsVersion"]) == (callback, 1)
+    assert secret not in str(app)
+    bot = api.post("/api/v1/bots", {"handle": handle, "appId": app["id"]})
+    started = api.post(f"/api/v1/bots/{bot['id']}:connect", {"returnPath": "/bots"})
+    assert started["callbackUrl"] == callback
+    return bot, started
+
+
+def test_an_account_is_connected_by_a_click_and_publishes(running: Running, api: Api, sandbox: Api) -> None:
+    """From the click in the console to a post on X, through a browser that carries no token of ours; the way back works once."""
+    account = sandbox.post("/sandbox/accounts", {"handle": "clicked"})
+    sandbox.post("/sandbox/consent", {"user_id": account["user_id"]})
+    bot, started = begun(running, api, sandbox, "clicked")
+    with httpx.Client(headers=BROWSER, timeout=10) as browser:
+        back = browser.get(started["authorizationUrl"]).headers["location"]
+        assert back.startswith(f"{running.url}/oauth/callback?")
+        page = browser.get(back)
+        again = browser.get(back)
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "@clicked is connected" in page.text
+    assert 'href="/bots"' in page.text
+    assert (again.status_code, "CONNECT_STATE_INVALID" in again.text) == (400, True)
+    path = f"/api/v1/bots/{bot['id']}"
+    found = api.get(path)
+    assert (found["state"], found["xUserId"]) == ("BOT_STATE_ACTIVE", account["user_id"])
+    assert found["credentials"]["kind"] == "CREDENTIALS_KIND_OAUTH2"
+    post = api.post(f"{path}/posts", {"text": "by my own consent"}, publishNow="true")
+    assert settled(api, post["id"])["state"] == "POST_STATE_PUBLISHED"
+    shown = sandbox.get("/sandbox/posts", user_id=account["user_id"])["posts"]
+    assert [one["text"] for one in shown] == ["by my own consent"]
+    quota = api.get(f"{path}/quota")
+    [posts] = [
+        limit
+        for limit in quota["rateLimits"]
+        if (limit["operation"], limit["scope"], limit["window"])
+        == ("POST /2/tweets", "RATE_LIMIT_SCOPE_USER", "900s")
+    ]
+    assert (posts["limit"] - posts["remaining"], posts["reportedByX"]) == (1, True)
+    assert quota["appId"] == bot["appId"]
+    assert int(quota["appSpend"]["todayUsdMicros"]) >= int(quota["spend"]["todayUsdMicros"]) > 0
+
+
+@pytest.mark.parametrize("how", ["by the person", "by another bot", "by somebody between"])
+def test_a_connection_that_is_refused_says_why_and_stores_nothing(
+    running: Running, api: Api, sandbox: Api, how: str
+) -> None:
+    """On the page that the person sees, whatever came with the answer; the bot stays as it was."""
+    handle = f"refused_{how.replace(' ', '_')}"
+    other = connected(running, api, sandbox, f"not_{handle}")
+    sandbox.post("/sandbox/consent", {"user_id": other.user_id})
+    bot, started = begun(running, api, sandbox, handle)
+    with httpx.Client(headers=BROWSER, timeout=10) as browser:
+        back = browser.get(started["authorizationUrl"]).headers["location"]
+        if how == "by the person":
+            state = parse_qs(urlsplit(back).query)["state"][0]
+            answer = {
+                "state": state,
+                "error": "access_denied",
+                "error_description": "<script>alert(1)</script>",
+            }
+            back = f"{running.url}/oauth/callback?{urlencode(answer)}"
+        elif how == "by somebody between":
+            back = str(httpx.URL(back).copy_set_param("iss", "https://elsewhere.example"))
+        page = browser.get(back)
+    status, reason = (409, "X_ACCOUNT_TAKEN") if how == "by another bot" else (400, "CONNECT_REFUSED")
+    assert (page.status_code, reason in page.text) == (status, True), page.text
+    assert "<script" not in page.text
+    found = api.get(f"/api/v1/bots/{bot['id']}")
+    assert (found["state"], "credentials" in found) == ("BOT_STATE_DRAFT", False)
+
+
 def test_posts_go_on_when_x_ends_the_access_token(running: Running, api: Api, sandbox: Api) -> None:
     """Nobody has to do anything: the token is refreshed once, and each post is on X once."""
     account = connected(running, api, sandbox, "refreshed")

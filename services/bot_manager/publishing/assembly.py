@@ -34,6 +34,7 @@ from services.bot_manager.store.publishing import PostgresPublishingQueries
 from services.bot_manager.store.reconciling import PostgresReconciling
 from services.bot_manager.store.secret_destructions import PostgresSecretDestructions
 from services.bot_manager.store.similarity import PostgresLikenesses
+from services.bot_manager.store.surroundings import PostgresSurroundings
 from services.bot_manager.tokens.endpoint import HttpTokenEndpoint
 from services.bot_manager.tokens.fresh import FreshTokens
 from services.bot_manager.tokens.keeping import MeshPairKeeper
@@ -144,7 +145,8 @@ def assemble(
     claimer = Claimer(ledger, queries, process.instance, settings, can_claim, clock)
     worker_ledger = WorkerLedger(ledger, process.instance, lambda: settings().lease, clock)
     likenesses = PostgresLikenesses(process.database)
-    policing = Policing(likenesses, worker_ledger.note, lambda: configuration.view(Policy), clock)
+    is_own = PostgresSurroundings(process.database).is_own
+    policing = Policing(likenesses, is_own, worker_ledger.note, lambda: configuration.view(Policy), clock)
     sender = Sender(
         worker_ledger,
         queries,

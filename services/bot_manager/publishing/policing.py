@@ -1,7 +1,7 @@
 """The policy checks once more, right before a post begins to go out: settings may have changed, and two posts may have been made at once.
 
 Only rules that refuse are run, in memory. What was said before is asked by the key of the whole text, for all posts that are about to be
-sent in one query; near-duplicates only where they refuse. Of two posts that say the same, the one made later gives way, so never both.
+sent in one query; near-duplicates, and whose post a reply answers, only where they refuse. Of two posts that say the same, the one made later gives way, so never both.
 Once a part is on X the thread is finished, whatever the rules say: half a thread is worse. Windows, limits and money have checks of
 their own, which put off instead of refusing.
 """
@@ -35,16 +35,20 @@ REPEATS: Final = frozenset({PolicyRule.DUPLICATE, PolicyRule.NEAR_DUPLICATE})
 
 
 class Policing:
-    """See the module. A `checks.Check`; `note` adds entries to the story of a post that is held. `run` must be running."""
+    """See the module. A `checks.Check`; `note` adds entries to the story of a post that is held, `is_own` is that of Surroundings. `run`
+    must be running.
+    """
 
     def __init__(
         self,
         likenesses: Likenesses,
+        is_own: Callable[[str, str], Awaitable[bool]],
         note: Callable[[Post, Sequence[Entry]], Awaitable[None]],
         settings: Callable[[], Policy],
         clock: Clock,
     ) -> None:
         self._alike = Batcher[Likes, Sequence[Likeness]](likenesses.find)
+        self._is_own = is_own
         self._note = note
         self._settings = settings
         self._clock = clock
@@ -60,9 +64,22 @@ class Policing:
             return None
         (severities, limits), now = self._rules(), self._clock.now()
         likenesses = await self._likenesses(post, bot, severities, limits)
-        facts = Facts(post, now, bot=bot, at=now, limits=limits, likenesses=likenesses)
+        facts = Facts(
+            post,
+            now,
+            bot=bot,
+            at=now,
+            limits=limits,
+            likenesses=likenesses,
+            replies_to_own=await self._replies_to_own(post, bot, severities),
+        )
         found = [finding for finding in lint(facts, severities) if finding.severity is Severity.ERROR]
         return await self._refuse(post, found) if found else None
+
+    async def _replies_to_own(self, post: Post, bot: Bot, severities: Severities) -> bool:
+        """Asked only where the answer decides: by default, being cold refuses no reply."""
+        answered = post.content.get("reply_to_x_post_id", "")
+        return bool(answered) and PolicyRule.COLD_REPLY in severities and await self._is_own(bot.id, answered)
 
     def _rules(self) -> tuple[Severities, Limits]:
         """What holds now, worked out once for each snapshot of the settings."""

@@ -21,6 +21,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -38,6 +39,11 @@ from services.bot_manager.store.tables.library import media, media_chunks
 OVER: Final = (PostState.PUBLISHED, PostState.CANCELLED, PostState.FAILED, PostState.MISSED)
 REPEATABLE: Final = (PostState.CANCELLED, PostState.FAILED, PostState.MISSED)
 """States from which a person may send the post again; its media stay for a while longer."""
+_KEEP_FOR_SCHEDULES: Final = text(
+    "UPDATE media SET expire_time = :until WHERE expire_time < :until AND id IN ("
+    "SELECT CAST(named #>> '{}' AS uuid) FROM schedules, jsonb_path_query(content, '$.**.media_ids[*]') AS named"
+    " WHERE state <> 'COMPLETED')"
+)
 _VISIBLE: Final = media.c.state != MediaState.UPLOADING.value
 
 
@@ -118,6 +124,11 @@ class PostgresLibrary:
         )
         async with self._database.transaction(concludes=False, wake=False) as connection:
             return {row.id: to_medium(row) for row in await connection.execute(query)}
+
+    async def keep_for_schedules(self, until: datetime) -> None:
+        """None of the files that schedules name, which may make posts of them, is deleted before `until`. Reads all schedules."""
+        async with self._database.transaction(concludes=False, wake=False) as connection:
+            await connection.execute(_KEEP_FOR_SCHEDULES, {"until": until})
 
     async def fail(self, medium_id: str, message: str) -> None:
         """X cannot use it, and why."""

@@ -223,7 +223,7 @@ class AppLimits(_message.Message):
     posts_per_day: _builtins.int
     """Optional. Posts in 24 hours, 0 to 1,000,000; absent means the tier's, 10,000 for PAY_PER_USE."""
     concurrent_calls: _builtins.int
-    """Optional. Calls to X in flight at once, 1 to 1,000; absent means the setting `bot_manager.publish.concurrency`."""
+    """Optional. Posts of the app that X is being called for at once, over all replicas, 1 to 1,000; absent means no limit of its own."""
     reads_per_month: _builtins.int
     """Optional. Posts that may be read in a calendar month (X's usage cap), 0 to 2,000,000,000; absent means no cap known."""
     def __init__(

@@ -3,7 +3,7 @@
 import hashlib
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mesh.ids import new_id
 from mesh.status import from_rpc_error
 from services.bot_manager.domain.media import MAX_BYTES, MIB, MediaFacts, MediaKind, MediaState
 from services.bot_manager.domain.model import Bot, Part, Post, PostState
+from services.bot_manager.domain.recurrence.model import Notation, Recurrence, Schedule, ScheduleState
 from services.bot_manager.housekeeping import prune_media
 from services.bot_manager.media.inspection import Inspector
 from services.bot_manager.media.intake import ABANDONED, Announced, Intake
@@ -26,6 +27,7 @@ from services.bot_manager.servicers.media import MediaServicer
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.library import PostgresLibrary
 from services.bot_manager.store.posts import PostgresPosts
+from services.bot_manager.store.schedules import PostgresSchedules
 from services.bot_manager.store.tables.library import media, media_chunks
 from tests.fakes.clock import ManualClock
 from tests.fakes.media import film, gif, noise, picture
@@ -273,6 +275,28 @@ async def test_a_file_stays_while_a_post_needs_it(
     await door.clock.advance(timedelta(days=2))
     await prune_media(library, KEEP + timedelta(days=1), door.clock)
     assert set(await library.find([*kept.values(), both])) == needed - {kept[PostState.FAILED]}
+
+
+async def test_a_file_stays_while_a_schedule_shows_it(
+    door: Door, add_bot: AddBot, library: PostgresLibrary, database: Database
+) -> None:
+    """Wherever its content names it: next month's post must find what this month's has shown."""
+    bot = await add_bot()
+    daily, pooled, over = [(await door.upload(picture())).id for _ in range(3)]
+    every_month = Recurrence(Notation.CRON, "0 9 1 * *")
+    shown = Schedule(
+        new_id(), bot.id, every_month, "UTC", NOW, {"post": {"text": "look", "media_ids": [daily]}}, NOW, NOW
+    )
+    items = [{"text": "look"}, {"parts": [{"text": "a"}, {"text": "b", "media_ids": [pooled]}]}]
+    paused = replace(shown, id=new_id(), content={"pool": {"items": items}}, state=ScheduleState.PAUSED)
+    ended = {"post": {"text": "look", "media_ids": [over]}}
+    completed = replace(shown, id=new_id(), content=ended, state=ScheduleState.COMPLETED)
+    schedules = PostgresSchedules(database, "test")
+    for schedule in (shown, paused, completed):
+        await schedules.create(schedule, None)
+    await door.clock.advance(KEEP + timedelta(days=1))
+    await prune_media(library, KEEP, door.clock)
+    assert set(await library.find([daily, pooled, over])) == {daily, pooled}
 
 
 async def test_a_post_names_files_that_exist_and_are_for_its_bot(

@@ -12,6 +12,7 @@ from services.bot_manager.policy.settings import SEVERITIES, Policy
 from services.bot_manager.publishing.policing import Policing
 from services.bot_manager.publishing.sender import Sender
 from services.bot_manager.store.similarity import PostgresLikenesses
+from services.bot_manager.store.surroundings import PostgresSurroundings
 from tests.integration.services.bot_manager.publishing.rig import CLOCK, Rig
 
 S, E = PostState, EntryKind
@@ -24,7 +25,8 @@ async def policed(rig: Rig, policy: Callable[[], Policy] = Policy.of) -> AsyncIt
     async def note(post: Any, entries: Any) -> None:
         await rig.ledger.note(post.id, post.claim_fence, entries, CLOCK.now())
 
-    policing = Policing(PostgresLikenesses(rig.database), note, policy, CLOCK)
+    is_own = PostgresSurroundings(rig.database).is_own
+    policing = Policing(PostgresLikenesses(rig.database), is_own, note, policy, CLOCK)
     async with TaskSet() as tasks:
         tasks.spawn_loop(policing.run, name="policing")
         async with rig.replica(checks=(policing,)) as sender:
@@ -54,6 +56,19 @@ async def test_what_was_made_before_a_rule_was_tightened_is_stopped(rig: Rig) ->
     async with policed(rig, lambda: strict):
         await rig.until(plain, S.PUBLISHED)
         assert (await rig.until(marked, S.FAILED)).attempt_count == 0
+
+
+async def test_where_cold_replies_are_refused_the_bot_goes_on_answering_itself(rig: Rig) -> None:
+    """Whose post is answered is looked up as it was when the reply was made: what was accepted then is not refused at its time."""
+    bot = await rig.bot()
+    said = await rig.post(bot, "a question")
+    strict = Policy(Snapshot(values={SEVERITIES[PolicyRule.COLD_REPLY].key: "error"}))
+    async with policed(rig, lambda: strict):
+        (x_post_id,) = (await rig.until(said, S.PUBLISHED)).x_post_ids
+        answer = await rig.post(bot, "and its answer", reply_to_x_post_id=x_post_id)
+        cold = await rig.post(bot, "buy this", reply_to_x_post_id="1")
+        await rig.until(answer, S.PUBLISHED)
+        assert (await rig.until(cold, S.FAILED)).attempt_count == 0
 
 
 async def test_only_what_has_begun_is_finished_against_the_rules(rig: Rig) -> None:
