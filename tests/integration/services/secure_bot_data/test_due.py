@@ -13,6 +13,7 @@ from mesh.errors import InvalidArgument, PermissionDenied
 from mesh.ids import new_id
 from mesh.status import from_rpc_error
 from services.secure_bot_data.convert import from_due_position, to_due_position
+from services.secure_bot_data.domain.destroying import BotSecretDestroyer
 from services.secure_bot_data.domain.lifecycle import Event
 from services.secure_bot_data.domain.model import Draft, SecretKind, SecretMetadata, SecretRef
 from services.secure_bot_data.servicers.bot_secrets import BotSecretServicer
@@ -95,6 +96,7 @@ async def test_pages_go_over_the_wire_and_only_to_who_may_read_secrets(
         parts.reader,
         parts.rollback,
         parts.rotator,
+        BotSecretDestroyer(parts.catalogue, parts.changer),
         parts.values,
         parts.catalogue,
         parts.trail,
