@@ -11,9 +11,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mesh.errors import FailedPrecondition, InvalidArgument
-from services.bot_manager.domain.model import WHOLE_POST, Bot, Finding, Part, PolicyRule, Post, Severity
+from services.bot_manager.domain.model import WHOLE_POST, Bot, Finding, PolicyRule, Post, Severity
 from services.bot_manager.domain.policy.facts import PriceTable
-from services.bot_manager.domain.rules import UNSUPPORTED
 
 Values = Mapping[str, Any]
 """What templates may name beside the post's own variables: `occurrence` and `item` of a schedule."""
@@ -140,48 +139,3 @@ def refuse(findings: Sequence[Finding], *, single: bool = False) -> None:
                 field=f"post.{place}{finding.field}".rstrip("."),
                 metadata={"rule": finding.rule.value},
             )
-
-
-class PlainShelf:
-    """Has no media."""
-
-    async def check(self, bot: Bot, post: Post) -> None:
-        """See the port."""
-        if any(part.media_ids for part in post.parts):
-            raise InvalidArgument("INVALID_FIELD", UNSUPPORTED, field="post.media_ids")
-
-
-class PlainComposer:
-    """Knows no templates."""
-
-    def compose(self, bot: Bot, post: Post, at: datetime, values: Values) -> Post:
-        """See the port."""
-        if "template" in post.content:
-            raise InvalidArgument("INVALID_FIELD", UNSUPPORTED, field="post.template")
-        return post
-
-
-class PlainInspector:
-    """Finds nothing."""
-
-    async def inspect(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Sequence[Finding]:
-        """See the port."""
-        return ()
-
-    async def inspect_all(
-        self, bot: Bot, planned: Sequence[Planned], now: datetime
-    ) -> Sequence[Sequence[Finding]]:
-        """See the port."""
-        return [()] * len(planned)
-
-    async def prices(self, bot: Bot) -> PriceTable:
-        """See the port."""
-        return _Free()
-
-
-class _Free:
-    """Costs nothing."""
-
-    def part(self, post: Post, part: Part) -> int:
-        """See PriceTable."""
-        return 0

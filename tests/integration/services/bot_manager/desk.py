@@ -16,7 +16,7 @@ from mesh.errors import MeshError
 from mesh.ids import new_id
 from mesh.status import from_rpc_error
 from services.bot_manager.domain.importing import Imports
-from services.bot_manager.domain.making import Maker, PlainComposer, PlainShelf
+from services.bot_manager.domain.making import Maker
 from services.bot_manager.domain.model import Bot, BotState, CredentialsStatus
 from services.bot_manager.domain.posts import Posts
 from services.bot_manager.domain.previewing import Previews
@@ -29,6 +29,7 @@ from services.bot_manager.store.posts import PostgresPosts
 from services.bot_manager.store.similarity import PostgresLikenesses
 from services.bot_manager.store.surroundings import PostgresSurroundings
 from tests.fakes.clock import ManualClock
+from tests.fakes.making import PlainComposer, PlainShelf
 from tests.fakes.mesh import LocalServer, serving
 from tests.fakes.prices import ListPrices
 from vivesphere.bot_manager.v1 import post_pb2, post_service_pb2_grpc

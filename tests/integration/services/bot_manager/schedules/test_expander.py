@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.errors import FailedPrecondition, Unavailable
 from mesh.tasks import TaskSet
-from services.bot_manager.domain.making import Maker, PlainComposer, PlainShelf
+from services.bot_manager.domain.making import Maker
 from services.bot_manager.domain.model import (
     Bot,
     BotState,
@@ -31,6 +31,7 @@ from services.bot_manager.domain.recurrence.model import (
 from services.bot_manager.domain.rules import Draft
 from services.bot_manager.schedules.source import Item, Skip
 from services.bot_manager.schedules.sources import FixedText
+from tests.fakes.making import PlainComposer, PlainShelf
 from tests.fakes.mesh import until
 
 from .world import HOUR, MINUTE, World, as_draft, hours
