@@ -30,10 +30,12 @@ from mesh.database import Database
 from mesh.errors import NotFound
 from services.bot_manager.domain.media import CHUNK_BYTES, MediaKind, MediaState, Medium
 from services.bot_manager.domain.model import PostState
+from services.bot_manager.domain.recurrence.model import ScheduleState
 from services.bot_manager.store.ports import RequestKey
 from services.bot_manager.store.requests import first_result, recall
 from services.bot_manager.store.tables import post_parts, posts
 from services.bot_manager.store.tables.library import media, media_chunks
+from services.bot_manager.store.tables.recurring import schedules
 
 OVER: Final = (PostState.PUBLISHED, PostState.CANCELLED, PostState.FAILED, PostState.MISSED)
 REPEATABLE: Final = (PostState.CANCELLED, PostState.FAILED, PostState.MISSED)
@@ -146,7 +148,7 @@ class PostgresLibrary:
         return b"".join(pieces)[here : here + length]
 
     async def prune(self, now: datetime, keep: timedelta, limit: int) -> int:
-        """Delete up to `limit` files whose time is up and that no post needs, and uploads that ended early; how many.
+        """Delete up to `limit` files whose time is up and that no post or schedule needs, and uploads that ended early; how many.
 
         A post that is over and may be sent again needs its media for `keep` after it ended.
         """
@@ -165,18 +167,25 @@ class PostgresLibrary:
 
 
 def _needed(ended_after: datetime) -> ColumnElement[bool]:
-    """Whether a post needs the file."""
+    """Whether a post needs the file, or one that a schedule is going to make."""
     id_alone = func.jsonb_build_array(cast(media.c.id, Text), type_=JSONB)
     living = posts.c.state.not_in([state.value for state in OVER])
     may_return = and_(
         posts.c.state.in_([state.value for state in REPEATABLE]), posts.c.update_time > ended_after
     )
-    return exists().where(
+    shown = exists().where(
         posts.c.id == post_parts.c.post_id,
         post_parts.c.media_ids != literal_column("'[]'::jsonb"),
         post_parts.c.media_ids.contains(id_alone),
         or_(living, may_return),
     )
+    # Wherever the content names it, in whatever case somebody wrote it: schedules are few, and a file kept too long harms nobody.
+    content = func.lower(cast(schedules.c.content, Text))
+    going_to_be = exists().where(
+        schedules.c.state != ScheduleState.COMPLETED.value,
+        func.strpos(content, cast(media.c.id, Text)) > 0,
+    )
+    return or_(shown, going_to_be)
 
 
 async def _get(connection: AsyncConnection, medium_id: str) -> Medium:

@@ -174,7 +174,7 @@ async def test_what_x_took_is_booked_and_what_it_did_not_take_is_given_back(till
         attempt = await till.attempt(bot)
         await till.finish(attempt, outcome, **more)
         assert (await till.sums(bot.id))[:2] == (PRICE, 0)
-        await till.posts.delete(attempt.post_id, lambda post: None)
+        await till.posts.delete(attempt.post_id, lambda post: None, NOW)
     assert await till.sums(bot.id) == (PRICE, 0, 3)  # what never reached X was no call
     with_link = await till.finish(await till.attempt(bot, "see https://example.com"), AttemptOutcome.ACCEPTED)
     assert with_link is not None

@@ -13,7 +13,6 @@ from mesh.database import Database
 from mesh.errors import MeshError
 from mesh.status import from_rpc_error
 from mesh.tasks import TaskSet
-from services.bot_manager.domain.posts import Posts
 from services.bot_manager.events.hub import Hub
 from services.bot_manager.events.reading import StoredEvents
 from services.bot_manager.events.ticks import Ticks
@@ -47,8 +46,11 @@ class Door:
 async def door(database: Database, bots: PostgresBots, tmp_path: Path) -> AsyncIterator[Door]:
     hub = Hub(Ticks(database), StoredEvents(database), lambda: 3, SystemClock())
     database.after_commit(hub.wake)
-    no_posts = cast(Posts, None)
-    servicer = PostServicer(no_posts, SECRET, watching=Watching(hub, bots, SECRET), wake=lambda: None)
+    none = cast(Any, None)
+    watching = Watching(hub, bots, SECRET)
+    servicer = PostServicer(
+        none, SECRET, previews=none, imports=none, resolving=none, watching=watching, wake=lambda: None
+    )
     added = [(post_service_pb2_grpc.add_PostServiceServicer_to_server, servicer)]
     names = ["vivesphere.bot_manager.v1.PostService"]
     async with (

@@ -18,6 +18,7 @@ from mesh.ids import new_id
 from mesh.status import from_rpc_error
 from services.bot_manager.domain.media import MAX_BYTES, MIB, MediaFacts, MediaKind, MediaState
 from services.bot_manager.domain.model import Bot, Part, Post, PostState
+from services.bot_manager.domain.recurrence.model import Notation, Recurrence, Schedule, ScheduleState
 from services.bot_manager.housekeeping import prune_media
 from services.bot_manager.media.inspection import Inspector
 from services.bot_manager.media.intake import ABANDONED, Announced, Intake
@@ -26,6 +27,7 @@ from services.bot_manager.servicers.media import MediaServicer
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.library import PostgresLibrary
 from services.bot_manager.store.posts import PostgresPosts
+from services.bot_manager.store.schedules import PostgresSchedules
 from services.bot_manager.store.tables.library import media, media_chunks
 from tests.fakes.clock import ManualClock
 from tests.fakes.media import film, gif, noise, picture
@@ -273,6 +275,33 @@ async def test_a_file_stays_while_a_post_needs_it(
     await door.clock.advance(timedelta(days=2))
     await prune_media(library, KEEP + timedelta(days=1), door.clock)
     assert set(await library.find([*kept.values(), both])) == needed - {kept[PostState.FAILED]}
+
+
+@pytest.mark.parametrize(
+    ("state", "stays"),
+    [(ScheduleState.ACTIVE, True), (ScheduleState.PAUSED, True), (ScheduleState.COMPLETED, False)],
+)
+async def test_a_file_stays_while_a_schedule_is_going_to_show_it(
+    door: Door,
+    add_bot: AddBot,
+    library: PostgresLibrary,
+    database: Database,
+    state: ScheduleState,
+    stays: bool,
+) -> None:
+    """A birthday's picture is needed once a year; in whatever case, and however deep in the content, it is named."""
+    bot = await add_bot()
+    kept = [(await door.upload(picture())).id for _ in range(3)]
+    post = {"post": {"text": "look", "media_ids": [kept[0].upper()]}}
+    pool = {"pool": {"items": [{"text": "a"}, {"parts": [{"text": "b", "media_ids": [kept[1]]}]}]}}
+    store = PostgresSchedules(database, "test-1")
+    for content in (post, pool):
+        yearly = Recurrence(Notation.CRON, "0 9 1 1 *")
+        made = Schedule(new_id(), bot.id, yearly, "UTC", NOW, content, NOW, NOW, state)
+        await store.create(made, None)
+    await door.clock.advance(KEEP)
+    await prune_media(library, KEEP, door.clock)
+    assert set(await library.find(kept)) == (set(kept[:2]) if stays else set())
 
 
 async def test_a_post_names_files_that_exist_and_are_for_its_bot(
