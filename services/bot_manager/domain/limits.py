@@ -41,7 +41,7 @@ OWN_POSTS: Final = "GET /2/users/:id/tweets"
 LOOK_UP: Final = "GET /2/tweets"
 WHO_AM_I: Final = "GET /2/users/me"
 DELETE: Final = "DELETE /2/tweets/:id"
-UPLOAD: Final = "POST /2/media/upload"
+UPLOAD: Final = "POST /2/media/upload/:id/append"
 ALT_TEXT: Final = "POST /2/media/metadata"
 
 
@@ -68,7 +68,7 @@ LIMITS: Final[Mapping[str, tuple[Limit, ...]]] = {
     LOOK_UP: (Limit(USER, 5_000), Limit(APP, 3_500)),
     WHO_AM_I: (Limit(USER, 75),),
     DELETE: (Limit(USER, 50),),
-    UPLOAD: (Limit(USER, 500),),
+    UPLOAD: (Limit(USER, 1_875), Limit(APP, 180_000, DAY)),
     ALT_TEXT: (Limit(USER, 500), Limit(APP, 50_000, DAY)),
 }
 """Of pay per use."""

@@ -90,13 +90,16 @@ class Sender:
             logger.bind(post_id=claim.post_id).debug("post has moved on")
             return
         logger.bind(post_id=claim.post_id, fence=held.post.claim_fence).debug("post claimed")
-        post: Post | None = held.post
-        while post is not None and (part := post.next_part) is not None:
+        post = held.post
+        while (part := post.next_part) is not None:
             try:
-                post = await self._send(post, held.bot, part)
+                after = await self._send(post, held.bot, part)
             except MeshError as error:
                 await self._hand_back(post, error)
                 raise
+            if after is None:
+                return
+            post = after
 
     async def _send(self, post: Post, bot: Bot, part: Part) -> Post | None:
         """Send one part. The post as it is afterwards if this worker still holds it, else None."""

@@ -45,6 +45,7 @@ from vivesphere.bot_manager.v1.quota_service_pb2_grpc import (
 from vivesphere.secure_bot_data.v1.bot_secret_service_pb2_grpc import BotSecretServiceStub
 
 from .conftest import NOW, AddPost
+from .connecting import flow_of
 from .fakes import FakeSecrets, FakeX
 from .test_money import PRICE, Till
 
@@ -127,6 +128,7 @@ class Door:
 async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
     clock, secrets, woken = ManualClock(NOW), FakeAppSecrets(), []
     bots, apps = PostgresBots(database, "test-1"), PostgresApps(database, clock)
+    credentials = Credentials(bots, FakeSecrets(), FakeX(), apps, clock)
     page_secret = b"page secret of the test"
     quotas = Quotas(bots, apps, PostgresQuota(database, Terms, clock), Terms, clock)
 
@@ -147,7 +149,8 @@ async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
             add_BotServiceServicer_to_server,
             BotServicer(
                 Bots(bots, clock, new_id),
-                Credentials(bots, FakeSecrets(), FakeX(), clock),
+                credentials,
+                flow_of(database, credentials, clock),
                 page_secret,
                 stopped=lambda bot_id: None,
                 wake=wake,

@@ -88,7 +88,7 @@ async def test_what_x_took_without_saying_so_is_adopted(hasty: Rig, kind: str) -
     assert looks[-1]["x_post_id"] == shown["id"]
     assert looks[-1]["clean"] is True
     assert (looks[-1]["posts_seen"], looks[-1]["candidates"]) == (1, 1)
-    assert (await hasty.kinds(post))[-3:] == [E.RECONCILE_READ, E.ADOPTED, E.PUBLISHED]
+    assert (await hasty.kinds(post))[-4:] == [E.RECONCILE_READ, E.ADOPTED, E.PUBLISHED, E.COST_SETTLED]
 
 
 async def looks_of(rig: Rig, post: Post) -> list[dict[str, Any]]:
