@@ -28,9 +28,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
 from mesh.errors import NotFound
+from services.bot_manager.domain.happenings import Happening, media_state_changed
 from services.bot_manager.domain.media import CHUNK_BYTES, MediaKind, MediaState, Medium
 from services.bot_manager.domain.model import PostState
 from services.bot_manager.domain.recurrence.model import ScheduleState
+from services.bot_manager.events.announcing import announce
 from services.bot_manager.store.ports import RequestKey
 from services.bot_manager.store.requests import first_result, recall
 from services.bot_manager.store.tables import post_parts, posts
@@ -73,7 +75,7 @@ class PostgresLibrary:
 
         Raises InvalidArgument (IDEMPOTENCY_KEY_REUSED), NotFound (MEDIA_NOT_FOUND) if the upload was forgotten meanwhile.
         """
-        async with self._database.transaction(wake=False) as connection:
+        async with self._database.transaction() as connection:
             first = await first_result(connection, key, medium.id, medium.create_time) if key else None
             if first is not None:
                 await connection.execute(delete(media).where(media.c.id == medium.id))
@@ -86,6 +88,8 @@ class PostgresLibrary:
             )
             if done.one_or_none() is None:
                 raise missing(medium.id)
+            told = _step(medium, MediaState.PROCESSING, medium.state, f"{_name(medium)} may be used")
+            await announce(connection, medium.create_time, told)
         return medium
 
     async def abandon(self, medium_id: str) -> None:
@@ -121,14 +125,22 @@ class PostgresLibrary:
         async with self._database.transaction(concludes=False, wake=False) as connection:
             return {row.id: to_medium(row) for row in await connection.execute(query)}
 
-    async def fail(self, medium_id: str, message: str) -> None:
+    async def fail(self, medium_id: str, message: str, now: datetime) -> None:
         """X cannot use it, and why."""
-        async with self._database.transaction(concludes=False, wake=False) as connection:
+        mine = select(media).where(media.c.id == medium_id, _VISIBLE).with_for_update()
+        async with self._database.transaction(concludes=False) as connection:
+            row = (await connection.execute(mine)).one_or_none()
+            if row is None:
+                return
             await connection.execute(
                 update(media)
-                .where(media.c.id == medium_id, _VISIBLE)
+                .where(media.c.id == medium_id)
                 .values(state=MediaState.FAILED.value, failure_message=message, version=media.c.version + 1)
             )
+            medium = to_medium(row)
+            if medium.state is not MediaState.FAILED:
+                said = f"X cannot use {_name(medium)}: {message}"
+                await announce(connection, now, _step(medium, medium.state, MediaState.FAILED, said))
 
     async def read(self, medium_id: str, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset` on, of an upload too."""
@@ -193,6 +205,14 @@ async def _get(connection: AsyncConnection, medium_id: str) -> Medium:
     if row is None:
         raise missing(medium_id)
     return to_medium(row)
+
+
+def _step(medium: Medium, before: MediaState, after: MediaState, message: str) -> Happening:
+    return media_state_changed(medium.id, before.value, after.value, message, bot_id=medium.bot_id)
+
+
+def _name(medium: Medium) -> str:
+    return f"the file {medium.filename or medium.id}"
 
 
 def missing(medium_id: str) -> NotFound:
