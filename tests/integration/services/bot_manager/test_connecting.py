@@ -221,10 +221,13 @@ async def test_nothing_is_stored_unless_x_confirms_that_it_is_this_account_and_m
     assert (await failing("X_ACCOUNT_TAKEN")).code == "ALREADY_EXISTS"
 
 
-async def test_connecting_needs_an_app_with_a_client_and_the_scopes_of_a_bot(door: Door) -> None:
+async def test_connecting_needs_an_app_with_a_client_and_the_scopes_of_a_bot(
+    door: Door, database: Database
+) -> None:
     """What is missing is said before anybody is sent to X."""
     empty = new_id()
     door.apps.clients[empty] = ""
+    await PostgresApps(database, door.clock).create(App(empty, "Empty", NOW, NOW), None)
     for handle, app_id in (("without", ""), ("with", empty)):
         without = await door.bot(handle, app_id=app_id)
         assert (await refusal(door.start(without))).reason == "APP_CREDENTIALS_MISSING"
