@@ -12,7 +12,7 @@ from mesh.ids import new_id
 from services.bot_manager.domain import rules
 from services.bot_manager.domain.happenings import EventType, app_changed, bot_deleted
 from services.bot_manager.domain.lifecycle import BotEvent
-from services.bot_manager.domain.model import Answer, AttemptOutcome, Failure
+from services.bot_manager.domain.model import Answer, AttemptOutcome, Change, Failure, Post
 from services.bot_manager.domain.watching import Event, Place
 from services.bot_manager.events.announcing import announce
 from services.bot_manager.events.reading import StoredEvents
@@ -168,7 +168,11 @@ async def test_a_change_that_is_also_a_step_is_two_events(
     post = await add_post(await add_bot(), "one")
     place = await now(ticks)
     draft = rules.Draft(text="two")
-    await posts.change(post.id, lambda stored: rules.edit(stored, draft, NOW, LEASE, "u1"), NOW)
+
+    def edit(stored: Post) -> Change:
+        return rules.edited(stored, rules.revise(stored, draft, NOW, LEASE), "u1", waits=False)
+
+    await posts.change(post.id, edit, NOW)
     await ticks.tick()
     told, _ = await behind(events, place, limit=1)
     assert [event.type for event in told] == [EventType.POST_UPDATED, EventType.POST_STATE_CHANGED]

@@ -75,16 +75,6 @@ def test_content_beside_the_text_is_kept_as_it_is() -> None:
     assert merge(post_pb2.Post(), back, posts.CONTENT) == merge(post_pb2.Post(), message, posts.CONTENT)
 
 
-def test_what_this_version_cannot_honour_is_named() -> None:
-    """Refused by field, never ignored."""
-    bot = bot_pb2.Bot(
-        policy=bot_pb2.PostingPolicy(
-            approval=bot_pb2.APPROVAL_POLICY_ALL_POSTS, repeat_cool_down={"seconds": 3}
-        )
-    )
-    assert bots.to_draft(bot).unsupported == ()
-
-
 def test_media_follow_the_form_in_which_they_were_changed() -> None:
     """`media_ids` is the short form of the first part, on update as on create."""
     stored = replace(POST, parts=(replace(POST.parts[0], media_ids=("old",)), *POST.parts[1:]))
