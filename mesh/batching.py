@@ -48,7 +48,8 @@ class Batcher(Generic[Item, Result]):
         """
         if self._ended:
             raise Unavailable("SHUTTING_DOWN", "this server is stopping", retry_after=timedelta(seconds=1))
-        waiting = _Waiting[Item, Result](item, self._key(item), asyncio.get_running_loop().create_future())
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(item, self._key(item), future)  # a subscripted class would be made anew each time
         self._waiting.append(waiting)
         self._news.set()
         return await waiting.result

@@ -111,7 +111,7 @@ async def assemble(process: Process) -> None:
     process.tasks.spawn_loop(counter.run, name="call counter")
     keys = MeshClientKeys(apps, secrets)
     endpoint = HttpTokenEndpoint(x.http, keys, clock)
-    media = assemble_media(process, bots=bots, x=x)
+    media = assemble_media(process, bots=bots, x=x, count=counter.count)
     feeds = assemble_feeds(process)
     process.define_settings(*POLICY_DEFINITIONS)
     prices = Prices(apps, quota, terms, clock)
@@ -155,7 +155,7 @@ async def assemble(process: Process) -> None:
     )
 
     bot_cases = Bots(bots, clock, new_id)
-    credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, apps, clock)
+    credentials = Credentials(bots, MeshSecretKeeper(secrets, publisher), x, apps, clock, counter.count)
     post_cases = Posts(posts, bots, clock, new_id, lateness, maker)
     previews = Previews(maker, bots, clock, SlotFinder(posts))
     imports = Imports(

@@ -38,7 +38,6 @@ async def prune(
 
 async def prune_media(library: PostgresLibrary, keep: timedelta, clock: Clock) -> None:
     """Delete all files whose time is up and that neither a post nor a schedule needs."""
-    await library.keep_for_schedules(clock.now() + INTERVAL)
     count = 0
     while pruned := await library.prune(clock.now(), keep, MEDIA_BATCH):
         count += pruned

@@ -10,9 +10,9 @@ from tests.laws.test_sources import modules
 OURS = ("mesh", "services", "gateway", "cli")
 WEAK = re.compile(r"md5|md4|sha_?1", re.IGNORECASE)
 ONE_TIME_CODES = Path("services/authentication/domain/totp.py")
-SIGNATURES_FOR_X = Path("services/bot_manager/x/signing.py")
-"""OAuth 1.0a as X takes it: HMAC-SHA1 and nothing else."""
 """RFC 6238 with SHA-1 is what every authenticator app reads; HMAC-SHA-1 is not what is broken about SHA-1."""
+SIGNATURES_FOR_X = Path("services/bot_manager/x/signing.py")
+"""HMAC-SHA-1 is the signature of OAuth 1.0a (RFC 5849) that X takes."""
 SECRET = re.compile(
     r"(^|_)(tokens?|secret|mac|digest|hash|hashed|password|signature|otp|code_hash|checksum)$"
 )

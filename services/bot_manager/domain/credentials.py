@@ -15,6 +15,7 @@ from mesh.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Mesh
 from mesh.secret import Secret
 from services.bot_manager.domain.given import Given, of_oauth1, of_tokens
 from services.bot_manager.domain.lifecycle import BotEvent, next_state
+from services.bot_manager.domain.limits import WHO_AM_I, CallCount, free_of_charge
 from services.bot_manager.domain.model import ACTOR, Bot, BotState, CredentialsStatus, StateDetail
 from services.bot_manager.store.ports import BotStore
 from services.bot_manager.tokens.port import AppClients, TokenPair
@@ -59,16 +60,23 @@ class Verification:
 
 
 class Credentials:
-    """See the module."""
+    """See the module. `count` is told of calls that X has answered."""
 
     def __init__(
-        self, bots: BotStore, secrets: SecretKeeper, x: XPort, apps: AppClients, clock: Clock
+        self,
+        bots: BotStore,
+        secrets: SecretKeeper,
+        x: XPort,
+        apps: AppClients,
+        clock: Clock,
+        count: CallCount = free_of_charge,
     ) -> None:
         self._bots = bots
         self._secrets = secrets
         self._x = x
         self._apps = apps
         self._clock = clock
+        self._count = count
 
     async def set_oauth1(self, bot_id: str, fields: Mapping[str, Secret], *, verify: bool) -> Verification:
         """Try and store the four strings.
@@ -148,6 +156,7 @@ class Credentials:
     async def _account(self, bot: Bot, credentials: XCredentials) -> XAccount:
         """Whose they are, if they may be the bot's. Raises what X answers, X_ACCOUNT_MISMATCH, X_ACCOUNT_TAKEN."""
         account = await self._x.get_me(credentials)
+        self._count(bot.id, WHO_AM_I, 1)
         _check_account(bot, account)
         holder = await self._bots.holder_of(account.user_id)
         if holder not in ("", bot.id):

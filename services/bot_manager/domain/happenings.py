@@ -116,17 +116,17 @@ def app_changed(app_id: str, message: str) -> Happening:
     return Happening(EventType.APP_CHANGED, message, app_id=app_id)
 
 
-def breaker_opened(app_id: str, message: str, breaker: Document) -> Happening:
-    """All calls of an app were stopped. `breaker` is the contract's CircuitBreaker."""
+def breaker_opened(app_id: str, message: str, breaker: Document, *, bot_id: str = "") -> Happening:
+    """All calls of an app were stopped, or of a bot that has none. `breaker` is the contract's CircuitBreaker."""
     return Happening(
-        EventType.CIRCUIT_BREAKER_OPENED, message, app_id=app_id, detail={"breaker": dict(breaker)}
+        EventType.CIRCUIT_BREAKER_OPENED, message, bot_id, app_id=app_id, detail={"breaker": dict(breaker)}
     )
 
 
-def breaker_closed(app_id: str, message: str, breaker: Document) -> Happening:
-    """Calls of an app are allowed again. `breaker` is the contract's CircuitBreaker."""
+def breaker_closed(app_id: str, message: str, breaker: Document, *, bot_id: str = "") -> Happening:
+    """Calls of an app are allowed again, or of a bot that has none. `breaker` is the contract's CircuitBreaker."""
     return Happening(
-        EventType.CIRCUIT_BREAKER_CLOSED, message, app_id=app_id, detail={"breaker": dict(breaker)}
+        EventType.CIRCUIT_BREAKER_CLOSED, message, bot_id, app_id=app_id, detail={"breaker": dict(breaker)}
     )
 
 

@@ -130,7 +130,7 @@ class Imports:
         return await self.store.store(bot_id, stored, result, key, now)
 
     async def _read(self, bot: Bot, file: File, actor: str, now: datetime) -> _Reading:
-        """Posts that can be rendered, and what is wrong with the others."""
+        """Posts that can be rendered, drafts, and what is wrong with the others."""
         reading = _Reading()
         for count, item in enumerate(file.items, 1):
             if count % TURN == 0:
@@ -143,10 +143,15 @@ class Imports:
                 if at is not None:
                     rules.check_time(at, now, "scheduled_time")
                 post = rules.new_post(self.new_id(), bot.id, item.draft, actor, now, Origin.IMPORT)
-                reading.posts.append((item, await self.maker.rendered(bot, post, at, now, {}), at))
+                reading.posts.append((item, await self._rendered(bot, post, at, now), at))
             except MeshError as error:
                 reading.errors += row_errors(item.rows, error)
         return reading
+
+    async def _rendered(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Post:
+        if at is None:
+            return await self.maker.sketched(bot, post, now, {})
+        return await self.maker.rendered(bot, post, at, now, {})
 
     async def _made(self, bot: Bot, reading: _Reading, now: datetime) -> list[Change]:
         """Those that nothing refuses, with the beginning of their stories."""

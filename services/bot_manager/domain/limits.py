@@ -41,7 +41,7 @@ OWN_POSTS: Final = "GET /2/users/:id/tweets"
 LOOK_UP: Final = "GET /2/tweets"
 WHO_AM_I: Final = "GET /2/users/me"
 DELETE: Final = "DELETE /2/tweets/:id"
-UPLOAD: Final = "POST /2/media/upload"
+UPLOAD: Final = "POST /2/media/upload/:id/append"
 ALT_TEXT: Final = "POST /2/media/metadata"
 
 
@@ -68,7 +68,7 @@ LIMITS: Final[Mapping[str, tuple[Limit, ...]]] = {
     LOOK_UP: (Limit(USER, 5_000), Limit(APP, 3_500)),
     WHO_AM_I: (Limit(USER, 75),),
     DELETE: (Limit(USER, 50),),
-    UPLOAD: (Limit(USER, 500),),
+    UPLOAD: (Limit(USER, 1_875), Limit(APP, 180_000, DAY)),
     ALT_TEXT: (Limit(USER, 500), Limit(APP, 50_000, DAY)),
 }
 """Of pay per use."""
@@ -113,6 +113,16 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Full:
+    """A window that has no calls left. `calls` is how many it allows, 0 if that is not known."""
+
+    key: Key
+    calls: int
+    reset_time: datetime
+    reported: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What X said of a window. `x_limit` is None where it only said that the window is used up."""
 
@@ -127,6 +137,18 @@ class Report:
             return window
         limit = window.x_limit if self.x_limit is None else self.x_limit
         return Window(max(window.used, self.used), self.reset_time, limit, True)
+
+    def fills(self, window: Window | None) -> Full | None:
+        """The window if it has no calls left by this word and had some, as far as `window` knows."""
+        limit = self.x_limit
+        if limit is None and window is not None:
+            limit = window.x_limit
+        if self.used < USED_UP and (limit is None or self.used < limit):
+            return None
+        full = Full(self.key, limit or 0, self.reset_time, True)
+        if window is None or self.reset_time > window.reset_time + SAME_END:
+            return full
+        return full if window.left(None) else None
 
     def is_news(self, window: Window | None) -> bool:
         """Whether it may tell more than `window`, in which more may have been counted meanwhile."""

@@ -11,9 +11,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mesh.errors import FailedPrecondition, InvalidArgument
-from services.bot_manager.domain.model import WHOLE_POST, Bot, Finding, Part, PolicyRule, Post, Severity
+from services.bot_manager.domain.model import WHOLE_POST, Bot, Finding, PolicyRule, Post, Severity
 from services.bot_manager.domain.policy.facts import PriceTable
-from services.bot_manager.domain.rules import UNSUPPORTED
 
 Values = Mapping[str, Any]
 """What templates may name beside the post's own variables: `occurrence` and `item` of a schedule."""
@@ -74,26 +73,14 @@ class Maker:
         (POLICY_VIOLATION) with the first error. A draft stays unrendered.
         """
         if at is None:
-            return await self._draft(bot, post, now, values)
+            sketch = await self.sketched(bot, post, now, values)
+            return (await self.prospects(bot, [(sketch, None)], now))[0]
         return _accepted(await self.prospect(bot, post, at, now, values), at)
 
     async def still_ready(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Post:
         """As `ready` for a post that is sent as it was rendered: what it was rendered with is not known any more, or was approved."""
         await self.shelf.check(bot, post)
         return _accepted(await self._inspected(bot, post, at, now), at)
-
-    async def _draft(self, bot: Bot, post: Post, now: datetime, values: Values) -> Post:
-        """Looked at as if it went out now; a template that fails is found and not refused, since what it lacks may come with its time."""
-        try:
-            seen = await self.prospect(bot, post, None, now, values)
-        except InvalidArgument as error:
-            if error.reason != "TEMPLATE_FAILED":
-                raise
-            part = int(error.metadata.get("part", WHOLE_POST))
-            finding = Finding(PolicyRule.TEMPLATE, Severity.ERROR, error.message, part, "text")
-            return replace(post, findings=(finding,))
-        parts = tuple(replace(part, rendered_text="") for part in seen.parts)
-        return replace(seen, parts=parts)
 
     async def prospect(
         self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values
@@ -102,16 +89,36 @@ class Maker:
         return await self._inspected(bot, await self.rendered(bot, post, at, now, values), at, now)
 
     async def prospects(self, bot: Bot, rendered: Sequence[Planned], now: datetime) -> list[Post]:
-        """As `prospect` for posts that `rendered` has seen and that are to be stored together."""
-        found, prices = await self.inspector.inspect_all(bot, rendered, now), await self.inspector.prices(bot)
-        return [_told(post, findings, prices) for (post, _), findings in zip(rendered, found, strict=True)]
+        """As `prospect` for posts that are to be stored together: those that `rendered` has seen, and drafts that `sketched` has seen."""
+        whole = [planned for planned in rendered if not planned[0].findings]
+        found, prices = await self.inspector.inspect_all(bot, whole, now), await self.inspector.prices(bot)
+        seen = {
+            post.id: _told(post, findings, prices) for (post, _), findings in zip(whole, found, strict=True)
+        }
+        return [_stored(seen.get(post.id, post), at) for post, at in rendered]
 
     async def rendered(
         self, bot: Bot, post: Post, at: datetime | None, now: datetime, values: Values
     ) -> Post:
-        """The post with its media found and its templates rendered. Raises NotFound (MEDIA_NOT_FOUND), InvalidArgument (TEMPLATE_FAILED)."""
+        """The post with its media found, its templates rendered and nothing found yet.
+
+        Raises NotFound (MEDIA_NOT_FOUND), InvalidArgument (TEMPLATE_FAILED).
+        """
         await self.shelf.check(bot, post)
-        return self.composer.compose(bot, post, at or now, values)
+        return self.composer.compose(bot, replace(post, findings=()), at or now, values)
+
+    async def sketched(self, bot: Bot, post: Post, now: datetime, values: Values) -> Post:
+        """As `rendered` for a draft, as if it went out now. A template that fails is found and not refused: what it lacks may come with
+        the draft's time.
+        """
+        try:
+            return await self.rendered(bot, post, None, now, values)
+        except InvalidArgument as error:
+            if error.reason != "TEMPLATE_FAILED":
+                raise
+            part = int(error.metadata.get("part", WHOLE_POST))
+            finding = Finding(PolicyRule.TEMPLATE, Severity.ERROR, error.message, part, "text")
+            return replace(post, findings=(finding,))
 
     async def _inspected(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Post:
         found = await self.inspector.inspect(bot, post, at, now)
@@ -121,6 +128,13 @@ class Maker:
 def _told(post: Post, findings: Sequence[Finding], prices: PriceTable) -> Post:
     cost = sum(prices.part(post, part) for part in post.parts)
     return replace(post, findings=tuple(findings), cost_usd_micros=cost)
+
+
+def _stored(post: Post, at: datetime | None) -> Post:
+    """A draft is rendered when it gets a time."""
+    if at is not None:
+        return post
+    return replace(post, parts=tuple(replace(part, rendered_text="") for part in post.parts))
 
 
 def _accepted(post: Post, at: datetime | None) -> Post:
@@ -140,48 +154,3 @@ def refuse(findings: Sequence[Finding], *, single: bool = False) -> None:
                 field=f"post.{place}{finding.field}".rstrip("."),
                 metadata={"rule": finding.rule.value},
             )
-
-
-class PlainShelf:
-    """Has no media."""
-
-    async def check(self, bot: Bot, post: Post) -> None:
-        """See the port."""
-        if any(part.media_ids for part in post.parts):
-            raise InvalidArgument("INVALID_FIELD", UNSUPPORTED, field="post.media_ids")
-
-
-class PlainComposer:
-    """Knows no templates."""
-
-    def compose(self, bot: Bot, post: Post, at: datetime, values: Values) -> Post:
-        """See the port."""
-        if "template" in post.content:
-            raise InvalidArgument("INVALID_FIELD", UNSUPPORTED, field="post.template")
-        return post
-
-
-class PlainInspector:
-    """Finds nothing."""
-
-    async def inspect(self, bot: Bot, post: Post, at: datetime | None, now: datetime) -> Sequence[Finding]:
-        """See the port."""
-        return ()
-
-    async def inspect_all(
-        self, bot: Bot, planned: Sequence[Planned], now: datetime
-    ) -> Sequence[Sequence[Finding]]:
-        """See the port."""
-        return [()] * len(planned)
-
-    async def prices(self, bot: Bot) -> PriceTable:
-        """See the port."""
-        return _Free()
-
-
-class _Free:
-    """Costs nothing."""
-
-    def part(self, post: Post, part: Part) -> int:
-        """See PriceTable."""
-        return 0

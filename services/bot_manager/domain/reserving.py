@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.bot_manager.domain.limits import POST, PREFIXES, USER, Key, Window, key_of, limits_of
+from services.bot_manager.domain.limits import POST, PREFIXES, USER, Full, Key, Window, key_of, limits_of
 from services.bot_manager.domain.model import Bot, Charge, Part, Post
 from services.bot_manager.domain.money import (
     App,
@@ -71,6 +71,8 @@ class Till:
     probed: set[str] = field(default_factory=set)
     """Owners whose switch is being tried."""
     crossings: list[Crossing] = field(default_factory=list)
+    full: list[Full] = field(default_factory=list)
+    """Windows of which the last call was set aside."""
 
     def admit(self, bot: Bot, post: Post, part: Part) -> Charge | Refusal | Wait:
         """Set aside what the call needs, or say why it has to wait; then nothing is set aside."""
@@ -133,8 +135,10 @@ class Till:
     ) -> Charge:
         payer = payer_of(bot)
         for key, window in self._windows_of(bot, limits).items():
-            self.windows[key] = window.plus(1)
+            after = self.windows[key] = window.plus(1)
             self.changed.add(key)
+            if not after.left(limits.get(key)):
+                self.full.append(Full(key, after.limit(limits.get(key)), after.reset_time, after.reported))
         for owner_id in {bot.id, payer}:
             spent, calls = self.taken.get(owner_id, (0, 0))
             self.taken[owner_id] = spent + cost, calls + 1

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from mesh.errors import FailedPrecondition, InvalidArgument
 from services.bot_manager.domain import approving, story
@@ -26,8 +26,6 @@ from services.bot_manager.domain.model import (
     Severity,
 )
 from services.bot_manager.domain.text import normalise
-
-UNSUPPORTED: Final = "this version does not support it yet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,20 @@ events are made of the posts' stories.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.context import current_call
 from mesh.ids import new_id
 from services.bot_manager.domain.happenings import Happening
 from services.bot_manager.domain.model import ACTOR
+from services.bot_manager.store.bulk import insert_rows
 from services.bot_manager.store.tables.news import events
 
 
 async def announce(connection: AsyncConnection, now: datetime, *happenings: Happening) -> None:
     """Write what happened into the caller's transaction. Several are told in the order given."""
     if happenings:
-        await connection.execute(insert(events), [_values(one, now) for one in happenings])
+        await insert_rows(connection, events, [_values(one, now) for one in happenings])
 
 
 def _values(happening: Happening, now: datetime) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from services.bot_manager.domain.watching import Event
 from services.bot_manager.store.tables import post_events, post_parts, posts
 
 _EXPLAINED: Final = frozenset({PostState.FAILED, PostState.MISSED, PostState.UNKNOWN})
+_OF_MONEY: Final = (EntryKind.COST_RESERVED.value, EntryKind.COST_SETTLED.value)
+"""Written with a step and no reason of it."""
 _OF_THE_POST: Final = {EntryKind.CREATED: EventType.POST_CREATED, EntryKind.EDITED: EventType.POST_UPDATED}
 
 
@@ -61,7 +63,7 @@ def _behind(entry: FromClause) -> FromClause:
     same_step = and_(
         beside.c.transaction == entry.c.transaction,
         beside.c.state == entry.c.state,
-        beside.c.kind != EntryKind.COST_SETTLED.value,
+        beside.c.kind.not_in(_OF_MONEY),
     )
     return select(beside.c.message, beside.c.details).where(place, same_step).limit(1).lateral("behind")
 

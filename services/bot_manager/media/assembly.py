@@ -6,6 +6,7 @@ from datetime import timedelta
 from secrets import SystemRandom
 
 from mesh.process import Process
+from services.bot_manager.domain.limits import CallCount, free_of_charge
 from services.bot_manager.media.inspection import Inspector
 from services.bot_manager.media.intake import Intake
 from services.bot_manager.media.means import Tools, UploadSettings
@@ -32,8 +33,10 @@ class MediaParts:
     keep: Callable[[], timedelta]
 
 
-def assemble(process: Process, *, bots: BotStore, x: TweepyPort) -> MediaParts:
-    """Define the settings and put the parts together."""
+def assemble(
+    process: Process, *, bots: BotStore, x: TweepyPort, count: CallCount = free_of_charge
+) -> MediaParts:
+    """Define the settings and put the parts together. `count` is told of calls that X has taken."""
     process.define_settings(*DEFINITIONS)
     value, clock = process.configuration.value, process.clock
     library = PostgresLibrary(process.database)
@@ -51,7 +54,7 @@ def assemble(process: Process, *, bots: BotStore, x: TweepyPort) -> MediaParts:
             return UploadSettings(now.rules, now.upload_slice, call_timeout(), limit)
 
         tools = Tools(library, PostgresUploads(process.database), MediaCalls(x, call_timeout), clock)
-        return MediaUploader(tools, settings, SystemRandom().random)
+        return MediaUploader(tools, settings, SystemRandom().random, count)
 
     servicer = MediaServicer(Intake(library, bots, Inspector(), clock, keep), library)
     return MediaParts(library, LibraryShelf(library, clock), servicer, uploader, keep)

@@ -12,8 +12,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.bot_manager.domain import story
+from services.bot_manager.domain.limits import CallCount, free_of_charge
 from services.bot_manager.domain.media import MediaState, Medium
 from services.bot_manager.domain.model import Bot, Entry, EntryKind, Failure, Part, Post
+from services.bot_manager.media.counted import CountedCalls
 from services.bot_manager.media.means import MARGIN, NAMES, Slice, Tools, UploadSettings
 from services.bot_manager.media.way import Way
 from services.bot_manager.publishing.checks import GiveUp, PutOff, Uploaded
@@ -27,14 +29,19 @@ LOOK_AGAIN: Final = timedelta(seconds=1)
 
 
 class MediaUploader:
-    """`chance` gives a number in [0, 1) that spreads retries."""
+    """`chance` gives a number in [0, 1) that spreads retries; `count` is told of calls that X has taken."""
 
     def __init__(
-        self, tools: Tools, settings: Callable[[], UploadSettings], chance: Callable[[], float]
+        self,
+        tools: Tools,
+        settings: Callable[[], UploadSettings],
+        chance: Callable[[], float],
+        count: CallCount = free_of_charge,
     ) -> None:
         self._tools = tools
         self._settings = settings
         self._chance = chance
+        self._count = count
         self._turns = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def upload(
@@ -45,6 +52,7 @@ class MediaUploader:
         media = await self._tools.library.find(part.media_ids)
         known = await self._tools.uploads.find(part.media_ids, account)
         time = Slice(clock, self._settings().slice)
+        tools = replace(self._tools, x=CountedCalls(self._tools.x, bot.id, self._count))
         needed = clock.now() + MARGIN
         ids: list[str] = []
         entries: list[Entry] = []
@@ -53,7 +61,7 @@ class MediaUploader:
             if medium is None or medium.state is MediaState.FAILED:
                 return GiveUp(_unusable(medium, medium_id, clock.now(), part.index), entries)
             if upload is None or not upload.is_usable(needed):
-                brought = await self._bring(medium, account, credentials, time, part.index)
+                brought = await self._bring(tools, medium, account, credentials, time, part.index)
                 if not isinstance(brought, Upload):
                     return replace(brought, entries=(*entries, *brought.entries))
                 upload = brought
@@ -62,7 +70,13 @@ class MediaUploader:
         return Uploaded(tuple(ids), entries)
 
     async def _bring(
-        self, medium: Medium, account: str, credentials: XCredentials, time: Slice, part_index: int
+        self,
+        tools: Tools,
+        medium: Medium,
+        account: str,
+        credentials: XCredentials,
+        time: Slice,
+        part_index: int,
     ) -> Upload | PutOff | GiveUp:
         name = NAMES[medium.kind]
         try:
@@ -75,7 +89,7 @@ class MediaUploader:
             upload = await self._tools.uploads.seize(medium.id, account, now, until)
             if upload is None:
                 return self._later(f"{name} is being sent to X for another post")
-            way = Way(self._tools, settings, medium, upload, until, credentials, time)
+            way = Way(tools, settings, medium, upload, until, credentials, time)
             return await way.go(part_index, self._chance())
         finally:
             self._turns.release()

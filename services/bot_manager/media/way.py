@@ -181,7 +181,7 @@ class Way:
     async def _processing_failed(self, answer: XMedia) -> None:
         words = answer.failure or "it gave no reason"
         if not answer.retryable:
-            await self._tools.library.fail(self._medium.id, words)
+            await self._tools.library.fail(self._medium.id, words, self._clock.now())
         elif self._upload.restarts < MAX_RESTARTS:
             self._begin_anew(self._upload.restarts + 1)
             return

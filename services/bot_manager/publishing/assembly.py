@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from mesh.clock import Clock
+from mesh.configuration import Snapshot
 from mesh.errors import Unavailable
 from mesh.process import Process
 from services.bot_manager.domain.limits import CallCount
@@ -108,6 +109,20 @@ class OverdueCheck:
             )
 
 
+class _Current:
+    """The settings of the moment; what follows from them is worked out once for each snapshot, since every post asks."""
+
+    def __init__(self, view: Callable[[], Publish]) -> None:
+        self._view = view
+        self._known: tuple[Snapshot, PublishSettings] | None = None
+
+    def __call__(self) -> PublishSettings:
+        view = self._view()
+        if self._known is None or self._known[0] is not view.snapshot:
+            self._known = view.snapshot, PublishSettings.of(view)
+        return self._known[1]
+
+
 def assemble(
     process: Process,
     *,
@@ -125,8 +140,7 @@ def assemble(
     process.define_settings(*DEFINITIONS, REFRESH_BEFORE)
     configuration = process.configuration
 
-    def settings() -> PublishSettings:
-        return PublishSettings.of(configuration.view(Publish))
+    settings = _Current(lambda: configuration.view(Publish))
 
     clock = process.clock
     queries = PostgresPublishingQueries(process.database)

@@ -7,7 +7,7 @@ from typing import Final
 
 from mesh.clock import Clock
 from mesh.errors import MeshError
-from services.bot_manager.domain.limits import OWN_POSTS, CallCount, free_of_charge
+from services.bot_manager.domain.limits import OWN_POSTS, WHO_AM_I, CallCount, free_of_charge
 from services.bot_manager.domain.model import Bot
 from services.bot_manager.publishing.leases import Leases
 from services.bot_manager.publishing.sender import SLACK
@@ -66,12 +66,17 @@ class Looker:
         why = "read the account to settle a post of unknown outcome"
 
         async def read(credentials: XCredentials) -> XTimeline:
-            user_id = bot.x_user_id or (await self._x.get_me(credentials)).user_id
+            user_id = bot.x_user_id or await self._who(bot, credentials)
             return await self._x.own_posts(credentials, user_id, since, MOST_POSTS)
 
         timeline = await self._leases.call(bot.id, why, need, read)
         self._count(bot.id, OWN_POSTS, len(timeline.posts))
         return timeline
+
+    async def _who(self, bot: Bot, credentials: XCredentials) -> str:
+        account = await self._x.get_me(credentials)
+        self._count(bot.id, WHO_AM_I, 1)
+        return account.user_id
 
     def _failed(self, bot: Bot, error: MeshError, began: datetime) -> Look:
         pause = error.retry_after

@@ -90,9 +90,16 @@ class Sender:
             logger.bind(post_id=claim.post_id).debug("post has moved on")
             return
         logger.bind(post_id=claim.post_id, fence=held.post.claim_fence).debug("post claimed")
-        post: Post | None = held.post
-        while post is not None and (part := post.next_part) is not None:
-            post = await self._send(post, held.bot, part)
+        post = held.post
+        while (part := post.next_part) is not None:
+            try:
+                after = await self._send(post, held.bot, part)
+            except MeshError as error:
+                await self._hand_back(post, error)
+                raise
+            if after is None:
+                return
+            post = after
 
     async def _send(self, post: Post, bot: Bot, part: Part) -> Post | None:
         """Send one part. The post as it is afterwards if this worker still holds it, else None."""
@@ -131,6 +138,15 @@ class Sender:
             return None
         outcome = await self._call(draft, leased, certain_until, settings.request_timeout)
         return await self._settle(_Call(post, bot, part, begun, leased, outcome))
+
+    async def _hand_back(self, post: Post, error: MeshError) -> None:
+        """Something that decides could not be asked. The next look finds the post sooner than the end of its lease would, if this can be
+        written; where an intent was committed all the same, it stands, and nothing is given back.
+        """
+        now = self.clock.now()
+        again = now + put_off(now - (post.scheduled_time or now), self.settings().rules, self.chance())
+        with suppress(MeshError):
+            await self._release(post, again, error.reason, "what decides on it could not be asked just now")
 
     async def _switched_off(self, post: Post, settings: PublishSettings) -> bool:
         """Whether publishing is, and the post has gone back."""

@@ -18,7 +18,9 @@ from services.bot_manager.domain.recurrence import posts as occurrence_posts
 from services.bot_manager.domain.recurrence.misfires import Decision, decide, is_late
 from services.bot_manager.domain.recurrence.model import Occurrence, Schedule
 from services.bot_manager.domain.recurrence.timetable import Silence, Timetable, first
+from services.bot_manager.events.announcing import announce
 from services.bot_manager.schedules.drafts import duration, occurrence_values, seeded
+from services.bot_manager.schedules.silence import told_of
 from services.bot_manager.schedules.source import Item, Skip, Source
 from services.bot_manager.store import occurrences as store
 from services.bot_manager.store.occurrence_posts import posts_at, tie
@@ -112,12 +114,15 @@ class _Batch:
     schedule: Schedule
     made: int = 0
     skipped: list[Occurrence] = field(default_factory=list)
+    silent: list[Occurrence] = field(default_factory=list)
+    """All that made no post, for whatever reason."""
 
     async def decide(self, decision: Decision) -> None:
         """Make the posts of an occurrence, or skip it."""
         one = decision.occurrence
         if decision.at is None:
             self.skipped.append(replace(one, skip_message=decision.skip_message))
+            self.silent.append(self.skipped[-1])
             self._move(one, decision.skip_message)
             return
         found = await self._take(one)
@@ -136,6 +141,8 @@ class _Batch:
         taken = (items[0].key, items[0].round) if items else ("", 0)
         decided = replace(one, skip_message="" if count else message)
         await store.add_occurrence(self.connection, self.schedule, decided, count, taken)
+        if not count:
+            self.silent.append(decided)
         self.made += count
         self._move(one, decided.skip_message)
 
@@ -164,6 +171,7 @@ class _Batch:
         if self.skipped:
             logger.bind(schedule_id=self.schedule.id, count=len(self.skipped)).info("occurrences skipped")
             await store.add_skipped(self.connection, self.schedule, self.skipped)
+        await announce(self.connection, self.now, *told_of(self.schedule, self.silent))
         after = first(self.schedule)
         moved = replace(self.schedule, next_time=None if after is None else after.nominal_time)
         await store.store_schedule(self.connection, moved)

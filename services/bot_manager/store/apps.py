@@ -13,9 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mesh.clock import Clock
 from mesh.database import Database
 from mesh.errors import FailedPrecondition, NotFound
+from services.bot_manager.domain.happenings import app_changed
 from services.bot_manager.domain.listing import Page, Position, Query
 from services.bot_manager.domain.model import BotState
-from services.bot_manager.domain.money import App, AppStatus
+from services.bot_manager.domain.money import App, AppState, AppStatus
+from services.bot_manager.events.announcing import announce
 from services.bot_manager.store.listing import page_of
 from services.bot_manager.store.money import to_breaker
 from services.bot_manager.store.ports import RequestKey
@@ -44,6 +46,7 @@ class PostgresApps:
             if first is not None:
                 return await _get(connection, first)
             await connection.execute(insert(apps), [app_values(app)])
+            await announce(connection, app.create_time, app_changed(app.id, f"{_name(app)} was made"))
             return AppStatus(app)
 
     async def recall(self, key: RequestKey) -> AppStatus | None:
@@ -76,6 +79,7 @@ class PostgresApps:
             edited = await edit(status.app)
             if edited is not status.app:
                 await connection.execute(update(apps).where(apps.c.id == app_id).values(app_values(edited)))
+                await announce(connection, edited.update_time, app_changed(app_id, _told(status.app, edited)))
             return AppStatus(edited, status.bot_count, status.breaker)
 
     async def delete(self, app_id: str, end: Callable[[App], Awaitable[None]]) -> None:
@@ -95,6 +99,8 @@ class PostgresApps:
             await connection.execute(delete(apps).where(apps.c.id == app_id))
             await connection.execute(delete(breakers).where(breakers.c.owner_id == app_id))
             await connection.execute(delete(rate_limits).where(rate_limits.c.owner_id == app_id))
+            told = app_changed(app_id, f"{_name(status.app)} was deleted")
+            await announce(connection, self._clock.now(), told)
 
     async def client_of(self, app_id: str) -> str:
         """The app's OAuth 2.0 client id; empty if it has none. Raises NotFound (APP_NOT_FOUND)."""
@@ -105,6 +111,17 @@ class PostgresApps:
         query = select(apps.c.id).where(apps.c.client_id == client_id).order_by(apps.c.id).limit(1)
         async with self._database.read() as connection:
             return (await connection.execute(query)).scalar_one_or_none() or "" if client_id else ""
+
+
+def _told(before: App, after: App) -> str:
+    """What an update came to, in a sentence."""
+    if before.state is after.state:
+        return f"{_name(after)} was changed"
+    return f"{_name(after)} {'was paused' if after.state is AppState.PAUSED else 'goes on'}"
+
+
+def _name(app: App) -> str:
+    return f"the app {app.display_name or app.id}"
 
 
 async def _get(connection: AsyncConnection, app_id: str) -> AppStatus:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
 from mesh.errors import AlreadyExists, FailedPrecondition, NotFound
-from services.bot_manager.domain.happenings import bot_changed, bot_created
+from services.bot_manager.domain.happenings import bot_changed, bot_created, bot_deleted
 from services.bot_manager.domain.lifecycle import BOT_TABLE, UNSETTLED, BotEvent
 from services.bot_manager.domain.listing import Condition, Operator, Page, Position, Query
 from services.bot_manager.domain.model import (
@@ -129,6 +129,7 @@ class PostgresBots:
             await _check_settled(connection, bot_id)
             await destruct(connection, bot)
             await connection.execute(delete(bots).where(bots.c.id == bot_id))
+            await announce(connection, now, bot_deleted(bot))
 
     async def apply(self, bot_id: str, event: BotEvent, now: datetime, reason: str, message: str) -> Bot:
         """See the port."""

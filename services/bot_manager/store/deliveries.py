@@ -40,17 +40,22 @@ class PostgresDeliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def advance(self, begin: Place, read: Read, make: Make) -> bool:
+    async def advance(self, begin: Place, newest: Place, read: Read, make: Make) -> bool:
         """Turn the next events into deliveries; whether there may be more. One replica at a time; the others pass on at once.
 
-        `begin` is where to start the first time. Raises what `read` raises.
+        `begin` is where to start the first time. `newest` is a tick that was made before: what lies up to it is passed over unread while
+        there is no webhook, since none that is made from now on wants it. Raises what `read` raises.
         """
         async with self._database.transaction(concludes=False, wake=False) as connection:
             place = await _cursor(connection, begin)
             if place is None:
                 return False
+            wanting = await active_webhooks(connection)
+            if not wanting:
+                if place.tick < newest.tick:
+                    await _move(connection, newest)
+                return False
             batch = await read(place)
-            wanting = await active_webhooks(connection) if batch.told else ()
             made = make(batch, wanting)
             if made:
                 await connection.execute(

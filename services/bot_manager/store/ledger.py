@@ -53,7 +53,7 @@ from services.bot_manager.store.rows import attempt_values, to_bot, to_post
 from services.bot_manager.store.settling import conclude, with_costs
 from services.bot_manager.store.tables import attempts, bots, post_events, post_parts, posts
 from services.bot_manager.store.tables.money import apps, breakers
-from services.bot_manager.store.tidings import tell_crossings
+from services.bot_manager.store.tidings import tell_till
 from services.bot_manager.store.writing import Step, read_posts, unless_taken, with_parts, write
 
 MOST_WINDOWS: Final = 100_000
@@ -139,7 +139,7 @@ class PostgresLedger:
                 await insert_rows(
                     connection, attempts, [attempt_values(attempt, worker) for _, attempt in begun]
                 )
-                await tell_crossings(connection, till, now)
+                await tell_till(connection, till, now)
                 await write(connection, _reserving(begun), now, self._instance)
                 await close_till(connection, till)
         self._know(till)

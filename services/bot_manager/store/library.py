@@ -21,7 +21,6 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -29,21 +28,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
 from mesh.errors import NotFound
+from services.bot_manager.domain.happenings import Happening, media_state_changed
 from services.bot_manager.domain.media import CHUNK_BYTES, MediaKind, MediaState, Medium
 from services.bot_manager.domain.model import PostState
+from services.bot_manager.domain.recurrence.model import ScheduleState
+from services.bot_manager.events.announcing import announce
 from services.bot_manager.store.ports import RequestKey
 from services.bot_manager.store.requests import first_result, recall
 from services.bot_manager.store.tables import post_parts, posts
 from services.bot_manager.store.tables.library import media, media_chunks
+from services.bot_manager.store.tables.recurring import schedules
 
 OVER: Final = (PostState.PUBLISHED, PostState.CANCELLED, PostState.FAILED, PostState.MISSED)
 REPEATABLE: Final = (PostState.CANCELLED, PostState.FAILED, PostState.MISSED)
 """States from which a person may send the post again; its media stay for a while longer."""
-_KEEP_FOR_SCHEDULES: Final = text(
-    "UPDATE media SET expire_time = :until WHERE expire_time < :until AND id IN ("
-    "SELECT CAST(named #>> '{}' AS uuid) FROM schedules, jsonb_path_query(content, '$.**.media_ids[*]') AS named"
-    " WHERE state <> 'COMPLETED')"
-)
 _VISIBLE: Final = media.c.state != MediaState.UPLOADING.value
 
 
@@ -77,7 +75,7 @@ class PostgresLibrary:
 
         Raises InvalidArgument (IDEMPOTENCY_KEY_REUSED), NotFound (MEDIA_NOT_FOUND) if the upload was forgotten meanwhile.
         """
-        async with self._database.transaction(wake=False) as connection:
+        async with self._database.transaction() as connection:
             first = await first_result(connection, key, medium.id, medium.create_time) if key else None
             if first is not None:
                 await connection.execute(delete(media).where(media.c.id == medium.id))
@@ -90,6 +88,8 @@ class PostgresLibrary:
             )
             if done.one_or_none() is None:
                 raise missing(medium.id)
+            told = _step(medium, MediaState.PROCESSING, medium.state, f"{_name(medium)} may be used")
+            await announce(connection, medium.create_time, told)
         return medium
 
     async def abandon(self, medium_id: str) -> None:
@@ -125,19 +125,22 @@ class PostgresLibrary:
         async with self._database.transaction(concludes=False, wake=False) as connection:
             return {row.id: to_medium(row) for row in await connection.execute(query)}
 
-    async def keep_for_schedules(self, until: datetime) -> None:
-        """None of the files that schedules name, which may make posts of them, is deleted before `until`. Reads all schedules."""
-        async with self._database.transaction(concludes=False, wake=False) as connection:
-            await connection.execute(_KEEP_FOR_SCHEDULES, {"until": until})
-
-    async def fail(self, medium_id: str, message: str) -> None:
+    async def fail(self, medium_id: str, message: str, now: datetime) -> None:
         """X cannot use it, and why."""
-        async with self._database.transaction(concludes=False, wake=False) as connection:
+        mine = select(media).where(media.c.id == medium_id, _VISIBLE).with_for_update()
+        async with self._database.transaction(concludes=False) as connection:
+            row = (await connection.execute(mine)).one_or_none()
+            if row is None:
+                return
             await connection.execute(
                 update(media)
-                .where(media.c.id == medium_id, _VISIBLE)
+                .where(media.c.id == medium_id)
                 .values(state=MediaState.FAILED.value, failure_message=message, version=media.c.version + 1)
             )
+            medium = to_medium(row)
+            if medium.state is not MediaState.FAILED:
+                said = f"X cannot use {_name(medium)}: {message}"
+                await announce(connection, now, _step(medium, medium.state, MediaState.FAILED, said))
 
     async def read(self, medium_id: str, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset` on, of an upload too."""
@@ -157,7 +160,7 @@ class PostgresLibrary:
         return b"".join(pieces)[here : here + length]
 
     async def prune(self, now: datetime, keep: timedelta, limit: int) -> int:
-        """Delete up to `limit` files whose time is up and that no post needs, and uploads that ended early; how many.
+        """Delete up to `limit` files whose time is up and that no post or schedule needs, and uploads that ended early; how many.
 
         A post that is over and may be sent again needs its media for `keep` after it ended.
         """
@@ -176,18 +179,25 @@ class PostgresLibrary:
 
 
 def _needed(ended_after: datetime) -> ColumnElement[bool]:
-    """Whether a post needs the file."""
+    """Whether a post needs the file, or one that a schedule is going to make."""
     id_alone = func.jsonb_build_array(cast(media.c.id, Text), type_=JSONB)
     living = posts.c.state.not_in([state.value for state in OVER])
     may_return = and_(
         posts.c.state.in_([state.value for state in REPEATABLE]), posts.c.update_time > ended_after
     )
-    return exists().where(
+    shown = exists().where(
         posts.c.id == post_parts.c.post_id,
         post_parts.c.media_ids != literal_column("'[]'::jsonb"),
         post_parts.c.media_ids.contains(id_alone),
         or_(living, may_return),
     )
+    # Wherever the content names it, in whatever case somebody wrote it: schedules are few, and a file kept too long harms nobody.
+    content = func.lower(cast(schedules.c.content, Text))
+    going_to_be = exists().where(
+        schedules.c.state != ScheduleState.COMPLETED.value,
+        func.strpos(content, cast(media.c.id, Text)) > 0,
+    )
+    return or_(shown, going_to_be)
 
 
 async def _get(connection: AsyncConnection, medium_id: str) -> Medium:
@@ -195,6 +205,14 @@ async def _get(connection: AsyncConnection, medium_id: str) -> Medium:
     if row is None:
         raise missing(medium_id)
     return to_medium(row)
+
+
+def _step(medium: Medium, before: MediaState, after: MediaState, message: str) -> Happening:
+    return media_state_changed(medium.id, before.value, after.value, message, bot_id=medium.bot_id)
+
+
+def _name(medium: Medium) -> str:
+    return f"the file {medium.filename or medium.id}"
 
 
 def missing(medium_id: str) -> NotFound:

@@ -166,6 +166,16 @@ async def hear(connection: AsyncConnection, found: Mapping[Key, Report], now: da
     )
 
 
+async def windows_of(connection: AsyncConnection, keys: Collection[Key], now: datetime) -> dict[Key, Window]:
+    """Windows as they are stored; those that are over are left out."""
+    if not keys:
+        return {}
+    owners = {key.owner_id for key in keys}
+    query = select(rate_limits).where(rate_limits.c.owner_id.in_(owners), rate_limits.c.reset_time > now)
+    found = dict(map(to_window, await connection.execute(query)))
+    return {key: found[key] for key in keys if key in found}
+
+
 async def open_breakers(connection: AsyncConnection, found: Iterable[Breaker]) -> list[Breaker]:
     """Stop calls for owners, or stop them for longer. Those that were not stopped before."""
     opened = []

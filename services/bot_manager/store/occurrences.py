@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.bot_manager.domain.happenings import schedule_updated
 from services.bot_manager.domain.model import Bot, BotState
 from services.bot_manager.domain.recurrence.model import (
     FRESH_SOURCES,
@@ -18,6 +19,7 @@ from services.bot_manager.domain.recurrence.model import (
     Schedule,
     ScheduleState,
 )
+from services.bot_manager.events.announcing import announce
 from services.bot_manager.store.rows import to_bot
 from services.bot_manager.store.schedule_rows import schedule_values, to_occurrence, to_schedule
 from services.bot_manager.store.tables import bots
@@ -163,8 +165,14 @@ async def complete(connection: AsyncConnection, now: datetime) -> int:
         update(schedules)
         .where(schedules.c.state != ScheduleState.COMPLETED.value, or_(has_ended, archived))
         .values(state=ScheduleState.COMPLETED.value, next_time=None, version=schedules.c.version + 1)
+        .returning(schedules.c.id, schedules.c.bot_id, schedules.c.display_name)
     )
-    return changed.rowcount
+    told = [
+        schedule_updated(row.bot_id, row.id, f"the schedule {row.display_name or row.id} has come to its end")
+        for row in changed
+    ]
+    await announce(connection, now, *told)
+    return len(told)
 
 
 async def forgive_missed(connection: AsyncConnection, schedule: Schedule) -> None:

@@ -10,9 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.database import Database
 from mesh.errors import NotFound
+from services.bot_manager.domain.happenings import schedule_created, schedule_deleted, schedule_updated
 from services.bot_manager.domain.listing import Condition, Operator, Page, Position, Query
 from services.bot_manager.domain.recurrence.model import Schedule, ScheduleState
 from services.bot_manager.domain.recurrence.timetable import first, moved_to
+from services.bot_manager.events.announcing import announce
 from services.bot_manager.store.listing import compare, page_of
 from services.bot_manager.store.occurrence_posts import call_off, take_back
 from services.bot_manager.store.occurrences import forgive_missed, store_schedule
@@ -40,6 +42,8 @@ class PostgresSchedules:
             made = await first_result(connection, key, schedule.id, now) if key else None
             if made is None:
                 await connection.execute(insert(schedules).values(schedule_values(schedule)))
+                told = schedule_created(schedule.bot_id, schedule.id, _name(schedule))
+                await announce(connection, now, told)
             return await _get(connection, made or schedule.id, now)
 
     async def recall(self, key: RequestKey, now: datetime) -> ScheduleView | None:
@@ -89,6 +93,8 @@ class PostgresSchedules:
                 await call_off(connection, before, now, self._instance, actor, reason)
                 await forgive_missed(connection, before)
             await store_schedule(connection, _placed(after))
+            told = schedule_updated(after.bot_id, after.id, _told(before, after))
+            await announce(connection, now, told)
             return await _get(connection, schedule_id, now)
 
     async def delete(
@@ -100,6 +106,20 @@ class PostgresSchedules:
             check(schedule)
             await call_off(connection, schedule, now, self._instance, actor, "the schedule was deleted")
             await connection.execute(delete(schedules).where(schedules.c.id == schedule_id))
+            told = schedule_deleted(schedule.bot_id, schedule.id, _name(schedule))
+            await announce(connection, now, told)
+
+
+def _told(before: Schedule, after: Schedule) -> str:
+    """What an update came to, in a sentence."""
+    done = "was changed"
+    if after.state is not before.state:
+        done = "was paused" if after.state is ScheduleState.PAUSED else "goes on"
+    return f"the schedule {_name(after)} {done}"
+
+
+def _name(schedule: Schedule) -> str:
+    return schedule.display_name or schedule.id
 
 
 def _placed(schedule: Schedule) -> Schedule:

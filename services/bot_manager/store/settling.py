@@ -26,10 +26,11 @@ from services.bot_manager.store.money import (
     open_breakers,
     reserved_of,
     used_on,
+    windows_of,
 )
 from services.bot_manager.store.ports import Finish
 from services.bot_manager.store.tables import attempts
-from services.bot_manager.store.tidings import tell_breakers
+from services.bot_manager.store.tidings import tell_breakers, tell_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,11 @@ async def _hear(
             heard.append(used_up(bot_id, hold.until))
         if charge.probe and answer.outcome is AttemptOutcome.ACCEPTED:
             proven.add(payer)
-    await hear(connection, tightest(heard), now)
+    words = tightest(heard)
+    known = await windows_of(connection, [key for key, report in words.items() if report.fills(None)], now)
+    full = [one for key, report in words.items() if (one := report.fills(known.get(key)))]
+    await hear(connection, words, now)
+    await tell_limits(connection, full, now)
     opened = await open_breakers(connection, stopped.values())
     closed = await close_breakers(connection, proven - stopped.keys())
     await tell_breakers(connection, opened, closed, now)

@@ -61,10 +61,10 @@ class Maker:
 
     async def step(self) -> None:
         """Everything that has happened by now. Raises Unavailable, DeadlineExceeded."""
-        await self._ticks.tick()
+        newest = Place((await self._ticks.tick()).number)
         begin = Place(await self._ticks.oldest())
         try:
-            while await self._store.advance(begin, self._events.after, self._deliveries):
+            while await self._store.advance(begin, newest, self._events.after, self._deliveries):
                 pass
         except OutOfRange:
             logger.error("events were no longer kept when they were to become deliveries")

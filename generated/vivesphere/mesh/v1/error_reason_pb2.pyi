@@ -173,7 +173,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CONTENT_UNAVAILABLE: _ErrorReason.ValueType  # 118
     """FAILED_PRECONDITION. The feed or queue of a schedule had nothing to post, or did not answer."""
     ERROR_REASON_TEMPLATE_FAILED: _ErrorReason.ValueType  # 119
-    """FAILED_PRECONDITION. The template could not be rendered; the message says where."""
+    """INVALID_ARGUMENT. The template could not be rendered; the message says where."""
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 120
     """UNAVAILABLE. The database does not answer; nothing was written."""
     ERROR_REASON_MESSAGING_UNAVAILABLE: _ErrorReason.ValueType  # 121
@@ -399,7 +399,7 @@ ERROR_REASON_MEDIA_FAILED: ErrorReason.ValueType  # 117
 ERROR_REASON_CONTENT_UNAVAILABLE: ErrorReason.ValueType  # 118
 """FAILED_PRECONDITION. The feed or queue of a schedule had nothing to post, or did not answer."""
 ERROR_REASON_TEMPLATE_FAILED: ErrorReason.ValueType  # 119
-"""FAILED_PRECONDITION. The template could not be rendered; the message says where."""
+"""INVALID_ARGUMENT. The template could not be rendered; the message says where."""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 120
 """UNAVAILABLE. The database does not answer; nothing was written."""
 ERROR_REASON_MESSAGING_UNAVAILABLE: ErrorReason.ValueType  # 121

@@ -15,7 +15,6 @@ from mesh.database import Database, open_database
 from mesh.ids import new_id
 from mesh.outbox import metadata as mesh_metadata
 from services.bot_manager.domain import rules
-from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector, PlainShelf
 from services.bot_manager.domain.model import Bot, BotState, Part, Post, PostState
 from services.bot_manager.domain.money import App
 from services.bot_manager.store.apps import PostgresApps
@@ -30,8 +29,6 @@ LATENESS = timedelta(hours=1)
 SCHEMA = "bot_manager_tests"
 
 NEWS = ("events", "event_ticks", "webhooks", "webhook_cursor")
-PLAIN = Maker(PlainShelf(), PlainComposer(), PlainInspector())
-"""Makes posts without media, templates or policy."""
 
 AddBot = Callable[..., Awaitable[Bot]]
 AddPost = Callable[..., Awaitable[Post]]

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -16,18 +16,23 @@ from mesh.errors import MeshError
 from mesh.ids import new_id
 from mesh.status import from_rpc_error
 from services.bot_manager.domain.importing import Imports
-from services.bot_manager.domain.making import Maker, PlainComposer, PlainShelf
+from services.bot_manager.domain.making import Maker
 from services.bot_manager.domain.model import Bot, BotState, CredentialsStatus
 from services.bot_manager.domain.posts import Posts
 from services.bot_manager.domain.previewing import Previews
 from services.bot_manager.domain.resolving import Resolving
+from services.bot_manager.domain.templates import TemplateComposer
 from services.bot_manager.events.hub import Hub
+from services.bot_manager.events.reading import StoredEvents
+from services.bot_manager.events.ticks import Ticks
+from services.bot_manager.media.shelf import LibraryShelf
 from services.bot_manager.policy.inspector import PolicyInspector
 from services.bot_manager.policy.settings import Policy
 from services.bot_manager.servicers.posts import PostServicer
 from services.bot_manager.servicers.watching import Watching
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.imports import PostgresImports
+from services.bot_manager.store.library import PostgresLibrary
 from services.bot_manager.store.posts import PostgresPosts
 from services.bot_manager.store.similarity import PostgresLikenesses
 from services.bot_manager.store.surroundings import PostgresSurroundings
@@ -53,6 +58,7 @@ class Desk:
     server: LocalServer
     bots: PostgresBots
     posts: PostgresPosts
+    library: PostgresLibrary
     clock: ManualClock
     settings: Policy
 
@@ -104,21 +110,29 @@ async def desk_of(database: Database, folder: Path) -> AsyncIterator[Desk]:
     clock = ManualClock(NOW)
     bots, posts = PostgresBots(database, "test-1"), PostgresPosts(database, "test-1")
     settings = Policy.of()
+    library = PostgresLibrary(database)
+    shelf = LibraryShelf(library, clock)
     inspector = PolicyInspector(
-        PostgresLikenesses(database), PostgresSurroundings(database), ListPrices(), lambda: settings
+        PostgresLikenesses(database),
+        PostgresSurroundings(database),
+        ListPrices(),
+        lambda: settings,
+        media=shelf,
     )
-    maker = Maker(PlainShelf(), PlainComposer(), inspector)
+    maker = Maker(shelf, TemplateComposer(lambda: 1), inspector)
 
     def lateness() -> timedelta:
         return HOUR
 
+    secret = b"page secret of the test"
+    hub = Hub(Ticks(database), StoredEvents(database), lambda: 1, clock)
     servicer = PostServicer(
         Posts(posts, bots, clock, new_id, lateness, maker),
-        b"page secret of the test",
+        secret,
         previews=Previews(maker, bots, clock),
         imports=Imports(PostgresImports(database, "test-1"), bots, clock, new_id, lateness, maker),
         resolving=Resolving(posts, bots, clock, lateness),
-        watching=Watching(cast(Hub, None), bots, b"nobody watches here"),
+        watching=Watching(hub, bots, secret),
         wake=lambda: None,
     )
     served = [(post_service_pb2_grpc.add_PostServiceServicer_to_server, servicer)]
@@ -128,7 +142,9 @@ async def desk_of(database: Database, folder: Path) -> AsyncIterator[Desk]:
         serving(folder, "bot_manager", [name], served, roles=roles) as server,
         server.channel("gateway", "bot_manager") as channel,
     ):
-        yield Desk(post_service_pb2_grpc.PostServiceStub(channel), server, bots, posts, clock, settings)
+        yield Desk(
+            post_service_pb2_grpc.PostServiceStub(channel), server, bots, posts, library, clock, settings
+        )
 
 
 async def refusal(awaitable: Awaitable[Any]) -> tuple[str, str]:

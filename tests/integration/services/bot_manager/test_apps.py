@@ -128,6 +128,7 @@ class Door:
 async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
     clock, secrets, woken = ManualClock(NOW), FakeAppSecrets(), []
     bots, apps = PostgresBots(database, "test-1"), PostgresApps(database, clock)
+    credentials = Credentials(bots, FakeSecrets(), FakeX(), apps, clock)
     page_secret = b"page secret of the test"
     credentials = Credentials(bots, FakeSecrets(), FakeX(), apps, clock)
     quotas = Quotas(bots, apps, PostgresQuota(database, Terms, clock), Terms, clock)

@@ -18,8 +18,11 @@ from mesh.secret import Secret
 from mesh.status import from_rpc_error
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
+from services.bot_manager.domain.limits import WHO_AM_I
 from services.bot_manager.domain.model import Bot, BotState
+from services.bot_manager.domain.money import App
 from services.bot_manager.servicers.bots import BotServicer
+from services.bot_manager.store.apps import PostgresApps
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.tables.connecting import oauth_connects, secret_destructions
 from services.bot_manager.x.port import XAccount
@@ -28,7 +31,7 @@ from tests.fakes.mesh import serving
 from vivesphere.bot_manager.v1 import bot_pb2, bot_service_pb2_grpc, credentials_pb2
 from vivesphere.bot_manager.v1 import bot_service_pb2 as pb
 
-from .conftest import NOW, add_app
+from .conftest import NOW
 from .connecting import FakeApps, FakeCodeEndpoint, flow_of
 from .fakes import FakeSecrets, FakeX
 
@@ -53,6 +56,7 @@ class Door:
     bots: PostgresBots
     clock: ManualClock
     stopped: list[str]
+    calls: list[tuple[str, str, int]]
 
     async def call(self, method: str, request: Any, *, signed: bool = True) -> Any:
         """Raises the MeshError that the service raised."""
@@ -90,8 +94,9 @@ async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
     clock, x, secrets, endpoint = ManualClock(NOW), FakeX(), FakeSecrets(), FakeCodeEndpoint()
     apps = FakeApps({APP: CLIENT}, {CLIENT: Secret("canary-client-secret")})
     bots, stopped = PostgresBots(database, "test-1"), []
-    await add_app(database, APP, CLIENT)
-    credentials = Credentials(bots, secrets, x, apps, clock)
+    calls: list[tuple[str, str, int]] = []
+    await PostgresApps(database, clock).create(App(APP, "Fleet", NOW, NOW, client_id=CLIENT), None)
+    credentials = Credentials(bots, secrets, x, apps, clock, lambda *call: calls.append(call))
     servicer = BotServicer(
         Bots(bots, clock, new_id),
         credentials,
@@ -108,7 +113,7 @@ async def door(database: Database, tmp_path: Path) -> AsyncIterator[Door]:
     ):
         stub = bot_service_pb2_grpc.BotServiceStub(channel)
         token = server.issuer.token("operator")
-        yield Door(stub, token, x, secrets, endpoint, apps, bots, clock, stopped)
+        yield Door(stub, token, x, secrets, endpoint, apps, bots, clock, stopped, calls)
 
 
 async def refusal(awaitable: Awaitable[Any]) -> MeshError:
@@ -222,7 +227,7 @@ async def test_connecting_needs_an_app_with_a_client_and_the_scopes_of_a_bot(
     """What is missing is said before anybody is sent to X."""
     empty = new_id()
     door.apps.clients[empty] = ""
-    await add_app(database, empty)
+    await PostgresApps(database, door.clock).create(App(empty, "Empty", NOW, NOW), None)
     for handle, app_id in (("without", ""), ("with", empty)):
         without = await door.bot(handle, app_id=app_id)
         assert (await refusal(door.start(without))).reason == "APP_CREDENTIALS_MISSING"
@@ -259,6 +264,17 @@ async def test_tokens_obtained_elsewhere_are_tried_and_stored_with_what_is_known
     door.x.fail_next(Unavailable("X_UNAVAILABLE", "away"))
     unverified = await door.set(bot, oauth2=credentials_pb2.OAuth2Credentials(**PAIR))
     assert (unverified.verified, unverified.version) == (False, 2)
+
+
+async def test_every_question_whose_an_account_is_is_counted_for_its_bot(door: Door) -> None:
+    """X charges for the user it tells of; what it did not answer costs nothing."""
+    bot = await door.bot()
+    await door.complete(state=(await door.start(bot))["state"], code="canary-code")
+    await door.set(bot, oauth2=credentials_pb2.OAuth2Credentials(**PAIR))
+    door.x.fail_next(Unavailable("X_UNAVAILABLE", "away"))
+    await door.set(bot, oauth2=credentials_pb2.OAuth2Credentials(**PAIR))
+    await door.call("VerifyCredentials", pb.VerifyCredentialsRequest(bot_id=bot.id))
+    assert door.calls == [(bot.id, WHO_AM_I, 1)] * 3
 
 
 async def test_tokens_with_which_a_bot_could_not_post_are_refused_with_the_field(door: Door) -> None:

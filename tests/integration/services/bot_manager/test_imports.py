@@ -1,5 +1,6 @@
 """Files of posts over the real chain: all or nothing, row by row, once for each request, and back again."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from mesh.database import Database
 from mesh.ids import new_id
 from services.bot_manager.domain.model import Bot
-from vivesphere.bot_manager.v1 import post_pb2
+from vivesphere.bot_manager.v1 import policy_pb2, post_pb2
 from vivesphere.bot_manager.v1 import post_service_pb2 as pb
 
 from .desk import Desk, desk_of, refusal
@@ -117,3 +118,21 @@ async def test_what_cannot_be_given_out_is_told(desk: Desk) -> None:
     assert await desk.export(bot_id=bot.id) == b"[\n]\n"
     assert (await refusal(take_in(desk, bot, "headline\n")))[1] == "content"
     assert (await refusal(take_in(desk, bot, "text\na\n", time_zone="Mars/Base")))[1] == "time_zone"
+
+
+async def test_a_draft_is_taken_in_unrendered(desk: Desk) -> None:
+    """It says the time at which it goes out, not that of the import; what its template lacks may come with its time."""
+    bot = await desk.bot()
+    timed = {
+        "text": "at {{ now.strftime('%H:%M') }}",
+        "template": {},
+        "scheduled_time": "2027-01-01T09:00:00Z",
+    }
+    draft = {"text": "it is {{ now.strftime('%H:%M') }}", "template": {}}
+    lacking = {"text": "about {{ topic }}", "template": {}}
+    answer = await take_in(desk, bot, json.dumps([timed, draft, lacking]), format=JSON)
+    assert (answer.valid_post_count, list(answer.errors)) == (3, [])
+    posts = [part for post in await stored(desk, bot) for part in post.parts]
+    assert [part.rendered_text for part in posts] == ["at 09:00", "", ""]
+    found = [[finding.rule for finding in post.findings] for post in await stored(desk, bot)]
+    assert found == [[], [], [policy_pb2.POLICY_RULE_TEMPLATE]]

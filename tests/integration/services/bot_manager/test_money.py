@@ -80,7 +80,9 @@ class Till:
         assert isinstance(attempt, Attempt), attempt
         return attempt
 
-    async def finish(self, attempt: Attempt, outcome: AttemptOutcome, **more: Any) -> Post | None:
+    async def finish(
+        self, attempt: Attempt, outcome: AttemptOutcome, now: datetime = NOW, **more: Any
+    ) -> Post | None:
         answer = Answer(
             outcome,
             x_post_id=more.pop("x_post_id", str(int(attempt.id.replace("-", "")[:15], 16)))
@@ -88,7 +90,7 @@ class Till:
             else "",
             rate_limits=more.pop("rate_limits", {}),
         )
-        [post] = await self.ledger.finish_attempts([Finish(attempt, answer, **more)], NOW, LEASE)
+        [post] = await self.ledger.finish_attempts([Finish(attempt, answer, **more)], now, LEASE)
         return post
 
     async def sums(self, owner_id: str) -> tuple[int, int, int]:

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from mesh.database import Database
 from mesh.ids import new_id
+from services.bot_manager.domain.media import MediaKind, MediaState, Medium
 from vivesphere.bot_manager.v1 import policy_pb2, post_pb2
 from vivesphere.bot_manager.v1 import post_service_pb2 as pb
 
+from .conftest import NOW
 from .desk import ANN, HOUR, Desk, at, desk_of, refusal
 
 SENTENCE = "The harbour master says that the ferry to the islands leaves at noon from pier four."
@@ -149,3 +151,32 @@ async def test_the_preview_is_what_is_sent(desk: Desk, post: post_pb2.Post) -> N
     made = (await desk.call("CreatePost", request)).post
     assert [part.text for part in seen.parts] == [part.rendered_text or part.text for part in made.parts]
     assert (list(seen.findings), seen.cost_usd_micros) == (list(made.findings), made.cost_usd_micros)
+
+
+@pytest.mark.parametrize("state", [MediaState.FAILED, MediaState.PROCESSING])
+async def test_media_that_are_not_ready_are_found_before_the_post_has_its_time(
+    desk: Desk, state: MediaState
+) -> None:
+    """X would refuse them, or show nothing; a draft may wait for them, since whoever wrote it looks again."""
+    bot, bad, good = await desk.bot(), await medium(desk, state), await medium(desk, MediaState.READY)
+    assert await refusal(desk.post(bot, post=showing(bad))) == ("POLICY_VIOLATION", "post.media_ids")
+    draft = await desk.post(bot, post=post_pb2.Post(text="look", media_ids=[bad]))
+    assert [finding.rule for finding in draft.findings] == [policy_pb2.POLICY_RULE_MEDIA_MIX]
+    seen = (await preview(desk, showing(bad), bot.id)).findings
+    assert [finding.rule for finding in seen] == [policy_pb2.POLICY_RULE_MEDIA_MIX]
+    post = await desk.post(bot, post=showing(good))
+    assert (post.state, list(post.findings)) == (post_pb2.POST_STATE_SCHEDULED, [])
+
+
+def showing(medium_id: str) -> post_pb2.Post:
+    return post_pb2.Post(text="look", media_ids=[medium_id], scheduled_time=at(HOUR))
+
+
+async def medium(desk: Desk, state: MediaState) -> str:
+    """The id of an image in the library."""
+    made = Medium(
+        new_id(), "image/png", MediaKind.IMAGE, state, 1, "", NOW, NOW + 24 * HOUR, alt_text="a face"
+    )
+    await desk.library.begin(made.id, "", NOW, NOW + HOUR)
+    await desk.library.complete(made, None)
+    return made.id

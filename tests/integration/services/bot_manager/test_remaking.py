@@ -8,13 +8,14 @@ import pytest
 from mesh.database import Database
 from mesh.ids import new_id
 from services.bot_manager.domain import rules
-from services.bot_manager.domain.making import Maker, PlainInspector, PlainShelf, Values
+from services.bot_manager.domain.making import Maker, Values
 from services.bot_manager.domain.model import ACTOR, Bot, BotState, Origin, Part, Post, PostState
 from services.bot_manager.domain.posts import Posts
 from services.bot_manager.domain.rules import Draft
 from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.posts import PostgresPosts
 from tests.fakes.clock import ManualClock
+from tests.fakes.making import PlainInspector, PlainShelf
 
 from .conftest import LATENESS, NOW
 

@@ -37,9 +37,10 @@ from services.bot_manager.store.metrics import PostgresMetrics
 from services.bot_manager.store.ports import Intent
 from services.bot_manager.store.posts import PostgresPosts
 from services.bot_manager.store.reading_times import PostgresReadingTimes
-from services.bot_manager.tokens.clients import NoApps
 from services.bot_manager.x.port import XAccount
+from tests.fakes.apps import NoApps
 from tests.fakes.clock import ManualClock
+from tests.fakes.making import PLAIN
 from tests.fakes.mesh import serving
 from vivesphere.bot_manager.v1 import (
     bot_pb2,
@@ -55,7 +56,7 @@ from vivesphere.bot_manager.v1 import (
     wall_time_pb2,
 )
 
-from .conftest import NOW, PLAIN
+from .conftest import NOW
 from .connecting import flow_of
 from .fakes import FakeFetcher, FakeSecrets, FakeX
 

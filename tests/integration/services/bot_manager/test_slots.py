@@ -14,8 +14,9 @@ from services.bot_manager.store.bots import PostgresBots
 from services.bot_manager.store.ports import RequestKey
 from services.bot_manager.store.posts import PostgresPosts
 from tests.fakes.clock import ManualClock
+from tests.fakes.making import PLAIN
 
-from .conftest import LATENESS, NOW, PLAIN, AddBot
+from .conftest import LATENESS, NOW, AddBot
 
 HOUR = timedelta(hours=1)
 EACH_HOUR = tuple({"at": f"{hour:02}:00"} for hour in range(24))

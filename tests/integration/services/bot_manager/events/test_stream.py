@@ -46,15 +46,10 @@ class Door:
 async def door(database: Database, bots: PostgresBots, tmp_path: Path) -> AsyncIterator[Door]:
     hub = Hub(Ticks(database), StoredEvents(database), lambda: 3, SystemClock())
     database.after_commit(hub.wake)
-    nobody: Any = None
+    none: Any = None
+    watching = Watching(hub, bots, SECRET)
     servicer = PostServicer(
-        nobody,
-        SECRET,
-        previews=nobody,
-        imports=nobody,
-        resolving=nobody,
-        watching=Watching(hub, bots, SECRET),
-        wake=lambda: None,
+        none, SECRET, previews=none, imports=none, resolving=none, watching=watching, wake=lambda: None
     )
     added = [(post_service_pb2_grpc.add_PostServiceServicer_to_server, servicer)]
     names = ["vivesphere.bot_manager.v1.PostService"]

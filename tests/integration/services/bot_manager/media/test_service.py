@@ -3,7 +3,7 @@
 import hashlib
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -277,26 +277,31 @@ async def test_a_file_stays_while_a_post_needs_it(
     assert set(await library.find([*kept.values(), both])) == needed - {kept[PostState.FAILED]}
 
 
-async def test_a_file_stays_while_a_schedule_shows_it(
-    door: Door, add_bot: AddBot, library: PostgresLibrary, database: Database
+@pytest.mark.parametrize(
+    ("state", "stays"),
+    [(ScheduleState.ACTIVE, True), (ScheduleState.PAUSED, True), (ScheduleState.COMPLETED, False)],
+)
+async def test_a_file_stays_while_a_schedule_is_going_to_show_it(
+    door: Door,
+    add_bot: AddBot,
+    library: PostgresLibrary,
+    database: Database,
+    state: ScheduleState,
+    stays: bool,
 ) -> None:
-    """Wherever its content names it: next month's post must find what this month's has shown."""
+    """A birthday's picture is needed once a year; in whatever case, and however deep in the content, it is named."""
     bot = await add_bot()
-    daily, pooled, over = [(await door.upload(picture())).id for _ in range(3)]
-    every_month = Recurrence(Notation.CRON, "0 9 1 * *")
-    shown = Schedule(
-        new_id(), bot.id, every_month, "UTC", NOW, {"post": {"text": "look", "media_ids": [daily]}}, NOW, NOW
-    )
-    items = [{"text": "look"}, {"parts": [{"text": "a"}, {"text": "b", "media_ids": [pooled]}]}]
-    paused = replace(shown, id=new_id(), content={"pool": {"items": items}}, state=ScheduleState.PAUSED)
-    ended = {"post": {"text": "look", "media_ids": [over]}}
-    completed = replace(shown, id=new_id(), content=ended, state=ScheduleState.COMPLETED)
-    schedules = PostgresSchedules(database, "test")
-    for schedule in (shown, paused, completed):
-        await schedules.create(schedule, None)
-    await door.clock.advance(KEEP + timedelta(days=1))
+    kept = [(await door.upload(picture())).id for _ in range(3)]
+    post = {"post": {"text": "look", "media_ids": [kept[0].upper()]}}
+    pool = {"pool": {"items": [{"text": "a"}, {"parts": [{"text": "b", "media_ids": [kept[1]]}]}]}}
+    store = PostgresSchedules(database, "test-1")
+    for content in (post, pool):
+        yearly = Recurrence(Notation.CRON, "0 9 1 1 *")
+        made = Schedule(new_id(), bot.id, yearly, "UTC", NOW, content, NOW, NOW, state)
+        await store.create(made, None)
+    await door.clock.advance(KEEP)
     await prune_media(library, KEEP, door.clock)
-    assert set(await library.find([daily, pooled, over])) == {daily, pooled}
+    assert set(await library.find(kept)) == (set(kept[:2]) if stays else set())
 
 
 async def test_a_post_names_files_that_exist_and_are_for_its_bot(

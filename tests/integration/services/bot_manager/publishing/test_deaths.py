@@ -144,7 +144,7 @@ async def _published(rig: Rig, posts: Sequence[Post]) -> bool:
 
 async def all_die(rig: Rig, posts: Sequence[Post], work: Work) -> None:
     """The n-th post's process dies at its n-th moment."""
-    assert 9 < len(posts) < MOST_MOMENTS
+    assert 10 <= len(posts) < MOST_MOMENTS
     lives = [Life(moments) for moments in range(len(posts))]
     async with TaskSet() as tasks:
         done = [

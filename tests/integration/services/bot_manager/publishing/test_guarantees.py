@@ -13,14 +13,14 @@ from mesh.clock import SystemClock
 from mesh.errors import Unavailable
 from mesh.ids import new_id
 from mesh.tasks import TaskSet
-from services.bot_manager.domain.model import Attempt, EntryKind, Post, PostState
+from services.bot_manager.domain.model import Attempt, Bot, EntryKind, Part, Post, PostState
 from services.bot_manager.domain.outcomes import Outcome
 from services.bot_manager.publishing.assembly import OverdueCheck
 from services.bot_manager.publishing.leases import LeasedCredentials, Leases
 from services.bot_manager.publishing.reaper import Reaper
 from services.bot_manager.publishing.sender import Sender
 from services.bot_manager.store.ledger import PostgresLedger
-from services.bot_manager.store.ports import PUBLISH_SUBJECT, Claim, Finish, Intent, Refusal
+from services.bot_manager.store.ports import PUBLISH_SUBJECT, Claim, Finish, Intent, Refusal, Wait
 from services.bot_manager.x.port import OAuth1Credentials, XPort, XPostDraft
 from tests.integration.services.bot_manager.publishing.rig import (
     CLOCK,
@@ -109,6 +109,35 @@ class ForgetfulLedger(PostgresLedger):
                 await super().finish_attempts(finishes, now, lease)
             raise Unavailable("DATABASE_UNAVAILABLE", "away")
         return await super().finish_attempts(finishes, now, lease)
+
+
+class Failing:
+    """A check that cannot tell at first; `failures` are how often."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+
+    async def __call__(self, post: Post, bot: Bot, part: Part) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("DATABASE_UNAVAILABLE", "away")
+
+
+class AbsentLedger(PostgresLedger):
+    """Cannot be reached when intents are to be written; `committed` ones get lost on their way back."""
+
+    failures = 1
+    committed = False
+
+    async def begin_attempts(
+        self, intents: Sequence[Intent], worker: str, now: datetime, lease: timedelta
+    ) -> list[Attempt | Refusal | Wait]:
+        if not self.failures:
+            return await super().begin_attempts(intents, worker, now, lease)
+        self.failures -= 1
+        if self.committed:
+            await super().begin_attempts(intents, worker, now, lease)
+        raise Unavailable("DATABASE_UNAVAILABLE", "away")
 
 
 async def claim(rig: Rig, post: Post) -> Claim:
@@ -355,3 +384,32 @@ async def _all_published(rig: Rig, posts: Sequence[Post]) -> bool:
 
 async def _all_settled(rig: Rig, posts: Sequence[Post]) -> bool:
     return {(await rig.posts.get(post.id)).state for post in posts} <= {S.PUBLISHED, S.UNKNOWN}
+
+
+async def test_a_post_on_which_nobody_could_decide_is_due_again_at_once(rig: Rig) -> None:
+    """A check or a database that was away for a moment costs a moment, not the rest of the lease; the story says what was missing."""
+    rig.settings = PATIENT
+    async with rig.replica(reap=False, checks=(Failing(2),)):
+        post = await rig.post(await rig.bot(), "one", "two")
+        await rig.until(post, S.PUBLISHED)
+    story = await rig.posts.story(post.id, 0, 100)
+    told = [entry.details["deferral"]["reason"] for entry in story if entry.kind is E.DEFERRED]
+    assert told == ["DATABASE_UNAVAILABLE"] * 2
+    async with rig.replica(reap=False, ledger=AbsentLedger(rig.database, "test-1")):
+        other = await rig.post(await rig.bot("other"))
+        await rig.until(other, S.PUBLISHED)
+    assert (await rig.outcomes(post), await rig.outcomes(other)) == (["ACCEPTED"] * 2, ["ACCEPTED"])
+
+
+async def test_an_intent_whose_commit_was_not_heard_of_is_not_given_back(rig: Rig) -> None:
+    """It stands: what was committed may be what X was called for, whatever this worker heard."""
+    ledger = AbsentLedger(rig.database, "test-1")
+    ledger.committed = True
+    async with TaskSet() as tasks:
+        sender = rig.sender(tasks, rig.port(), ledger=ledger)
+        sender.ledger.start(tasks)
+        post = await rig.post(await rig.bot())
+        with pytest.raises(Unavailable):
+            await sender.publish(await claim(rig, post))
+    assert (await rig.posts.get(post.id)).state is S.PUBLISHING
+    assert E.DEFERRED not in await rig.kinds(post)

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import select, text, update
 
 from mesh.clock import SystemClock
-from mesh.errors import FailedPrecondition, MeshError, ResourceExhausted
+from mesh.errors import FailedPrecondition, MeshError, ResourceExhausted, Unavailable
 from mesh.ids import new_id
 from services.bot_manager.domain import rules
+from services.bot_manager.domain.limits import ALT_TEXT, UPLOAD, CallCount, free_of_charge
 from services.bot_manager.domain.media import MIB, MediaState, Medium
 from services.bot_manager.domain.model import Bot, BotState, EntryKind, Part, Post, PostState
 from services.bot_manager.media.inspection import Inspector
@@ -80,11 +81,19 @@ class Studio:
         """A way to X of its own."""
         return Watched(MediaCalls(self.rig.port(), lambda: SECOND * 5))
 
-    def uploader(self, x: Any, *, clock: Any = None, uploads: Any = None, **settings: Any) -> MediaUploader:
+    def uploader(
+        self,
+        x: Any,
+        *,
+        clock: Any = None,
+        uploads: Any = None,
+        count: CallCount = free_of_charge,
+        **settings: Any,
+    ) -> MediaUploader:
         """An uploader as the service has it, on this way to X."""
         usual = UploadSettings(PATIENT.rules, PATIENT.upload_slice, SECOND * 5, SECOND * 30)
         tools = Tools(self.library, uploads or self.uploads, x, clock or SystemClock())
-        return MediaUploader(tools, lambda: replace(usual, **settings), lambda: 0.5)
+        return MediaUploader(tools, lambda: replace(usual, **settings), lambda: 0.5, count)
 
     async def file(self, data: bytes, **said: Any) -> Medium:
         """A file in the library."""
@@ -165,6 +174,24 @@ async def test_a_retry_does_not_upload_again(rig: Rig, studio: Studio) -> None:
     assert await rig.outcomes(first) == ["DEFERRED", "ACCEPTED"]
     assert (x.announced, x.segments) == (1, [0])
     assert len(await studio.details(first, E.MEDIA_UPLOADED)) == 1
+
+
+async def test_what_x_has_taken_is_counted_for_the_bot(rig: Rig, studio: Studio) -> None:
+    """Its descriptions cost, and its segments use up a window; what X did not take counts as nothing."""
+    await studio.moods(seconds=0)
+    bot, video = await rig.bot(), await studio.file(film(pad=2 * MIB), alt_text="a film")
+    x, calls = studio.watched(), []
+    failing: list[MeshError] = [Unavailable("X_UNAVAILABLE", "away"), Unavailable("X_UNAVAILABLE", "away")]
+
+    async def before(call: str, number: int) -> None:
+        if call in ("append", "describe") and number == 0 and failing:
+            raise failing.pop()
+
+    x.before = before
+    async with rig.replica(uploader=studio.uploader(x, count=lambda *call: calls.append(call))):
+        await rig.until(await studio.post(bot, video), S.PUBLISHED)
+    assert failing == []
+    assert calls == [(bot.id, UPLOAD, 1)] * 3 + [(bot.id, ALT_TEXT, 1)]
 
 
 async def test_what_x_has_forgotten_is_sent_anew(rig: Rig, studio: Studio) -> None:

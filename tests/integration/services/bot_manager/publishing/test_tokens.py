@@ -19,10 +19,12 @@ from services.bot_manager.connect.flow import ConnectFlow, Redirect
 from services.bot_manager.connect.sealing import MeshSealer
 from services.bot_manager.domain.credentials import Credentials
 from services.bot_manager.domain.model import OAUTH2, Bot, BotState, CredentialsStatus, PostState
+from services.bot_manager.domain.money import App
 from services.bot_manager.publishing.destroying import SecretDestroyer
 from services.bot_manager.publishing.leases import Leases
 from services.bot_manager.publishing.sender import Sender
 from services.bot_manager.secrets import MeshSecretKeeper
+from services.bot_manager.store.apps import PostgresApps
 from services.bot_manager.store.connects import PostgresOAuthConnects
 from services.bot_manager.store.secret_destructions import PostgresSecretDestructions
 from services.bot_manager.tokens.endpoint import HttpTokenEndpoint
@@ -31,7 +33,6 @@ from services.bot_manager.tokens.keeping import SECRET_NAME, MeshPairKeeper
 from services.bot_manager.tokens.port import TokenPair
 from services.bot_manager.tokens.refresher import TokenRefresher
 from tests.fakes.x_accounts import Authorized, authorize, redirect_of
-from tests.integration.services.bot_manager.conftest import add_app
 from tests.integration.services.bot_manager.publishing.rig import CLOCK, Rig, eventually
 from tests.integration.services.secure_bot_data.test_process import channel_as
 from vivesphere.secure_bot_data.v1 import bot_secret_pb2
@@ -334,7 +335,7 @@ async def test_an_account_that_is_connected_at_x_publishes_at_once(tokens: Token
     app = await authorize(rig.session, rig.url, callback="https://bots.example/oauth/callback")
     await rig.call("POST", "/sandbox/consent", {"user_id": app.user_id})
     apps, app_id = OneApp(app), new_id()
-    await add_app(rig.database, app_id, app.client_id)
+    await PostgresApps(rig.database, CLOCK).create(App(app_id, "Fleet", now, now), None)
     bot = await rig.bots.create(Bot(new_id(), "acme", BotState.DRAFT, now, now, app_id=app_id), None)
     endpoint = HttpTokenEndpoint(rig.port().http, apps, CLOCK)
     async with tokens.replica() as sender:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mesh.errors import FailedPrecondition, Unavailable
 from mesh.tasks import TaskSet
-from services.bot_manager.domain.making import Maker, PlainComposer, PlainInspector, PlainShelf
+from services.bot_manager.domain.making import Maker
 from services.bot_manager.domain.model import (
     Bot,
     BotState,
@@ -31,6 +31,7 @@ from services.bot_manager.domain.recurrence.model import (
 from services.bot_manager.domain.rules import Draft
 from services.bot_manager.schedules.source import Item, Skip
 from services.bot_manager.schedules.sources import FixedText
+from tests.fakes.making import PlainComposer, PlainInspector, PlainShelf
 from tests.fakes.mesh import until
 
 from .world import HOUR, MINUTE, World, as_draft, hours
@@ -152,12 +153,20 @@ async def test_a_post_that_policy_refuses_is_skipped_and_says_why(world: World) 
 async def test_an_occurrence_may_make_several_posts(world: World) -> None:
     """News come in bundles; each item is numbered, and one that is refused takes no other with it."""
 
+    class Short(PlainInspector):
+        async def inspect(
+            self, bot: Bot, post: Post, at: datetime | None, now: datetime
+        ) -> Sequence[Finding]:
+            too_long = Finding(PolicyRule.TOO_LONG, Severity.ERROR, "it is too long")
+            return [too_long] if len(post.parts[0].text) > 280 else ()
+
     class News:
         async def take(
             self, connection: AsyncConnection, schedule: Schedule, occurrence: Occurrence, now: datetime
         ) -> Sequence[Item] | Skip:
             return [Item(Draft(text=text)) for text in ("one", " ", "three")]
 
+    world = World(world.database, maker=Maker(PlainShelf(), PlainComposer(), Short()))
     schedule = await world.add(await world.bot(), max_occurrences=1)
     await world.expander(sources={"text": News()}).look()
     made = await world.made(schedule)
@@ -269,7 +278,7 @@ async def test_a_post_that_was_deleted_is_not_made_again(world: World) -> None:
     schedule = await world.add(await world.bot())
     await world.look()
     post = (await world.made(schedule))[0]
-    await world.posts.delete(post.id, lambda found: None, world.clock.now())
+    await world.posts.delete(post.id, lambda found: None, world.now)
     await world.look()
     assert [hour for hour, _, _ in await world.plan(schedule)] == [2, 3]
     await world.change(schedule, jitter=MINUTE)
@@ -316,6 +325,8 @@ async def test_the_loop_looks_when_it_is_woken_and_every_tick(world: World) -> N
         await until(lambda: world.clock.sleeping > 0)
         await world.clock.advance(HOUR)
         while len(await world.made(schedule)) < 4:
+            # A look that took its time before the hour was over sleeps once more.
+            await world.clock.advance(timedelta(seconds=1))
             await asyncio.sleep(0.01)
 
 

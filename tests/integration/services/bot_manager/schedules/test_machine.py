@@ -98,7 +98,7 @@ class Lives(RuleBasedStateMachine):
         if made:
             assert made[0].occurrence_time is not None
             self.deleted.add(made[0].occurrence_time)
-            self.run(self.world.posts.delete(made[0].id, lambda post: None, self.world.clock.now()))
+            self.run(self.world.posts.delete(made[0].id, lambda post: None, self.world.now))
 
     @rule(recurrence=st.sampled_from(RULES))
     def change_the_rule(self, recurrence: Recurrence) -> None:

@@ -34,7 +34,8 @@ from services.bot_manager.store.tables import posts as post_rows
 from services.bot_manager.store.tables.recurring import occurrences
 from services.bot_manager.store.writing import with_parts
 from tests.fakes.clock import ManualClock
-from tests.integration.services.bot_manager.conftest import NOW, PLAIN
+from tests.fakes.making import PLAIN
+from tests.integration.services.bot_manager.conftest import NOW
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 LATENESS = timedelta(days=7)

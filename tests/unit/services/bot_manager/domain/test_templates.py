@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from mesh.errors import InvalidArgument
-from services.bot_manager.domain.making import Maker, PlainInspector, PlainShelf
+from services.bot_manager.domain.making import Maker
 from services.bot_manager.domain.model import Bot, BotState, Part, PartState, PolicyRule, Post, PostState
 from services.bot_manager.domain.templates import TemplateComposer
+from tests.fakes.making import PlainInspector, PlainShelf
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 BOT = Bot("b", "acme", BotState.ACTIVE, NOW, NOW, time_zone="Europe/Zurich", labels={"region": "ch"})
