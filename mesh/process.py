@@ -24,6 +24,7 @@ from loguru import logger
 from mesh.audit import AuditTrail
 from mesh.channels import invoke, open_channel
 from mesh.clock import Clock, SystemClock
+from mesh.collecting import settle
 from mesh.configuration import ConfigurationWatch, SettingDefinition
 from mesh.configuration.file import CopyFile
 from mesh.context import calling_with
@@ -270,6 +271,7 @@ async def _run(name: str, assemble: Assemble) -> None:
             serve_metrics(settings.metrics_listen)
         await assemble(process)
         server = await process.start()
+        settle()
         await stopping.wait()
         logger.info("stopping")
         process.stopping.set()
