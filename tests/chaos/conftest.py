@@ -2,19 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from cli.child import ChildSpec
 from cli.embedded import SERVICE_STAGE, EmbeddedMesh
 from cli.first_user import prepare_first_user
-from cli.layout import make_private_directory
-from cli.ports import LOOPBACK, free_port
-from cli.probes import grpc_serves
+from cli.ports import LOOPBACK
 from cli.rest import Api
 from cli.up import UpOptions, start_processes, with_free_ports
+from tests.fakes.replicas import second
 
 PASSWORD = "a password of this test run"
 SETTINGS = {"request_timeout": 1, "lease": 5, "settle": 0.3, "settle_window": 5, "longest_retry": 2}
@@ -56,7 +54,7 @@ async def mesh(
     async with EmbeddedMesh(folder, fsync=False) as embedded:
         user = prepare_first_user(embedded.data, {"VIVESPHERE_ADMIN_PASSWORD": PASSWORD})
         await start_processes(embedded, options, user)
-        await embedded.supervisor.start(SERVICE_STAGE, _second(embedded))
+        await embedded.supervisor.start(SERVICE_STAGE, second(embedded, "bot_manager"))
         with (
             Api(f"http://{LOOPBACK}:{options.http_port}") as api,
             Api(f"http://{LOOPBACK}:{options.sandbox_port}") as x,
@@ -66,16 +64,3 @@ async def mesh(
                 path = f"/api/v1/settings/bot_manager.publish.{name}"
                 await asyncio.to_thread(api.call, "PATCH", path, {"value": value})
             yield Mesh(embedded, api, x)
-
-
-def _second(embedded: EmbeddedMesh) -> ChildSpec:
-    """Another bot_manager beside the first, on a port and in a folder of its own."""
-    spec, port = embedded.service_spec("bot_manager"), free_port()
-    tls = embedded.data.tls_files("gateway")
-    folder = make_private_directory(embedded.data.service("bot_manager") / "second")
-
-    async def ready() -> bool:
-        return await grpc_serves(f"{LOOPBACK}:{port}", embedded.service("bot_manager").dashed, tls)
-
-    env = {"VIVESPHERE_LISTEN": f"{LOOPBACK}:{port}", "VIVESPHERE_DATA_DIR": str(folder)}
-    return replace(spec, name="bot_manager-2", env=dict(spec.env) | env, ready=ready, ports={})
