@@ -332,9 +332,11 @@ def _processes(mesh: EmbeddedMesh, x: X) -> dict[str, psutil.Process]:
 
 
 def _cpu(processes: dict[str, psutil.Process]) -> dict[str, float]:
-    """CPU seconds so far, children included."""
+    """CPU seconds so far, those of children included, also of children that have ended."""
     used: dict[str, Any] = {}
     for name, process in processes.items():
         times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-        used[name] = sum(one.user + one.system for one in times)
+        used[name] = (
+            sum(one.user + one.system for one in times) + times[0].children_user + times[0].children_system
+        )
     return used
