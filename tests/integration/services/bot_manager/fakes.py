@@ -8,8 +8,8 @@ from services.bot_manager.domain.credentials import Borrowed
 from services.bot_manager.domain.given import Given
 from services.bot_manager.domain.outcomes import Outcome
 from services.bot_manager.x.port import (
-    OAuth1Credentials,
     XAccount,
+    XCredentials,
     XMetricsRead,
     XPostDraft,
     XTimeline,
@@ -27,22 +27,22 @@ class FakeX:
         """The next call raises this."""
         self._errors.append(error)
 
-    async def get_me(self, credentials: OAuth1Credentials) -> XAccount:
+    async def get_me(self, credentials: XCredentials) -> XAccount:
         """See XPort."""
         if self._errors:
             raise self._errors.pop()
         return self.account
 
-    async def create_post(self, credentials: OAuth1Credentials, draft: XPostDraft) -> Outcome:
+    async def create_post(self, credentials: XCredentials, draft: XPostDraft) -> Outcome:
         """Not used here."""
         raise NotImplementedError
 
-    async def get_metrics(self, credentials: OAuth1Credentials, x_post_ids: Sequence[str]) -> XMetricsRead:
+    async def get_metrics(self, credentials: XCredentials, x_post_ids: Sequence[str]) -> XMetricsRead:
         """Not used here."""
         raise NotImplementedError
 
     async def own_posts(
-        self, credentials: OAuth1Credentials, user_id: str, since: datetime, limit: int = 100
+        self, credentials: XCredentials, user_id: str, since: datetime, limit: int = 100
     ) -> XTimeline:
         """Not used here."""
         raise NotImplementedError
