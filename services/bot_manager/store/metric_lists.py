@@ -4,12 +4,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Float, Row, case, cast, func, literal, select, tuple_
-from sqlalchemy.dialects.postgresql import distinct_on
 
 from mesh.database import Database
-from services.bot_manager.domain.model import Counters, PostState, Reading
+from services.bot_manager.domain.model import Counters, Reading
 from services.bot_manager.domain.statistics import RATE, ExportRow, Ranked
-from services.bot_manager.store.metrics import COUNTERS
+from services.bot_manager.store.metrics import COUNTERS, last_readings
 from services.bot_manager.store.tables import post_metrics, post_parts, posts
 
 ENGAGEMENTS: Final = tuple(name for name in COUNTERS if name != "impressions")
@@ -34,23 +33,7 @@ class PostgresMetricLists:
 
         `metric` is one of `domain.statistics.METRICS`.
         """
-        published = (
-            select(posts.c.id, posts.c.publish_time)
-            .where(
-                posts.c.bot_id == bot_id,
-                posts.c.state == PostState.PUBLISHED.value,
-                posts.c.publish_time >= start,
-                posts.c.publish_time < end,
-            )
-            .subquery()
-        )
-        last = (
-            select(post_metrics)
-            .ext(distinct_on(post_metrics.c.post_id, post_metrics.c.x_post_id))
-            .join(published, published.c.id == post_metrics.c.post_id)
-            .order_by(post_metrics.c.post_id, post_metrics.c.x_post_id, post_metrics.c.time.desc())
-            .subquery()
-        )
+        published, last = last_readings(bot_id, start, end)
         sums = {name: func.sum(last.c[name]) for name in COUNTERS}
         ranked = (
             select(

@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, Subquery, func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,6 +17,28 @@ from services.bot_manager.store.ports import PublishedPart
 from services.bot_manager.store.tables import post_metrics, post_parts, posts
 
 COUNTERS: Final = tuple(field.name for field in fields(Counters))
+
+
+def last_readings(bot_id: str, start: datetime, end: datetime) -> tuple[Subquery, Subquery]:
+    """The bot's posts published in the span, `id` and `publish_time`; and the last reading of each part of them that was read."""
+    published = (
+        select(posts.c.id, posts.c.publish_time)
+        .where(
+            posts.c.bot_id == bot_id,
+            posts.c.state == PostState.PUBLISHED.value,
+            posts.c.publish_time >= start,
+            posts.c.publish_time < end,
+        )
+        .subquery()
+    )
+    last = (
+        select(post_metrics)
+        .ext(distinct_on(post_metrics.c.post_id, post_metrics.c.x_post_id))
+        .join(published, published.c.id == post_metrics.c.post_id)
+        .order_by(post_metrics.c.post_id, post_metrics.c.x_post_id, post_metrics.c.time.desc())
+        .subquery()
+    )
+    return published, last
 
 
 class PostgresMetrics:
@@ -113,23 +135,7 @@ class PostgresMetrics:
         self, bot_id: str, start: datetime, end: datetime
     ) -> tuple[int, Counters, datetime | None]:
         """See the port."""
-        published = (
-            select(posts.c.id)
-            .where(
-                posts.c.bot_id == bot_id,
-                posts.c.state == PostState.PUBLISHED.value,
-                posts.c.publish_time >= start,
-                posts.c.publish_time < end,
-            )
-            .subquery()
-        )
-        last = (
-            select(post_metrics)
-            .ext(distinct_on(post_metrics.c.post_id, post_metrics.c.x_post_id))
-            .join(published, published.c.id == post_metrics.c.post_id)
-            .order_by(post_metrics.c.post_id, post_metrics.c.x_post_id, post_metrics.c.time.desc())
-            .subquery()
-        )
+        published, last = last_readings(bot_id, start, end)
         sums = select(func.max(last.c.time), *(func.coalesce(func.sum(last.c[name]), 0) for name in COUNTERS))
         async with self._database.read() as connection:
             count = (await connection.execute(select(func.count()).select_from(published))).scalar_one()

@@ -76,12 +76,12 @@ async def test_pausing_ends_the_leases_at_once_and_again_when_no_earlier_one_can
     """A lease that was asked for before the stop may be granted after the first ending."""
     bot = await add_bot()
     await stopping.pause(bot)
-    await stopping.ender.end_due()
-    await stopping.ender.end_due()
+    await stopping.ender.do_due()
+    await stopping.ender.do_due()
     assert stopping.secrets.revoked == [(bot.id, "bot paused")]
     assert stopping.forgotten == [bot.id]
     await stopping.later(AFTERMATH)
-    await stopping.ender.end_due()
+    await stopping.ender.do_due()
     assert (stopping.secrets.revoked, await stopping.left()) == ([(bot.id, "bot paused")] * 2, 0)
 
 
@@ -90,7 +90,7 @@ async def test_archiving_ends_them_too_and_other_changes_do_not(stopping: Stoppi
     archived, renamed = await add_bot(), await add_bot("other")
     await stopping.store.change(renamed.id, lambda bot: replace(bot, display_name="new"), NOW)
     await stopping.bots.archive(archived.id, "", ACTOR, "")
-    await stopping.ender.end_due()
+    await stopping.ender.do_due()
     assert stopping.secrets.revoked == [(archived.id, "bot archived")]
 
 
@@ -114,8 +114,8 @@ async def test_what_fails_stays_on_the_list(stopping: Stopping, add_bot: AddBot)
     stopping.secrets.fail_next(AWAY, times=2)
     for _ in range(2):
         with pytest.raises(Unavailable):
-            await stopping.ender.end_due()
-    await stopping.ender.end_due()
+            await stopping.ender.do_due()
+    await stopping.ender.do_due()
     assert stopping.secrets.revoked == [(bot.id, "bot paused")]
 
 
@@ -128,7 +128,7 @@ async def test_one_that_is_refused_does_not_keep_the_others_waiting(
     await stopping.pause(second)
     stopping.secrets.fail_next(Internal("INTERNAL", "incident"))
     with pytest.raises(Internal):
-        await stopping.ender.end_due()
+        await stopping.ender.do_due()
     assert stopping.secrets.revoked == [(second.id, "bot paused")]
 
 
@@ -137,9 +137,9 @@ async def test_a_bot_that_runs_again_keeps_its_new_leases(stopping: Stopping, ad
     bot = await add_bot()
     await stopping.pause(bot)
     await stopping.store.change(bot.id, lambda old: replace(old, state=BotState.ACTIVE), NOW)
-    await stopping.ender.end_due()
+    await stopping.ender.do_due()
     await stopping.later(AFTERMATH)
-    await stopping.ender.end_due()
+    await stopping.ender.do_due()
     assert (len(stopping.secrets.revoked), await stopping.left()) == (1, 0)
 
 
@@ -150,7 +150,7 @@ async def test_a_stop_while_an_ending_is_under_way_is_not_lost(stopping: Stoppin
     (begun,) = await stopping.endings.due(9)
     await stopping.bots.archive(bot.id, "", ACTOR, "")
     await stopping.endings.done(begun)
-    await stopping.ender.end_due()
+    await stopping.ender.do_due()
     assert stopping.secrets.revoked == [(bot.id, "bot archived")]
 
 
@@ -192,9 +192,9 @@ async def test_the_leases_at_secure_bot_data_are_over(
 
         await stub.LeaseBotSecret(pb2.LeaseBotSecretRequest(**about, reason="publish"), timeout=10)
         await stopping.pause(bot)
-        await ender.end_due()
+        await ender.do_due()
         assert await in_force() == 0
         await stub.LeaseBotSecret(pb2.LeaseBotSecretRequest(**about, reason="asked before"), timeout=10)
         await stopping.later(AFTERMATH)
-        await ender.end_due()
+        await ender.do_due()
         assert await in_force() == 0

@@ -265,9 +265,9 @@ async def test_the_secrets_of_an_archived_bot_are_destroyed_and_its_tokens_given
     destructions, stub = PostgresSecretDestructions(rig.database), AwayOnce(tokens.stub)
     for _ in range(2):
         with pytest.raises(MeshError):
-            await SecretDestroyer(destructions, stub, tokens.endpoint, CLOCK).destroy_due()
+            await SecretDestroyer(destructions, stub, tokens.endpoint, CLOCK).do_due()
     assert [one.again for one in await destructions.due(10)] == [False]
-    await SecretDestroyer(destructions, stub, tokens.endpoint, CLOCK).destroy_due()
+    await SecretDestroyer(destructions, stub, tokens.endpoint, CLOCK).do_due()
     with pytest.raises(MeshError) as gone:
         await tokens.stored(account.bot)
     assert gone.value.reason == "SECRET_DESTROYED"
