@@ -110,7 +110,7 @@ def test_a_webhook_is_told_that_a_post_is_out(api: Api, sandbox: Api, near: None
 
 def test_who_watches_sees_a_post_go_out_and_goes_on_where_it_broke_off(api: Api, sandbox: Api) -> None:
     """Each step in order, over REST, and nothing of what happened while nobody held the stream."""
-    bot, _ = connected_bot(api, sandbox, "watched")
+    bot, _ = connected_bot(api, sandbox, "listened_to")
     path, steps = "/api/v1/events:watch", {"botId": bot["id"], "types": "EVENT_TYPE_POST_STATE_CHANGED"}
     with closing(api.stream(path, **steps)) as stream:
         first = next(stream)
