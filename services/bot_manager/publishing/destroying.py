@@ -33,7 +33,6 @@ class SecretDestroyer(DutyWorker[SecretDestruction]):
     """`secrets` is a stub of BotSecretService."""
 
     name = "bot_manager/destroy secrets"
-    waiting = "secrets of archived bots wait to be destroyed"
 
     def __init__(self, list_: SecretDestructions, secrets: Any, endpoint: CodeEndpoint, clock: Clock) -> None:
         super().__init__(clock)

@@ -37,9 +37,7 @@ class DutyWorker(ABC, Generic[D]):
     """A loop over the duties of one kind."""
 
     name: ClassVar[str]
-    """What the calls are made for, on traces."""
-    waiting: ClassVar[str]
-    """Logged when duties begin to wait."""
+    """What the calls are made for, on traces and in logs."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -67,7 +65,7 @@ class DutyWorker(ABC, Generic[D]):
             except MeshError as error:
                 failures += 1
                 if failures == 1:
-                    logger.bind(reason=error.reason).warning(self.waiting)
+                    logger.bind(reason=error.reason, duty=self.name).warning("duties wait")
                 await self._clock.sleep(AWAY.pause(failures))
             else:
                 failures = 0

@@ -25,7 +25,6 @@ class LeaseEnder(DutyWorker[LeaseEnding]):
     """`secrets` is a stub with RevokeBotLeases, `forget` drops what this process holds of a bot."""
 
     name = "bot_manager/end leases"
-    waiting = "leases of stopped bots wait to be ended"
 
     def __init__(
         self, endings: LeaseEndings, secrets: Any, forget: Callable[[str], None], clock: Clock
