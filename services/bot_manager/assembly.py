@@ -8,7 +8,7 @@ from mesh.ids import new_id
 from mesh.process import Process
 from services.bot_manager.connect.addresses import Addresses
 from services.bot_manager.connect.flow import ConnectFlow
-from services.bot_manager.connect.sealing import MeshSealer
+from services.bot_manager.connect.sealing import KIND as CONNECT_KIND
 from services.bot_manager.domain.apps import Apps
 from services.bot_manager.domain.bots import Bots
 from services.bot_manager.domain.credentials import Credentials
@@ -42,6 +42,7 @@ from services.bot_manager.publishing.settings import Publish
 from services.bot_manager.schedules.assembly import assemble as assemble_schedules
 from services.bot_manager.schedules.checking import ContentChecker
 from services.bot_manager.schedules.expansion import silences_of
+from services.bot_manager.sealing import MeshSealer
 from services.bot_manager.secrets import MeshSecretKeeper
 from services.bot_manager.servicers.apps import AppServicer
 from services.bot_manager.servicers.bots import BotServicer
@@ -172,7 +173,7 @@ async def assemble(process: Process) -> None:
         keys,
         endpoint,
         credentials,
-        MeshSealer(secrets),
+        MeshSealer(secrets, CONNECT_KIND),
         Addresses(bootstrap.x_authorize_url, bootstrap.public_url),
         clock,
         new_id,

@@ -5,13 +5,12 @@ from collections import OrderedDict
 from datetime import timedelta
 from typing import Any, Final
 
-from mesh.channels import invoke
 from mesh.clock import Clock
 from mesh.secret import Secret
+from services.bot_manager.sealing import MeshSealer
 from services.bot_manager.webhooks.signing import PREFIX
-from vivesphere.secure_bot_data.v1 import bot_secret_service_pb2
 
-TIMEOUT: Final = timedelta(seconds=5)
+KIND: Final = "webhooks"
 REMEMBERED: Final = 500
 REMEMBERED_FOR: Final = timedelta(minutes=10)
 SECRET_BYTES: Final = 32
@@ -26,16 +25,13 @@ class Sealer:
     """`stub` is one of BotSecretService. What was opened is remembered for a while, so that not every delivery asks."""
 
     def __init__(self, stub: Any, clock: Clock) -> None:
-        self._stub = stub
+        self._sealer = MeshSealer(stub, KIND)
         self._clock = clock
         self._opened: OrderedDict[tuple[str, str], tuple[float, Secret]] = OrderedDict()
 
     async def seal(self, webhook_id: str, secret: Secret) -> str:
         """The ciphertext. Raises Unavailable (VAULT_UNAVAILABLE and the like)."""
-        request = bot_secret_service_pb2.EncryptRequest(
-            plaintext=secret.reveal().encode(), context=_context(webhook_id)
-        )
-        return str((await invoke(self._stub.Encrypt, request, timeout=TIMEOUT)).ciphertext)
+        return await self._sealer.seal(secret, webhook_id)
 
     async def open(self, webhook_id: str, ciphertext: str) -> Secret:
         """The secret. Raises Unavailable, InvalidArgument (DECRYPTION_FAILED)."""
@@ -43,15 +39,9 @@ class Sealer:
         found = self._opened.get(key)
         if found is not None and now - found[0] < REMEMBERED_FOR.total_seconds():
             return found[1]
-        request = bot_secret_service_pb2.DecryptRequest(ciphertext=ciphertext, context=_context(webhook_id))
-        response = await invoke(self._stub.Decrypt, request, timeout=TIMEOUT)
-        secret = Secret(response.plaintext.decode())
+        secret = await self._sealer.open(ciphertext, webhook_id)
         self._opened[key] = now, secret
         self._opened.move_to_end(key)
         while len(self._opened) > REMEMBERED:
             self._opened.popitem(last=False)
         return secret
-
-
-def _context(webhook_id: str) -> str:
-    return f"webhooks/{webhook_id}"

@@ -16,13 +16,14 @@ from mesh.status import from_rpc_error
 from mesh.tasks import TaskSet
 from services.bot_manager.connect.addresses import Addresses
 from services.bot_manager.connect.flow import ConnectFlow, Redirect
-from services.bot_manager.connect.sealing import MeshSealer
+from services.bot_manager.connect.sealing import KIND
 from services.bot_manager.domain.credentials import Credentials
 from services.bot_manager.domain.model import OAUTH2, Bot, BotState, CredentialsStatus, PostState
 from services.bot_manager.domain.money import App
 from services.bot_manager.publishing.destroying import SecretDestroyer
 from services.bot_manager.publishing.leases import Leases
 from services.bot_manager.publishing.sender import Sender
+from services.bot_manager.sealing import MeshSealer
 from services.bot_manager.secrets import MeshSecretKeeper
 from services.bot_manager.store.apps import PostgresApps
 from services.bot_manager.store.connects import PostgresOAuthConnects
@@ -347,7 +348,7 @@ async def test_an_account_that_is_connected_at_x_publishes_at_once(tokens: Token
             apps,
             endpoint,
             Credentials(rig.bots, keeper, rig.port(), apps, CLOCK),
-            MeshSealer(tokens.stub),
+            MeshSealer(tokens.stub, KIND),
             Addresses(f"{rig.url}/i/oauth2/authorize", "https://bots.example/"),
             CLOCK,
             new_id,
