@@ -104,7 +104,9 @@ class RestRelay:
         browser: BrowserCall | None,
     ) -> None:
         deadline = _deadline(timeout)
-        call = backend.call(endpoint.method.path, "unary")(wire, metadata=metadata, timeout=timeout)
+        call = backend.call(endpoint.method.path, "unary", retryable=endpoint.method.retryable)(
+            wire, metadata=metadata, timeout=timeout
+        )
         try:
             with exchange.watch(call.cancel):
                 answered: bytes = await call

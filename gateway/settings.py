@@ -36,6 +36,8 @@ class Limits(BaseSettings):
     """Cap on the deadline a client may ask for."""
     drain_seconds: float = Field(default=5.0, ge=0)
     """How long calls in flight may go on after SIGTERM."""
+    grpc_core: bool = False
+    """True sends unary calls through gRPC's core, as streams always are, instead of the gateway's own HTTP/2: for comparison, and as a way back."""
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     """`10.0.0.0/8,::1`: proxies in front whose X-Forwarded-For is believed. Empty: the client is whoever holds the connection."""
 
