@@ -13,6 +13,7 @@ from loguru import logger
 from gateway.backends import Backends, mesh_backends, single_backend
 from gateway.browser.sessions import Browsers
 from gateway.door import GrpcDoor, GrpcServer
+from gateway.edge.cors import cors_of
 from gateway.health import HealthService
 from gateway.http import HttpDoor, HttpServer
 from gateway.metrics import Metrics
@@ -84,7 +85,9 @@ async def serve(plan: Plan, limits: Limits) -> None:
 async def _serve(plan: Plan, limits: Limits) -> None:
     schema = Schema(plan.descriptors.read_bytes())
     transcoder = Transcoder(schema)
-    browsers = Browsers(schema, transcoder.endpoints) if plan.browsers else None
+    cors = cors_of(limits.cors_origins)
+    allows = cors.allows if cors is not None else None
+    browsers = Browsers(schema, transcoder.endpoints, allows) if plan.browsers else None
     metrics = Metrics()
     backends = plan.connect(limits, schema)
     readiness = Readiness(backends)

@@ -1,6 +1,7 @@
 """The HTTP door: an ASGI application served by granian in the process's own event loop.
 
-Every request passes the same gate: path length, headers, own page or route, then the relay. Whatever is raised on the way
+Every request passes the same gate: headers, what stands in front (`gateway.edge.front`), path length, admission, own page or route,
+then the relay. Probes of the operator's own are always let in. Whatever is raised on the way
 becomes one google.rpc.Status answer; an unexpected exception becomes INTERNAL with an incident id and is logged under it
 (by its types and places only: its text may quote a token or password).
 Granian and hyper bound what comes before: header bytes and count (100 lines; 431), header time, connections, HTTP/2
@@ -19,10 +20,14 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 from loguru import logger
 
+from gateway.edge.admission import Admission
+from gateway.edge.cors import UNKNOWN_PATH_METHODS, cors_of
+from gateway.edge.front import Front
 from gateway.exchange import GONE, ClientGoneError, Exchange, Receive, Scope, Send
 from gateway.metadata import RequestHeaders
 from gateway.metrics import UNMATCHED, Metrics
-from gateway.pages import Pages
+from gateway.pages import PROBES, Pages
+from gateway.proxies import Proxies
 from gateway.relay import RestRelay
 from gateway.settings import Limits
 from gateway.transcoding.errors import GatewayError, answer, internal, too_large
@@ -36,7 +41,19 @@ _KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELET
 class HttpDoor:
     """The ASGI application."""
 
-    def __init__(self, relay: RestRelay, pages: Pages, metrics: Metrics, limits: Limits) -> None:
+    def __init__(
+        self,
+        relay: RestRelay,
+        pages: Pages,
+        metrics: Metrics,
+        limits: Limits,
+        admission: Admission | None = None,
+    ) -> None:
+        """`admission` is shared with the gateway's other doors; without one this door has its own."""
+        self._proxies = Proxies(limits.trusted_proxies)
+        self._cors = cors_of(limits.cors_origins)
+        self._front = Front(self._proxies, self._cors, limits.hsts)
+        self._admission = admission or Admission(limits)
         self._relay = relay
         self._pages = pages
         self._metrics = metrics
@@ -53,6 +70,7 @@ class HttpDoor:
             await Exchange(scope, receive, send, RequestHeaders(())).respond_error(answer(error))
             return
         exchange = Exchange(scope, receive, send, headers)
+        exchange.write_timeout = self._limits.write_timeout_seconds
         task = asyncio.current_task()
         if task is not None:
             self._active.add(task)
@@ -61,6 +79,7 @@ class HttpDoor:
         try:
             label = await self._serve(exchange)
         finally:
+            exchange.close()
             if task is not None:
                 self._active.discard(task)
             self._metrics.in_flight.dec()
@@ -82,7 +101,12 @@ class HttpDoor:
         """Answer and return the route's label."""
         label = UNMATCHED
         try:
+            exchange.extra = self._front.look(exchange.headers, exchange.peer, exchange.scheme)
             self._check_length(exchange)
+            if exchange.path not in PROBES:
+                self._let_in(exchange)
+            if self._cors is not None and exchange.method == "OPTIONS" and await self._is_preflight(exchange):
+                return label
             page = self._pages.find(exchange)
             if page is not None:
                 label = exchange.path
@@ -95,9 +119,35 @@ class HttpDoor:
             await self._refuse(exchange, error)
         except ClientGoneError:
             exchange.status = GONE
+        except asyncio.CancelledError:
+            if exchange.status != GONE:
+                raise
         except Exception as error:
             await self._defect(exchange, label, error)
         return label
+
+    def _let_in(self, exchange: Exchange) -> None:
+        if not self._proxies.trusts_nobody:
+            exchange.client = self._proxies.client(exchange.peer, exchange.headers.get(b"x-forwarded-for"))
+        exchange.ticket = self._admission.enter(exchange.client)
+
+    async def _is_preflight(self, exchange: Exchange) -> bool:
+        """Answer the preflight request of an origin that is allowed; False for any other request."""
+        headers = exchange.headers
+        wanted = headers.get(b"access-control-request-method")
+        if self._cors is None or wanted is None or not self._cors.allows(headers.get(b"origin")):
+            return False
+        await exchange.respond_nothing(204, self._cors.preflight(self._methods_at(exchange, wanted)))
+        return True
+
+    def _methods_at(self, exchange: Exchange, wanted: str) -> str:
+        """The methods of a path, as its answer to OPTIONS lists them. `wanted` is named where the path takes any."""
+        try:
+            if self._pages.find(exchange) is None:
+                self._relay.route(exchange)
+        except GatewayError as error:
+            return dict(error.headers).get(b"allow", UNKNOWN_PATH_METHODS.encode()).decode()
+        return wanted if wanted in _KNOWN_METHODS else UNKNOWN_PATH_METHODS
 
     def _check_length(self, exchange: Exchange) -> None:
         limit = self._limits.max_path_bytes

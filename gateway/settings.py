@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.edge.cors import parse_origins
 from gateway.proxies import Network, parse_networks
 
 KiB = 1024
@@ -39,12 +40,36 @@ class Limits(BaseSettings):
     grpc_core: bool = False
     """True sends unary calls through gRPC's core, as streams always are, instead of the gateway's own HTTP/2: for comparison, and as a way back."""
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
-    """`10.0.0.0/8,::1`: proxies in front whose X-Forwarded-For is believed. Empty: the client is whoever holds the connection."""
+    """`10.0.0.0/8,::1`: proxies in front whose X-Forwarded-For, -Proto and -Host are believed. Empty: the client is whoever holds
+    the connection."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """`https://console.example`: other origins whose pages may call, with tokens and without cookies; `*` for all. Empty: none."""
+    hsts: str = Field(default="max-age=31536000", pattern=r"^(max-age=[0-9]+(; ?[A-Za-z]+)*)?$")
+    """Strict-Transport-Security of answers over TLS. The year is what OWASP asks for; subdomains are the operator's to say. Empty: none."""
+    requests_per_second: float = Field(default=500.0, ge=0)
+    """How often one client may call, in the long run. A script that waits for its answers stays far below; 0 for no bound."""
+    requests_burst: int = Field(default=5000, ge=1)
+    """How often one client may call at once."""
+    max_in_flight: int = Field(default=2000, ge=1)
+    """Requests under way of all clients together, streams apart."""
+    max_in_flight_per_client: int = Field(default=256, ge=1)
+    """Requests under way of one client, streams apart; more than one connection of HTTP/2 has at once (200)."""
+    max_streams: int = Field(default=2000, ge=1)
+    """Open streams of all clients together."""
+    max_streams_per_client: int = Field(default=128, ge=1)
+    """Open streams of one client; a console needs one or two a tab."""
+    write_timeout_seconds: float = Field(default=30.0, gt=0)
+    """How long one piece of an answer may wait for a client that does not read."""
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _parse_proxies(cls, value: object) -> object:
         return parse_networks(value) if isinstance(value, str) else value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _parse_origins(cls, value: object) -> object:
+        return parse_origins(value) if isinstance(value, str) else value
 
 
 class GatewaySettings(BaseSettings):
