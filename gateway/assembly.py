@@ -26,6 +26,8 @@ from gateway.shipping import shipping
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
 
+STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -114,14 +116,17 @@ async def _serve(plan: Plan, limits: Limits) -> None:
 
 
 async def _until_stopped(server: "asyncio.Task[None]") -> None:
-    """Return on a signal; raise when the server ends by itself."""
+    """Return on a signal, after which another one ends the process at once; raise when the server ends by itself."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPPING_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     waiting = loop.create_task(stop.wait(), name="gateway stop signal")
     await asyncio.wait([waiting, server], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+    for number in STOPPING_SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
     if server.done():
         server.result()
         raise RuntimeError("the HTTP server ended by itself")

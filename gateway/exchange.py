@@ -7,6 +7,7 @@ A large answer goes in pieces, as streams do, so that a client which does not re
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -27,6 +28,9 @@ HeaderList = Sequence[tuple[bytes, bytes]]
 WATCH_AFTER_SECONDS: Final = 0.05
 WRITE_TIMEOUT_SECONDS: Final = 30.0
 PIECE_BYTES: Final = 256 * 1024
+BODY_BYTES_PER_SECOND: Final = (
+    500  # slowest a body may come after the first timeout; mod_reqtimeout's default
+)
 DISCARD_SECONDS: Final = 1.0
 DISCARD_TIMES: Final = 8  # times the limit
 GONE: Final = 499  # nginx's "client closed request"; never sent, only counted
@@ -104,17 +108,20 @@ class Exchange:
         if self.headers.content_length == 0 or (self.version.startswith("1") and not self.headers.has_body):
             return
         more = True
+        pace = Pace(timeout)
         while more:
-            event = await self._receive_body(timeout)
+            event = await self._receive_body(pace)
             more = event.get("more_body", False)
             if piece := event.get("body", b""):
                 yield piece
 
-    async def _receive_body(self, timeout: float) -> dict[str, Any]:
+    async def _receive_body(self, pace: "Pace") -> dict[str, Any]:
+        began = time.monotonic()
         try:
-            event = await asyncio.wait_for(self._receive(), timeout)
+            event = await asyncio.wait_for(self._receive(), pace.left())
         except TimeoutError:
             raise malformed("the body did not arrive in time", http_status=408) from None
+        pace.came(len(event.get("body", b"")), time.monotonic() - began)
         if event["type"] == "http.disconnect":
             raise ClientGoneError
         return event
@@ -130,8 +137,9 @@ class Exchange:
         pieces: list[bytes] = []
         size = 0
         more = True
+        pace = Pace(timeout)
         while more:
-            event = await self._receive_body(timeout)
+            event = await self._receive_body(pace)
             piece = event.get("body", b"")
             size += len(piece)
             if size > limit:
@@ -237,6 +245,28 @@ class Exchange:
     def watch(self, on_gone: Callable[[], object]) -> "Watch":
         """Call `on_gone` when the client goes away; use as a context manager around the waiting."""
         return Watch(self, self._receive, on_gone)
+
+
+class Pace:
+    """How long to wait for the next piece of a body: not longer than the timeout, and for all pieces together only a little longer, as
+    the body grows. Time that the gateway itself takes between two pieces does not count."""
+
+    __slots__ = ("_size", "_timeout", "_waited")
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._waited = 0.0
+        self._size = 0
+
+    def left(self) -> float:
+        """Seconds; 0 when the time is up."""
+        allowed = self._timeout + self._size / BODY_BYTES_PER_SECOND
+        return min(self._timeout, max(0.0, allowed - self._waited))
+
+    def came(self, size: int, seconds: float) -> None:
+        """A piece of `size` bytes came after that many seconds."""
+        self._size += size
+        self._waited += seconds
 
 
 class Watch:

@@ -20,6 +20,7 @@ from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 from loguru import logger
 
+from gateway.connections import Connections, Peer, most_at_once
 from gateway.edge.admission import Admission
 from gateway.edge.cors import UNKNOWN_PATH_METHODS, cors_of
 from gateway.edge.front import Front
@@ -28,9 +29,9 @@ from gateway.metadata import RequestHeaders
 from gateway.metrics import UNMATCHED, Metrics
 from gateway.pages import PROBES, Pages
 from gateway.proxies import Proxies
-from gateway.relay import RestRelay
+from gateway.relay import STOPPING, RestRelay
 from gateway.settings import Limits
-from gateway.transcoding.errors import GatewayError, answer, internal, too_large
+from gateway.transcoding.errors import GatewayError, answer, internal, malformed, too_large
 from mesh.telemetry.last_words import places
 
 BACKLOG: Final = 1024
@@ -58,7 +59,8 @@ class HttpDoor:
         self._pages = pages
         self._metrics = metrics
         self._limits = limits
-        self._active: set[asyncio.Task[Any]] = set()
+        self._active: dict[asyncio.Task[Any], Scope] = {}
+        metrics.show("gateway_tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,29 +75,44 @@ class HttpDoor:
         exchange.write_timeout = self._limits.write_timeout_seconds
         task = asyncio.current_task()
         if task is not None:
-            self._active.add(task)
+            self._active[task] = scope
         self._metrics.in_flight.inc()
         label = UNMATCHED
         try:
             label = await self._serve(exchange)
+        except asyncio.CancelledError:  # only a stop cancels, and it waits
+            if not exchange.status:
+                await exchange.respond_error(answer(STOPPING))
         finally:
             exchange.close()
             if task is not None:
-                self._active.discard(task)
+                self._active.pop(task, None)
             self._metrics.in_flight.dec()
             method = exchange.method if exchange.method in _KNOWN_METHODS else "OTHER"
             self._metrics.answered(method, label, exchange.status or GONE, time.perf_counter() - started)
 
+    def connections(self, port: int) -> Connections:
+        """What looks after the connections of the port at which this application is served."""
+        return Connections(port, self._limits, self._busy, self._metrics)
+
+    def _busy(self) -> set[Peer]:
+        """The connections that have a request under way."""
+        clients = (scope.get("client") for scope in self._active.values())
+        return {(client[0], int(client[1])) for client in clients if client}  # granian gives the port as text
+
     async def drain(self, seconds: float) -> None:
-        """End streams, wait for the other requests in flight, then cancel those that are left."""
+        """End streams, wait for the other requests in flight, then cancel those that are left; they answer 503."""
         self._relay.end_streams()
-        if self._active:
-            await asyncio.wait(self._active, timeout=seconds)
-        left = list(self._active)
-        for task in left:
+        until = time.monotonic() + seconds
+        while (
+            self._active and (left := until - time.monotonic()) > 0
+        ):  # some may still come on open connections
+            await asyncio.wait(self._active, timeout=left)
+        cancelled = list(self._active)
+        for task in cancelled:
             task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=1.0)
+        if cancelled:
+            await asyncio.wait(cancelled, timeout=1.0)
 
     async def _serve(self, exchange: Exchange) -> str:
         """Answer and return the route's label."""
@@ -103,6 +120,7 @@ class HttpDoor:
         try:
             exchange.extra = self._front.look(exchange.headers, exchange.peer, exchange.scheme)
             self._check_length(exchange)
+            exchange.headers.require_sound(exchange.version)
             if exchange.path not in PROBES:
                 self._let_in(exchange)
             if self._cors is not None and exchange.method == "OPTIONS" and await self._is_preflight(exchange):
@@ -118,7 +136,7 @@ class HttpDoor:
         except GatewayError as error:
             await self._refuse(exchange, error)
         except ClientGoneError:
-            exchange.status = GONE
+            await self._broken_off(exchange)
         except asyncio.CancelledError:
             if exchange.status != GONE:
                 raise
@@ -154,6 +172,15 @@ class HttpDoor:
         if len(exchange.path) + len(exchange.query) > limit:
             raise too_large("path with its query", limit, http_status=414)
 
+    async def _broken_off(self, exchange: Exchange) -> None:
+        """Answer a body that ended before its time or whose chunks are malformed: the server tells both as a client that is gone, and
+        whether anybody reads the answer nobody knows."""
+        if not exchange.status:
+            await exchange.respond_error(
+                answer(malformed("the body is not complete, or its chunks are malformed"))
+            )
+        exchange.status = GONE
+
     async def _refuse(self, exchange: Exchange, error: GatewayError) -> None:
         if exchange.method == "OPTIONS" and error.http_status == 405:
             await exchange.respond_nothing(204, error.headers)
@@ -186,6 +213,7 @@ class HttpServer:
         """Raises OSError when the port is taken."""
         require_free(host, port)
         self._door = door
+        self._connections = door.connections(port)
         self._limits = limits
         for name in ("_granian", "granian.access"):
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -197,6 +225,7 @@ class HttpServer:
             http=HTTPModes.auto,
             websockets=False,
             backlog=BACKLOG,
+            backpressure=most_at_once(limits),
             log_enabled=False,
             http1_settings=HTTP1Settings(
                 header_read_timeout=int(limits.header_timeout_seconds * 1000),
@@ -209,15 +238,20 @@ class HttpServer:
             ),
         )
         self._task: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     def start(self) -> "asyncio.Task[None]":
         """Begin to serve; the task ends after stop(), or fails when the port cannot be had."""
-        self._task = asyncio.get_running_loop().create_task(self._server.serve(), name="gateway http server")
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._server.serve(), name="gateway http server")
+        self._looking = loop.create_task(self._connections.watch(), name="gateway connections")
         return self._task
 
     async def stop(self) -> None:
         """Refuse new connections, let requests in flight end within the drain time."""
+        self._server.stop()  # closes the listener and idle connections; others once their answers are out
         await self._door.drain(self._limits.drain_seconds)
-        self._server.stop()
+        if self._looking is not None:
+            self._looking.cancel()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=2.0)

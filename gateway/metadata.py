@@ -88,6 +88,18 @@ class RequestHeaders:
             raise invalid("content-length", "expected a number of bytes", "MALFORMED_REQUEST")
         return int(text)
 
+    def require_sound(self, version: str) -> None:
+        """Raises GatewayError for what two ends may read in two ways (RFC 9112 sections 3.2 and 6.1). hyper takes away
+        a length beside chunks and closes the connection afterwards (section 6.3)."""
+        values = self._values
+        if not values.get(b"host") and version == "1.1":  # granian writes an empty one where there is none
+            raise invalid("host", "the header is missing", "MALFORMED_REQUEST")
+        coding = values.get(b"transfer-encoding")
+        if coding is None:
+            return
+        if coding.lower() != b"chunked":
+            raise invalid("transfer-encoding", "expected chunked and no other coding", "MALFORMED_REQUEST")
+
     @property
     def has_body(self) -> bool:
         """False when HTTP/1.1 framing says that there is none."""
@@ -143,6 +155,8 @@ _ONCE: Final = frozenset(
         b"authorization",
         b"content-type",
         b"content-length",
+        b"transfer-encoding",
+        b"host",
         b"grpc-timeout",
         b"x-server-timeout",
         b"idempotency-key",

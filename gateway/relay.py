@@ -32,7 +32,7 @@ from gateway.transcoding.rendering import NDJSON, error_item
 from gateway.transcoding.transcoder import Endpoint, Transcoder, wrong_method
 from gateway.uploads import messages_of
 
-_STOPPING = GatewayError(UNAVAILABLE, "SHUTTING_DOWN", "the gateway is stopping; connect again")
+STOPPING = GatewayError(UNAVAILABLE, "SHUTTING_DOWN", "the gateway is stopping; connect again")
 
 
 class RestRelay:
@@ -214,7 +214,7 @@ class RestRelay:
         except asyncio.CancelledError:
             if exchange.status == GONE:
                 return
-            stopping = answer(_STOPPING)
+            stopping = answer(STOPPING)
             if exchange.status:
                 await self._end_broken(exchange, stopping.body, raw=endpoint.renderer.raw)
             else:

@@ -31,6 +31,12 @@ class Limits(BaseSettings):
     """Time for a client to send its headers. Granian's default is 30."""
     body_timeout_seconds: float = Field(default=30.0, gt=0)
     """Longest pause between two pieces of a request body."""
+    write_timeout_seconds: float = Field(default=30.0, ge=0.1)
+    """How long an HTTP client may take no bytes that wait for it: one piece of an answer, or what the kernel still holds; then it is cut."""
+    idle_timeout_seconds: float = Field(default=60.0, gt=0)
+    """How long an HTTP connection may stand without a request. HTTP/1.1 ones end after the header timeout already."""
+    max_connections: int = Field(default=10_000, gt=0)
+    """HTTP connections at once, as far as the limit on open files allows. More wait to be accepted; idle ones make room for them."""
     default_deadline_seconds: float = Field(default=30.0, gt=0)
     """Deadline of a unary call whose client names none."""
     max_deadline_seconds: float = Field(default=300.0, gt=0)
@@ -58,8 +64,6 @@ class Limits(BaseSettings):
     """Open streams of all clients together."""
     max_streams_per_client: int = Field(default=128, ge=1)
     """Open streams of one client; a console needs one or two a tab."""
-    write_timeout_seconds: float = Field(default=30.0, gt=0)
-    """How long one piece of an answer may wait for a client that does not read."""
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod
