@@ -23,6 +23,7 @@ from gateway.exchange import GONE, ClientGoneError, Exchange, Receive, Scope, Se
 from gateway.metadata import RequestHeaders
 from gateway.metrics import UNMATCHED, Metrics
 from gateway.pages import Pages
+from gateway.protocols.door import ProcedureDoor
 from gateway.relay import RestRelay
 from gateway.settings import Limits
 from gateway.transcoding.errors import GatewayError, answer, internal, too_large
@@ -36,7 +37,15 @@ _KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELET
 class HttpDoor:
     """The ASGI application."""
 
-    def __init__(self, relay: RestRelay, pages: Pages, metrics: Metrics, limits: Limits) -> None:
+    def __init__(
+        self,
+        relay: RestRelay,
+        pages: Pages,
+        metrics: Metrics,
+        limits: Limits,
+        procedures: ProcedureDoor | None = None,
+    ) -> None:
+        self._procedures = procedures
         self._relay = relay
         self._pages = pages
         self._metrics = metrics
@@ -70,6 +79,8 @@ class HttpDoor:
     async def drain(self, seconds: float) -> None:
         """End streams, wait for the other requests in flight, then cancel those that are left."""
         self._relay.end_streams()
+        if self._procedures is not None:
+            self._procedures.end_streams()
         if self._active:
             await asyncio.wait(self._active, timeout=seconds)
         left = list(self._active)
@@ -87,6 +98,10 @@ class HttpDoor:
             if page is not None:
                 label = exchange.path
                 await page(exchange)
+                return label
+            if self._procedures is not None and (procedure := self._procedures.find(exchange.path)):
+                label = procedure.label
+                await self._procedures.serve(exchange, procedure)
                 return label
             endpoint, values = self._relay.route(exchange)
             label = endpoint.label
@@ -108,6 +123,8 @@ class HttpDoor:
         if exchange.method == "OPTIONS" and error.http_status == 405:
             await exchange.respond_nothing(204, error.headers)
             return
+        if self._procedures is not None and await self._procedures.refuse(exchange, error):
+            return
         await exchange.respond_error(answer(error))
 
     async def _defect(self, exchange: Exchange, label: str, error: Exception) -> None:
@@ -115,7 +132,7 @@ class HttpDoor:
         bound = logger.bind(incident=incident, route=label, request_id=exchange.headers.request_id)
         bound.bind(**places(error)).error("request failed unexpectedly")
         if not exchange.status:
-            await exchange.respond_error(answer(internal(incident)))
+            await self._refuse(exchange, internal(incident))
 
 
 def require_free(host: str, port: int) -> None:

@@ -9,7 +9,7 @@ trailing metadata `Grpc-Trailer-*`, a few names stay plain; binary values are ba
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from gateway import identifiers
@@ -65,6 +65,11 @@ class RequestHeaders:
         """The value in Latin-1, or None."""
         value = self._values.get(name)
         return None if value is None else value.decode("latin-1")
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        """Every header with its value in Latin-1; of one that came in several lines what `get` gives."""
+        for name, value in self._values.items():
+            yield name.decode("latin-1"), value.decode("latin-1")
 
     @property
     def content_type(self) -> str:
@@ -138,6 +143,7 @@ _ONCE: Final = frozenset(
         b"content-type",
         b"content-length",
         b"grpc-timeout",
+        b"connect-timeout-ms",
         b"x-server-timeout",
         b"idempotency-key",
         b"origin",
