@@ -18,6 +18,7 @@ from gateway.health import HealthService
 from gateway.http import HttpDoor, HttpServer
 from gateway.metrics import Metrics
 from gateway.pages import Pages
+from gateway.protocols.door import procedure_door
 from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
@@ -102,7 +103,11 @@ async def _serve(plan: Plan, limits: Limits) -> None:
             await grpc_server.start()
         grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None
         pages = Pages(readiness, metrics, grpc_address)
-        http_door = HttpDoor(RestRelay(transcoder, backends, limits, browsers), pages, metrics, limits)
+        relay = RestRelay(transcoder, backends, limits, browsers)
+        procedures = procedure_door(
+            schema, transcoder, backends, limits, metrics, browsers=plan.browsers, allows=allows
+        )
+        http_door = HttpDoor(relay, pages, metrics, limits, procedures)
         http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits)
         logger.bind(http_port=plan.http_port, grpc=grpc_address, routes=len(transcoder.endpoints)).info(
             "gateway serves"

@@ -28,6 +28,7 @@ from gateway.exchange import GONE, ClientGoneError, Exchange, Receive, Scope, Se
 from gateway.metadata import RequestHeaders
 from gateway.metrics import UNMATCHED, Metrics
 from gateway.pages import PROBES, Pages
+from gateway.protocols.door import ProcedureDoor
 from gateway.proxies import Proxies
 from gateway.relay import STOPPING, RestRelay
 from gateway.settings import Limits
@@ -48,6 +49,7 @@ class HttpDoor:
         pages: Pages,
         metrics: Metrics,
         limits: Limits,
+        procedures: ProcedureDoor | None = None,
         admission: Admission | None = None,
     ) -> None:
         """`admission` is shared with the gateway's other doors; without one this door has its own."""
@@ -56,6 +58,7 @@ class HttpDoor:
         self._front = Front(self._proxies, self._cors, limits.hsts)
         self._admission = admission or Admission(limits)
         self._relay = relay
+        self._procedures = procedures
         self._pages = pages
         self._metrics = metrics
         self._limits = limits
@@ -103,6 +106,8 @@ class HttpDoor:
     async def drain(self, seconds: float) -> None:
         """End streams, wait for the other requests in flight, then cancel those that are left; they answer 503."""
         self._relay.end_streams()
+        if self._procedures is not None:
+            self._procedures.end_streams()
         until = time.monotonic() + seconds
         while (
             self._active and (left := until - time.monotonic()) > 0
@@ -129,6 +134,10 @@ class HttpDoor:
             if page is not None:
                 label = exchange.path
                 await page(exchange)
+                return label
+            if self._procedures is not None and (procedure := self._procedures.find(exchange.path)):
+                label = procedure.label
+                await self._procedures.serve(exchange, procedure)
                 return label
             endpoint, values = self._relay.route(exchange)
             label = endpoint.label
@@ -185,6 +194,8 @@ class HttpDoor:
         if exchange.method == "OPTIONS" and error.http_status == 405:
             await exchange.respond_nothing(204, error.headers)
             return
+        if self._procedures is not None and await self._procedures.refuse(exchange, error):
+            return
         await exchange.respond_error(answer(error))
 
     async def _defect(self, exchange: Exchange, label: str, error: Exception) -> None:
@@ -192,7 +203,7 @@ class HttpDoor:
         bound = logger.bind(incident=incident, route=label, request_id=exchange.headers.request_id)
         bound.bind(**places(error)).error("request failed unexpectedly")
         if not exchange.status:
-            await exchange.respond_error(answer(internal(incident)))
+            await self._refuse(exchange, internal(incident))
 
 
 def require_free(host: str, port: int) -> None:

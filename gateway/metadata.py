@@ -10,7 +10,7 @@ trailing metadata `Grpc-Trailer-*`, a few names stay plain; binary values are ba
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from gateway import identifiers
@@ -72,6 +72,11 @@ class RequestHeaders:
     def replace(self, name: bytes, value: str) -> None:
         """Put what a trusted proxy says in the place of what came over the connection."""
         self._values[name] = value.encode("latin-1")
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        """Every header with its value in Latin-1; of one that came in several lines what `get` gives."""
+        for name, value in self._values.items():
+            yield name.decode("latin-1"), value.decode("latin-1")
 
     @property
     def content_type(self) -> str:
@@ -158,6 +163,7 @@ _ONCE: Final = frozenset(
         b"transfer-encoding",
         b"host",
         b"grpc-timeout",
+        b"connect-timeout-ms",
         b"x-server-timeout",
         b"idempotency-key",
         b"origin",

@@ -14,7 +14,7 @@ look at two headers.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from gateway.browser import authority, origin
 from gateway.browser.contract import CookieContract, CookieUse
@@ -23,10 +23,20 @@ from gateway.metadata import RequestHeaders
 from gateway.transcoding.codec import CodecError
 from gateway.transcoding.errors import invalid
 from gateway.transcoding.router import ANY_METHOD
-from gateway.transcoding.schema import Schema, SchemaError
-from gateway.transcoding.transcoder import Endpoint
+from gateway.transcoding.schema import Method, Schema, SchemaError
 
 _NOT_CHECKED: Final = origin.SAFE_METHODS | {ANY_METHOD}
+
+
+class Target(Protocol):
+    """What a browser calls: an endpoint of REST, or a method by its own name. One object each, so that tables may be kept by it."""
+
+    @property
+    def method(self) -> Method: ...
+    @property
+    def http_method(self) -> str: ...
+    @property
+    def label(self) -> str: ...
 
 
 class Browsers:
@@ -35,7 +45,7 @@ class Browsers:
     def __init__(
         self,
         schema: Schema,
-        endpoints: Iterable[Endpoint],
+        endpoints: Iterable[Target],
         allows: Callable[[str | None], bool] | None = None,
     ) -> None:
         """`allows` says which other origins' pages may call without cookies.
@@ -50,7 +60,7 @@ class Browsers:
         self._of_sessions = frozenset(name for use in self._uses.values() for name in use.clears)
         self._require_known()
 
-    def enter(self, headers: RequestHeaders, http_method: str, endpoint: Endpoint) -> "BrowserCall | None":
+    def enter(self, headers: RequestHeaders, http_method: str, endpoint: Target) -> "BrowserCall | None":
         """The call, where a page of ours makes it and cookies have a part in it. Raises GatewayError CROSS_ORIGIN_REFUSED."""
         if not origin.is_browser(headers):
             return None
@@ -69,7 +79,7 @@ class Browsers:
                 )
 
 
-def _require_possible(endpoint: Endpoint, use: CookieUse) -> None:
+def _require_possible(endpoint: Target, use: CookieUse) -> None:
     where = f"{endpoint.method.path}: {endpoint.http_method} {endpoint.label}"
     if endpoint.method.kind != "unary":
         raise SchemaError(f"{where}: streams have no part in cookies")
@@ -84,7 +94,7 @@ class BrowserCall:
     __slots__ = ("_cookies", "_endpoint", "_filled", "_header", "_of_sessions", "_use")
 
     def __init__(
-        self, headers: RequestHeaders, endpoint: Endpoint, use: CookieUse, of_sessions: frozenset[str]
+        self, headers: RequestHeaders, endpoint: Target, use: CookieUse, of_sessions: frozenset[str]
     ) -> None:
         host = authority.parse(headers.get(b"host") or "")
         plain = host is not None and authority.is_loopback(host[0]) and not headers.secure

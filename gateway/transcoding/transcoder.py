@@ -59,6 +59,16 @@ class Transcoder:
             self._router.add(Route(binding.http_method, parsed, method.path, endpoint))
             self.endpoints.append(endpoint)
 
+    def takes(self, http_method: str, raw_path: str) -> bool:
+        """Whether some template matches, with this HTTP method or another."""
+        try:
+            self._router.match(http_method, raw_path)
+        except NoRouteError:
+            return False
+        except WrongMethodError:
+            return True
+        return True
+
     def route(self, http_method: str, raw_path: str) -> tuple[Endpoint, list[str]]:
         """The endpoint and the decoded path variables; raises GatewayError 404, 405 or 400."""
         try:

@@ -57,7 +57,9 @@ async def shelf(raw: bytes | None = None, **limits: Any) -> AsyncIterator[Shelf]
     admission, port = Admission(bounds), free_port()
     relay = RestRelay(transcoder, backends, bounds, browsers)
     pages = Pages(Readiness(backends), metrics, "127.0.0.1:9090")
-    server = HttpServer(HttpDoor(relay, pages, metrics, bounds, admission), "127.0.0.1", port, bounds)
+    server = HttpServer(
+        HttpDoor(relay, pages, metrics, bounds, admission=admission), "127.0.0.1", port, bounds
+    )
     server.start()
     await wait_for_port(port)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
