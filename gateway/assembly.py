@@ -20,6 +20,7 @@ from gateway.pages import Pages
 from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
+from gateway.resume import resumable_streams
 from gateway.settings import GatewaySettings, Limits
 from gateway.shipping import shipping
 from gateway.transcoding.schema import Schema
@@ -85,6 +86,7 @@ async def _serve(plan: Plan, limits: Limits) -> None:
     schema = Schema(plan.descriptors.read_bytes())
     transcoder = Transcoder(schema)
     browsers = Browsers(schema, transcoder.endpoints) if plan.browsers else None
+    resumable = resumable_streams(schema)
     metrics = Metrics()
     backends = plan.connect(limits, schema)
     readiness = Readiness(backends)
@@ -97,7 +99,8 @@ async def _serve(plan: Plan, limits: Limits) -> None:
             await grpc_server.start()
         grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None
         pages = Pages(readiness, metrics, grpc_address)
-        http_door = HttpDoor(RestRelay(transcoder, backends, limits, browsers), pages, metrics, limits)
+        relay = RestRelay(transcoder, backends, limits, browsers, resumable)
+        http_door = HttpDoor(relay, pages, metrics, limits)
         http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits)
         logger.bind(http_port=plan.http_port, grpc=grpc_address, routes=len(transcoder.endpoints)).info(
             "gateway serves"

@@ -55,7 +55,7 @@ class RequestHeaders:
                     raise invalid(name.decode(), "the header is given twice", "MALFORMED_REQUEST")
                 if name == b"cookie":  # HTTP/2 sends it in pieces (RFC 9113 section 8.2.3)
                     value = values[name] + b"; " + value
-                elif name == b"x-forwarded-for":  # each proxy may write a line of its own
+                elif name in _LISTS:  # each proxy may write a line of its own
                     value = values[name] + b"," + value
             values[name] = value
         self._values = values
@@ -132,6 +132,7 @@ class RequestHeaders:
         return float(text)
 
 
+_LISTS: Final = frozenset({b"x-forwarded-for", b"accept"})
 _ONCE: Final = frozenset(
     {
         b"authorization",
@@ -140,6 +141,7 @@ _ONCE: Final = frozenset(
         b"grpc-timeout",
         b"x-server-timeout",
         b"idempotency-key",
+        b"last-event-id",
         b"origin",
         b"sec-fetch-site",
     }

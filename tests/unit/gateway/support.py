@@ -11,6 +11,7 @@ from grpc_tools import protoc
 PROTOS = Path(__file__).parent / "protos"
 CONTRACTS = Path(__file__).parents[3] / "proto"
 ECHO = "vivesphere/echo/v1/echo.proto"
+FLOW = "vivesphere/flow/v1/flow.proto"
 GUEST = "vivesphere/guest/v1/guest.proto"
 
 
@@ -45,3 +46,9 @@ def echo_set() -> bytes:
 def guest_set() -> bytes:
     """The descriptor set of guest.proto."""
     return compile_set(PROTOS, GUEST)
+
+
+@functools.cache
+def flow_set() -> bytes:
+    """The descriptor set of flow.proto."""
+    return compile_set(PROTOS, FLOW)
