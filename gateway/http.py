@@ -25,12 +25,13 @@ from gateway.edge.admission import Admission
 from gateway.edge.cors import UNKNOWN_PATH_METHODS, cors_of
 from gateway.edge.front import Front
 from gateway.exchange import GONE, ClientGoneError, Exchange, Receive, Scope, Send
+from gateway.failures import STOPPING
 from gateway.metadata import RequestHeaders
 from gateway.metrics import UNMATCHED, Metrics
 from gateway.pages import PROBES, Pages
 from gateway.protocols.door import ProcedureDoor
 from gateway.proxies import Proxies
-from gateway.relay import STOPPING, RestRelay
+from gateway.relay import RestRelay
 from gateway.settings import Limits
 from gateway.transcoding.errors import GatewayError, answer, internal, malformed, too_large
 from mesh.telemetry.last_words import places

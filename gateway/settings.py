@@ -41,6 +41,8 @@ class Limits(BaseSettings):
     """Deadline of a unary call whose client names none."""
     max_deadline_seconds: float = Field(default=300.0, gt=0)
     """Cap on the deadline a client may ask for."""
+    heartbeat_seconds: float = Field(default=15.0, gt=0)
+    """How long a stream of answers may be silent before a sign of life is sent; proxies close what is silent for about a minute."""
     drain_seconds: float = Field(default=5.0, ge=0)
     """How long calls in flight may go on after SIGTERM."""
     grpc_core: bool = False

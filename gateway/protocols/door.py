@@ -14,6 +14,7 @@ import grpc
 from gateway.backends import Backends
 from gateway.browser.sessions import BrowserCall, Browsers
 from gateway.exchange import Exchange
+from gateway.failures import STOPPING
 from gateway.metrics import Metrics
 from gateway.protocols import failure as failures
 from gateway.protocols.calls import Call, CallFailedError, begin
@@ -27,11 +28,10 @@ from gateway.protocols.headers import Header, call_metadata
 from gateway.protocols.procedures import Procedure, find_procedures
 from gateway.settings import Limits
 from gateway.transcoding.codec import CodecError
-from gateway.transcoding.errors import UNAVAILABLE, UNIMPLEMENTED, GatewayError, unavailable
+from gateway.transcoding.errors import UNIMPLEMENTED, GatewayError, unavailable
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
 
-_STOPPING: Final = GatewayError(UNAVAILABLE, "SHUTTING_DOWN", "the gateway is stopping; connect again")
 _OF_HTTP: Final = frozenset({405, 415})  # refusals that concern HTTP, and no call
 _UNAUTHENTICATED: Final = grpc.StatusCode.UNAUTHENTICATED.value[0]
 
@@ -156,7 +156,7 @@ class ProcedureDoor:
         try:
             trailing, failure = await self._pump(exchange, procedure, dialect, call)
         except asyncio.CancelledError:
-            trailing, failure = (), failures.own(_STOPPING)
+            trailing, failure = (), failures.own(STOPPING)
         finally:
             if task is not None:
                 self._streams.discard(task)
