@@ -21,6 +21,12 @@ def violations(codec: Codec, desc: DescMessage, tree: JsonValue) -> list[Violati
     return found[:MAX_VIOLATIONS]
 
 
+def with_others(known: list[Violation], codec: Codec, desc: DescMessage, tree: JsonValue) -> list[Violation]:
+    """`known` and what the codec refuses beside them, each field once."""
+    named = {one.field: one for one in (*violations(codec, desc, tree), *known)}
+    return list(named.values())[:MAX_VIOLATIONS]
+
+
 def _message(codec: Codec, desc: DescMessage, tree: JsonValue, prefix: str, found: list[Violation]) -> None:
     if not isinstance(tree, dict):
         found.append(Violation(prefix.removesuffix(".") or "(body)", "expected a JSON object"))
