@@ -79,6 +79,8 @@ class RestRelay:
         body = await exchange.read_body(self._limits.max_body_bytes, self._limits.body_timeout_seconds)
         headers = exchange.headers
         parts = RequestParts(exchange.query, body, headers.content_type, headers.idempotency_key)
+        if endpoint.binder.takes_bytes:
+            parts = replace(parts, full_content_type=headers.get(b"content-type") or "")
         wire = endpoint.bind(values, parts)
         if browser is not None:
             wire = browser.fill(wire)

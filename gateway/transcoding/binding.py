@@ -65,9 +65,15 @@ class RequestBinder:
         self._body = binding.body
         self._body_field = self._find_body_field()
         self._raw_body = self._is_raw()
+        self._special = fields.has_special_json(method.input)
         self._mask = mask.mask_field(method.input) if binding.http_method == "PATCH" else None
         self._idempotency = _idempotency_field(method.input)
         self._query = QueryReader(method.input, self._taken_by, ignored)
+
+    @property
+    def takes_bytes(self) -> bool:
+        """True when the body is a google.api.HttpBody, whole or in a field: any bytes, with their content type."""
+        return self._raw_body
 
     @property
     def file_field(self) -> str:
@@ -86,6 +92,8 @@ class RequestBinder:
         mask_paths = self._mask_paths(tree)
         if parts.idempotency_key and self._idempotency is not None:
             self._fill_request_id(tree, parts.idempotency_key)
+        if self._special and self._body != WHOLE:
+            tree = fields.from_fields(self._desc, tree)
         return self._encode(tree, mask_paths)
 
     def _encode(self, tree: JsonValue, mask_paths: tuple[str, list[str]] | None) -> bytes:
@@ -113,9 +121,9 @@ class RequestBinder:
         value = self._parse(parts.body)
         if self._body_field is not None:
             return {} if value is None else {self._body_field.name: value}
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) and (not self._special or self._path_fields):
             raise malformed("expected a JSON object as the body")
-        return value
+        return value  # type: ignore[no-any-return]  # an object, or the value of a well-known type
 
     def _parse(self, body: bytes) -> JsonValue:
         if not body:

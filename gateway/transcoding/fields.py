@@ -34,6 +34,7 @@ _WRAPPERS = frozenset(
         "Int64Value", "StringValue", "UInt32Value", "UInt64Value",
     )
 )  # fmt: skip
+_WRAPPER_DEFAULTS: dict[str, JsonValue] = {"BoolValue": False, "BytesValue": "", "StringValue": ""}
 _NUMBER_WRAPPERS = _WRAPPERS - {
     _WELL_KNOWN + "BoolValue",
     _WELL_KNOWN + "BytesValue",
@@ -84,6 +85,20 @@ def wrapped(desc: DescMessage) -> ScalarType:
     if not isinstance(value, DescFieldValueScalar):
         raise TypeError(f"{desc.type_name} is no wrapper")
     return value.scalar
+
+
+def from_fields(desc: DescMessage, tree: dict[str, Any]) -> JsonValue:
+    """The ProtoJSON of a wrapper or a Duration given by its fields; anything else as it is.
+
+    A method may take such a type as its whole request, and then path and query name its fields.
+    """
+    if desc.type_name in _WRAPPERS:
+        return tree.get("value", _WRAPPER_DEFAULTS.get(desc.name, "0"))
+    if desc.type_name == _WELL_KNOWN + "Duration" and set(tree) <= {"seconds", "nanos"}:
+        seconds, nanos = (int(tree.get(name, "0")) for name in ("seconds", "nanos"))
+        if abs(nanos) < 1_000_000_000 and seconds * nanos >= 0:
+            return f"{'-' if seconds < 0 or nanos < 0 else ''}{abs(seconds)}.{abs(nanos):09d}s"
+    return tree
 
 
 def oneof_of(field: DescField) -> str | None:

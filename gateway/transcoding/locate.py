@@ -17,6 +17,8 @@ from gateway.transcoding.strict import MAX_VIOLATIONS
 def violations(codec: Codec, desc: DescMessage, tree: JsonValue) -> list[Violation]:
     """The fields that the codec refuses, at most MAX_VIOLATIONS; empty when only the whole is refused (depth)."""
     found: list[Violation] = []
+    if fields.has_special_json(desc):
+        return [Violation("(request)", f"expected {fields.expected(desc)}")]
     _message(codec, desc, tree, "", found)
     return found[:MAX_VIOLATIONS]
 
