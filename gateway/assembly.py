@@ -23,12 +23,16 @@ from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
 from gateway.resume import resumable_streams
-from gateway.settings import GatewaySettings, Limits
+from gateway.settings import GatewaySettings, Limits, Transcoding
 from gateway.shipping import shipping
+from gateway.transcoding import urls
+from gateway.transcoding.codec import Codec, JsonStyle, ProtobufPyCodec
+from gateway.transcoding.google_codec import GoogleCodec
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
 
 STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_KEPT_ENCODED = {"unreserved": urls.RESERVED, "except_slash": urls.SLASH, "all": urls.NOTHING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,17 @@ def standalone_plan(descriptors: Path, backend: str, http_host: str, http_port: 
     )
 
 
+def compiled(schema: Schema, chosen: Transcoding) -> Transcoder:
+    """The routes of a descriptor set. Raises what is wrong with it."""
+    style = JsonStyle(proto_names=chosen.json_proto_names, defaults=chosen.json_defaults)
+    codec: Codec = (
+        ProtobufPyCodec(schema.registry, style)
+        if chosen.json_codec == "protobuf-py"
+        else GoogleCodec(schema.raw, style)
+    )
+    return Transcoder(schema, codec, chosen.ignored_query_parameters, _KEPT_ENCODED[chosen.path_decoding])
+
+
 async def serve(plan: Plan, limits: Limits) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Raises what makes a start impossible: a bad contract, a taken port."""
     async with plan.ship(plan.instance):
@@ -88,7 +103,7 @@ async def serve(plan: Plan, limits: Limits) -> None:
 
 async def _serve(plan: Plan, limits: Limits) -> None:
     schema = Schema(plan.descriptors.read_bytes())
-    transcoder = Transcoder(schema)
+    transcoder = compiled(schema, Transcoding())
     cors = cors_of(limits.cors_origins)
     allows = cors.allows if cors is not None else None
     browsers = Browsers(schema, transcoder.endpoints, allows) if plan.browsers else None
@@ -107,7 +122,7 @@ async def _serve(plan: Plan, limits: Limits) -> None:
         pages = Pages(readiness, metrics, grpc_address)
         relay = RestRelay(transcoder, backends, limits, browsers, resumable)
         procedures = procedure_door(
-            schema, transcoder, backends, limits, metrics, browsers=plan.browsers, allows=allows
+            transcoder, backends, limits, metrics, browsers=plan.browsers, allows=allows
         )
         http_door = HttpDoor(relay, pages, metrics, limits, procedures)
         http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits)

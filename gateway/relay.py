@@ -99,6 +99,8 @@ class RestRelay:
         if coding is not None:
             body = await plain(body, coding, self._limits.max_body_bytes)
         parts = RequestParts(exchange.query, body, headers.content_type, headers.idempotency_key)
+        if endpoint.binder.takes_bytes:
+            parts = replace(parts, full_content_type=headers.get(b"content-type") or "")
         return endpoint.bind(values, parts)
 
     async def _stream(self, made: StreamCall, values: list[str]) -> None:

@@ -4,7 +4,7 @@ Every variable has the prefix VIVESPHERE_. Secrets come as file paths only. Noth
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -76,6 +76,29 @@ class Limits(BaseSettings):
     @classmethod
     def _parse_origins(cls, value: object) -> object:
         return parse_origins(value) if isinstance(value, str) else value
+
+
+class Transcoding(BaseSettings):
+    """Choices of the REST side that a contract cannot make."""
+
+    model_config = SettingsConfigDict(env_prefix="VIVESPHERE_GATEWAY_", frozen=True, extra="ignore")
+
+    ignored_query_parameters: Annotated[frozenset[str], NoDecode] = frozenset()
+    """`key,$alt`: query parameters that may be in any request and mean nothing to it; every other unknown one is refused."""
+    path_decoding: Literal["unreserved", "except_slash", "all"] = "unreserved"
+    """What is decoded in path variables of several segments. `unreserved` keeps the reserved characters of RFC 6570 encoded, as
+    google/api/http.proto says."""
+    json_proto_names: bool = False
+    """Answers name fields as the contract writes them instead of in lowerCamelCase. Requests may use both either way."""
+    json_defaults: bool = False
+    """Answers show fields without presence also when they hold their default value."""
+    json_codec: Literal["protobuf-py", "json_format"] = "protobuf-py"
+    """Which library reads and prints JSON; `json_format` is Google's, about ten times slower."""
+
+    @field_validator("ignored_query_parameters", mode="before")
+    @classmethod
+    def _parse_names(cls, value: object) -> object:
+        return frozenset(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
 
 class GatewaySettings(BaseSettings):

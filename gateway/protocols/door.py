@@ -182,7 +182,6 @@ class ProcedureDoor:
 
 
 def procedure_door(
-    schema: Schema,
     transcoder: Transcoder,
     backends: Backends,
     limits: Limits,
@@ -192,9 +191,9 @@ def procedure_door(
     allows: Callable[[str | None], bool] | None = None,
 ) -> ProcedureDoor:
     """Everything that REST leaves; with `browsers` their cookies and the cross-origin check, for which see there. Raises SchemaError."""
-    found = find_procedures(schema, lambda path: transcoder.takes("POST", path), cookies=browsers)
-    known = Browsers(schema, found.values(), allows) if browsers else None
-    return ProcedureDoor(schema, found, backends, limits, metrics, known)
+    found = find_procedures(transcoder, cookies=browsers)
+    known = Browsers(transcoder.schema, found.values(), allows) if browsers else None
+    return ProcedureDoor(transcoder.schema, found, backends, limits, metrics, known)
 
 
 def _is_call(exchange: Exchange) -> bool:

@@ -97,7 +97,7 @@ async def running() -> AsyncIterator[Running]:
     port = free_port()
     pages = Pages(readiness, metrics, f"127.0.0.1:{grpc_server.port}")
     transcoder = Transcoder(schema)
-    procedures = procedure_door(schema, transcoder, backends, limits, metrics, browsers=False)
+    procedures = procedure_door(transcoder, backends, limits, metrics, browsers=False)
     http_server = HttpServer(
         HttpDoor(RestRelay(transcoder, backends, limits), pages, metrics, limits, procedures),
         "127.0.0.1",

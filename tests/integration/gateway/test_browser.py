@@ -57,7 +57,7 @@ async def served() -> AsyncIterator[Guests]:
     relay = RestRelay(transcoder, backends, limits, Browsers(schema, transcoder.endpoints))
     port = free_port()
     pages = Pages(Readiness(backends), metrics, "127.0.0.1:9090")
-    procedures = procedure_door(schema, transcoder, backends, limits, metrics, browsers=True)
+    procedures = procedure_door(transcoder, backends, limits, metrics, browsers=True)
     server = HttpServer(HttpDoor(relay, pages, metrics, limits, procedures), "127.0.0.1", port, limits)
     server.start()
     await wait_for_port(port)
