@@ -8,7 +8,9 @@ none of these options or no comments, the document says less and is right all th
     well_known.py, rules.py, presence.py → schemas.py    messages → JSON Schemas
     paths.py, parameters.py, bodies.py, media.py         requests
     answers.py, failures.py, security.py                 answers, and who may ask
+    patterns.py, values.py, validation.py → examples.py → illustration.py    examples
     operations.py → document.py             the whole
+    published.py                            as it is served
 """
 
 from gateway.openapi.document import About, describe

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from gateway.openapi import failures, prose
 from gateway.openapi.contract import Contract
+from gateway.openapi.illustration import illustrate
 from gateway.openapi.operations import Operation, Operations
 from gateway.openapi.paths import Paths
 from gateway.openapi.schemas import Schemas
@@ -46,6 +47,7 @@ def describe(schema: Schema, about: About) -> Described:
     schemas = Schemas(contract, [method.input for method in served], outputs, failures.RESERVED)
     operations = Operations(contract, schemas, _sessions(contract, served))
     made = tuple(_operations(served, operations))
+    answers = illustrate(made, contract, schemas)
     tags = _tags(contract, made)
     document: Json = {
         "openapi": VERSION,
@@ -57,6 +59,7 @@ def describe(schema: Schema, about: About) -> Described:
             "schemas": dict(sorted((schemas.components | operations.failures.schemas).items())),
             "responses": dict(operations.failures.components),
             "headers": dict(_HEADERS),
+            "examples": answers,
         },
     }
     if operations.security.schemes:

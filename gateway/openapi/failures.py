@@ -15,7 +15,7 @@ from gateway.openapi import prose
 from gateway.openapi.contract import Access, Contract
 from gateway.openapi.schemas import PREFIX, Schemas
 from gateway.openapi.well_known import Json
-from gateway.transcoding.errors import HTTP_STATUS, TYPE_PREFIX
+from gateway.transcoding.errors import HTTP_STATUS, TYPE_PREFIX, invalid
 
 JSON: Final = "application/json"
 STATUS: Final = "Status"
@@ -61,6 +61,7 @@ class Failures:
         self._reasons = self._read_reasons()
         self.schemas = self._make_schemas(schemas)
         self.components = {name: _response(status, text) for status, (name, text) in _MEANINGS.items()}
+        self.components["BadRequest"]["content"][JSON]["example"] = _EXAMPLE.to_json()
         self.components["Error"] = _response(0, "Any other failure.")
 
     def responses(self, comment: str, access: Access, statuses: set[int]) -> Json:
@@ -129,6 +130,7 @@ class Failures:
         }
 
 
+_EXAMPLE: Final = invalid("display_name", "expected a string")
 _OTHER: Final = "A detail of a type that this document does not know; `value` is base64 where the gateway does not know it either."
 
 

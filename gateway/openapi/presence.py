@@ -8,13 +8,14 @@ are the change, and only the rules are enforced.
 
 from typing import Any, Final
 
-import re2
 from protobuf import DescField, DescFieldValueList, DescFieldValueMap, DescMessage
 
+from gateway.openapi import patterns
 from gateway.openapi.contract import OUTPUT_ONLY, REQUIRED, Contract
 from gateway.transcoding import fields
 
 _IGNORE_UNSPECIFIED: Final = 0
+_ON_CREATE: Final = "Required on create."
 _IMPLICIT: Final = 2  # google.protobuf.FeatureSet.FieldPresence
 
 
@@ -22,7 +23,9 @@ def is_required(contract: Contract, field: DescField, *, by_comment: bool) -> bo
     """Whether a request without this field is refused; `by_comment` counts the comment's word too."""
     if contract.cookie(field) or contract.behavior(field) == OUTPUT_ONLY:
         return False
-    if by_comment and contract.behavior(field) == REQUIRED:
+    if by_comment and (
+        contract.behavior(field) == REQUIRED or contract.field_comment(field).lstrip().startswith(_ON_CREATE)
+    ):
         return True
     rules = contract.rules(field)
     if rules is None or int(rules.ignore) != _IGNORE_UNSPECIFIED:
@@ -62,7 +65,7 @@ def _text_refuses(rule: Any) -> bool:
     least = rule.len or rule.min_len or getattr(rule, "min_bytes", 0) or getattr(rule, "len_bytes", 0)
     demanded = rule.prefix or rule.suffix or rule.contains
     known = rule.well_known is not None and bool(rule.well_known.value) and rule.well_known.field != "uri_ref"
-    pattern = rule.pattern and re2.search(rule.pattern, "") is None
+    pattern = rule.pattern and not patterns.matches(rule.pattern, "")
     empty: Any = b"" if isinstance(rule.prefix, bytes) else ""
     return bool(least or demanded or known or pattern) or _list_refuses(rule, empty)
 

@@ -1,9 +1,11 @@
 """The OpenAPI document says what the transcoder does, of the mesh's contracts and of those made for the tests."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import jsonschema_rs
 import pytest
@@ -11,7 +13,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from openapi_spec_validator.schemas import schema_v31
 
 from gateway.openapi.document import OTHER_METHODS, About, Described, describe
+from gateway.openapi.operations import Operation
+from gateway.openapi.validation import Validator
 from gateway.transcoding import template
+from gateway.transcoding.binding import RequestParts
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
 from tests.unit.gateway.support import compile_text, echo_set, guest_set
@@ -155,3 +160,66 @@ def test_wildcards_become_parameters() -> None:
     assert paths["/v1/projects/{name_1}/things/{name_2}:look"]["get"]["parameters"][1]["x-multi-segment"]
     assert set(paths["/v1/{wildcard_1}"][OTHER_METHODS]) == {"FETCH"}
     assert template.parse("/v1/{name=projects/*/things/**}:look").verb == "look"
+
+
+def bodies(described: Described) -> Iterator[tuple[Operation, Any]]:
+    """Operations with a JSON body, and its example; None where there is none."""
+    for one in described.operations:
+        if one.body is not None and not one.body.is_file:
+            content = one.json["requestBody"]["content"]
+            yield one, content.get("application/x-ndjson", content["application/json"]).get("example")
+
+
+def test_every_request_has_an_example(described: Described) -> None:
+    """It is what people copy first."""
+    missing = [one.id for one, example in bodies(described) if example is None]
+    assert missing == []
+    parameters = (
+        (path, parameter["name"], "example" in parameter)
+        for path, _, operation in operations(described.json)
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "path"
+    )
+    assert [(path, name) for path, name, told in parameters if not told] == []
+
+
+def test_examples_are_taken_by_the_transcoder_and_keep_every_rule(
+    schema: Schema, described: Described
+) -> None:
+    """An example that is refused teaches the wrong thing; this one goes through our own binder and the services' own rules."""
+    validator = Validator(schema)
+    endpoints = {(one.http_method, one.label): one for one in Transcoder(schema).endpoints}
+    for one in described.operations:
+        if one.body is not None and one.body.is_file:
+            continue
+        endpoint = endpoints[one.binding.http_method, one.binding.template]
+        body = b""
+        if one.body is not None:
+            content = one.json["requestBody"]["content"]
+            body = json.dumps(
+                content.get("application/x-ndjson", content["application/json"])["example"]
+            ).encode()
+        parsed = template.parse(one.binding.template)
+        told = {p["name"]: str(p["example"]) for p in one.json.get("parameters", ()) if "example" in p}
+        wild = iter(told[parameter.name] for parameter in one.parameters)
+        raw = [next(wild) if segment in ("*", "**") else segment for segment in parsed.segments]
+        query = [p for p in one.json.get("parameters", ()) if p["in"] == "query" and p.get("required")]
+        text = urlencode([(p["name"], p["example"]) for p in query], doseq=True)
+        wire = endpoint.bind(parsed.extract(raw), RequestParts(query=text, body=body))
+        message = one.method.input.type.from_binary(wire)
+        tree = json.loads(message.to_json(registry=schema.registry))
+        assert validator.violations(one.method.input, tree) == 0, one.id
+
+
+def test_examples_keep_their_schemas(described: Described) -> None:
+    """Example and schema come from the same contract by different ways; where they disagree one of them is wrong."""
+    document = described.json
+    told = []
+    for one, example in bodies(described):
+        content = one.json["requestBody"]["content"]
+        told.append((content.get("application/x-ndjson", content["application/json"])["schema"], example))
+    for name, example in document["components"]["examples"].items():
+        told.append(({"$ref": f"#/components/schemas/{name}"}, example["value"]))
+    whole = {"prefixItems": [schema for schema, _ in told], "components": document["components"]}
+    validator = jsonschema_rs.Draft202012Validator(whole)
+    assert [error.message for error in validator.iter_errors([example for _, example in told])] == []
