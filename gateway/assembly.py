@@ -16,6 +16,8 @@ from gateway.door import GrpcDoor, GrpcServer
 from gateway.health import HealthService
 from gateway.http import HttpDoor, HttpServer
 from gateway.metrics import Metrics
+from gateway.openapi.document import About
+from gateway.openapi.published import PRODUCT, Published, about_descriptors
 from gateway.pages import Pages
 from gateway.proxies import Proxies
 from gateway.readiness import Readiness
@@ -37,6 +39,8 @@ class Plan:
     grpc_host: str
     grpc_port: int | None
     browsers: bool
+    about: About
+    """What the OpenAPI document says of what is served."""
     connect: Callable[[Limits, Schema], Backends]
     ship: Callable[[str], AbstractAsyncContextManager[None]]
     """Ships log records of this instance while it is entered."""
@@ -56,6 +60,7 @@ def mesh_plan(settings: GatewaySettings) -> Plan:
         grpc_host=settings.grpc_host,
         grpc_port=settings.grpc_port,
         browsers=True,
+        about=PRODUCT,
         connect=lambda limits, schema: mesh_backends(settings, limits, schema),
         ship=lambda instance: shipping(settings, instance),
     )
@@ -70,6 +75,7 @@ def standalone_plan(descriptors: Path, backend: str, http_host: str, http_port: 
         grpc_host=http_host,
         grpc_port=None,
         browsers=False,
+        about=about_descriptors(descriptors),
         connect=lambda limits, schema: single_backend(backend, limits, schema),
         ship=lambda instance: nullcontext(),
     )
@@ -96,7 +102,7 @@ async def _serve(plan: Plan, limits: Limits) -> None:
             grpc_server = GrpcServer(door, plan.grpc_host, plan.grpc_port, limits)
             await grpc_server.start()
         grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None
-        pages = Pages(readiness, metrics, grpc_address)
+        pages = Pages(readiness, metrics, grpc_address, Published(schema, plan.about))
         http_door = HttpDoor(RestRelay(transcoder, backends, limits, browsers), pages, metrics, limits)
         http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits)
         logger.bind(http_port=plan.http_port, grpc=grpc_address, routes=len(transcoder.endpoints)).info(

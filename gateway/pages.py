@@ -1,4 +1,4 @@
-"""What the gateway answers by itself: health, readiness, metrics, and a small page that says what is here."""
+"""What the gateway answers by itself: health, readiness, metrics, a small page that says what is here, and the reference of what it serves."""
 
 import html
 from collections.abc import Awaitable, Callable
@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 from gateway.exchange import Exchange
 from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.openapi.published import Published
 from gateway.readiness import SERVING, Readiness, serves
 from gateway.transcoding.rendering import JSON, dump
 from gateway.transcoding.transcoder import wrong_method
@@ -29,8 +30,15 @@ _PAGE_POLICY: Final = (
 class Pages:
     """The gateway's own paths; each takes GET and HEAD."""
 
-    def __init__(self, readiness: Readiness, metrics: Metrics, grpc_address: str | None) -> None:
-        """`grpc_address` is shown on the landing page; None stands for stand-alone mode, which has no page."""
+    def __init__(
+        self,
+        readiness: Readiness,
+        metrics: Metrics,
+        grpc_address: str | None,
+        published: Published | None = None,
+    ) -> None:
+        """`grpc_address` is shown on the landing page; None stands for stand-alone mode, which has no such page. `published`
+        brings the OpenAPI document and the reference."""
         self._readiness = readiness
         self._metrics = metrics
         self._paths: dict[str, Page] = {
@@ -43,6 +51,8 @@ class Pages:
             self._page = page.replace("{{grpc_address}}", html.escape(grpc_address)).encode()
             self._style = (_STATIC / "landing.css").read_bytes()
             self._paths |= {"/": self._landing, "/landing.css": self._stylesheet}
+        if published is not None:
+            self._paths |= published.pages()
 
     def find(self, exchange: Exchange) -> Page | None:
         """The page at the request's path; None when there is none. Raises GatewayError 405."""

@@ -28,6 +28,10 @@ _STREAM: Final = (
     "breaks says why in its last line, event or element."
 )
 
+_EVENT: Final = (
+    "Absent for an item. `error`: the stream broke, `data` is Status; `end`: it is complete, `data` is `{}`."
+)
+
 
 class Answers:
     """Makes the response of success."""
@@ -84,7 +88,7 @@ def _stream(item: Json) -> Json:
     event = {
         "type": "object",
         "properties": {
-            "event": {"type": "string", "enum": ["message", "error"], "description": "Absent for an item."},
+            "event": {"type": "string", "enum": ["error", "end"], "description": _EVENT},
             "id": {"type": "string", "description": "Where the method can resume: what Last-Event-ID takes."},
             "data": {"type": "string", "contentMediaType": JSON, "contentSchema": item},
         },

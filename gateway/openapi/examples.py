@@ -204,6 +204,8 @@ class Examples:
     ) -> Any:
         element = fields.element_of(field)
         if isinstance(element, DescMessage) and not values.is_plain(element):
+            if fields.has_special_json(element):
+                return None
             if request:
                 return self._message(element, frozenset(), self._inner_extras, False, depth + 1, above)
             return (

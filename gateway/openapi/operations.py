@@ -94,7 +94,7 @@ class Operations:
         request_id = fields.find(method.input, fields.REQUEST_ID)
         if request_id is not None and fields.element_of(request_id) is ScalarType.STRING:
             schema = self._schemas.value(request_id, request=True)
-            found.append(header("Idempotency-Key", _KEY, {"maxLength": 128} | schema))
+            found.append(header("Idempotency-Key", _KEY, schema))
         if binding.http_method in _CHANGES and has_etag(method.input, body):
             found.append(header("If-Match", _IF_MATCH, {"type": "string"}))
         if binding.http_method == "GET" and method.kind == "unary" and resource_etag(method, binding):

@@ -101,8 +101,9 @@ class _Reader:
                 self._at += 1
         whole = "[" + self._pattern[start : self._at]
         first = self._pattern[start]
-        for candidate in (first if first not in "^\\" else "", *_CANDIDATES):
-            if candidate and matches(f"^{whole}$", candidate):
+        candidates: tuple[str, ...] = (*first.strip("^\\"), *_CANDIDATES)
+        for candidate in candidates:
+            if matches(f"^{whole}$", candidate):
                 return candidate
         raise ValueError("no candidate fits")
 

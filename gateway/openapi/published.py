@@ -1,22 +1,42 @@
-"""The document as the gateway serves it, made once when somebody first asks.
+"""The document and its pages as the gateway serves them, each made when somebody first asks.
 
-Making it takes a third of a second for the mesh's contracts, so a thread does it and calls go on meanwhile. It never changes
-while the process lives: its entity tag is its hash.
+Making the document takes a third of a second for the mesh's contracts, so a thread does it and calls go on meanwhile. Nothing of it
+changes while the process lives: entity tags are hashes.
 """
 
 import asyncio
 import base64
 import hashlib
 import json
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from gateway.openapi.document import About, Described, describe
+from gateway.exchange import Exchange
+from gateway.openapi.document import About, Described, describe, tag_of
+from gateway.openapi.reference.pages import ReferencePages
 from gateway.settings import GatewaySettings
 from gateway.transcoding.schema import Schema
 from mesh.version import VERSION
 
+Page: TypeAlias = Callable[[Exchange], Awaitable[None]]
+
+DOCUMENT: Final = "/api/v1/openapi.json"
+REFERENCE: Final = "/docs"
+_STATIC: Final = Path(__file__).parents[1] / "static"
+_HTML: Final = b"text/html; charset=utf-8"
+_REVALIDATE: Final = (b"cache-control", b"no-cache")
+_PAGE_POLICY: Final = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'self'; script-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    _REVALIDATE,
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+)
 PRODUCT: Final = About(
     title="ViveSphere Bot Manager",
     version=VERSION,
@@ -39,28 +59,67 @@ def sheet(body: bytes) -> Sheet:
 
 
 class Published:
-    """The document of a schema, and what is made of it."""
+    """The document of a schema, and the pages made of it."""
 
     def __init__(self, schema: Schema, about: About) -> None:
         self._schema = schema
         self._about = about
         self._lock = asyncio.Lock()
         self._described: Described | None = None
-        self._document: Sheet | None = None
+        self._reference: ReferencePages | None = None
+        self._sheets: dict[str, Sheet] = {}
 
-    async def document(self) -> Sheet:
-        """The document as JSON."""
-        if self._document is None:
-            described = await self.described()
-            self._document = await asyncio.to_thread(lambda: sheet(_dump(described)))
-        return self._document
+    def pages(self) -> dict[str, Page]:
+        """A handler for each path; the paths are known without the document."""
+        json_page = self._page(b"application/json", lambda: _dump(self._made()), [_REVALIDATE])
+        pages = {
+            DOCUMENT: json_page,
+            REFERENCE: self._page(_HTML, lambda: self._html().overview(), _PAGE_POLICY),
+            f"{REFERENCE}/errors": self._page(_HTML, lambda: self._html().errors(), _PAGE_POLICY),
+            f"{REFERENCE}.css": self._file("docs.css", b"text/css; charset=utf-8"),
+            f"{REFERENCE}.js": self._file("docs.js", b"text/javascript; charset=utf-8"),
+        }
+        served = {tag_of(method.service) for method in self._schema.methods.values() if method.bindings}
+        for name in served:
+            pages[f"{REFERENCE}/{name}"] = self._page(_HTML, self._service(name), _PAGE_POLICY)
+        return pages
 
-    async def described(self) -> Described:
-        """The document with its operations."""
-        async with self._lock:
-            if self._described is None:
-                self._described = await asyncio.to_thread(describe, self._schema, self._about)
+    def _page(
+        self, content_type: bytes, make: Callable[[], bytes], headers: Sequence[tuple[bytes, bytes]]
+    ) -> Page:
+        async def answer(exchange: Exchange) -> None:
+            found = await self._sheet(exchange.path, make)
+            tagged = [*headers, (b"etag", found.etag)]
+            if found.etag.decode() in (exchange.headers.get(b"if-none-match") or ""):
+                await exchange.respond_nothing(304, tagged)
+            else:
+                await exchange.respond(200, content_type, found.body, tagged)
+
+        return answer
+
+    def _file(self, name: str, content_type: bytes) -> Page:
+        return self._page(content_type, (_STATIC / name).read_bytes, [_REVALIDATE])
+
+    def _service(self, name: str) -> Callable[[], bytes]:
+        return lambda: self._html().service(name) or b""
+
+    async def _sheet(self, path: str, make: Callable[[], bytes]) -> Sheet:
+        """What is served at a path; made in a thread, one at a time, and kept. There are as many as pages."""
+        if path not in self._sheets:
+            async with self._lock:
+                if path not in self._sheets:
+                    self._sheets[path] = await asyncio.to_thread(lambda: sheet(make()))
+        return self._sheets[path]
+
+    def _made(self) -> Described:
+        if self._described is None:
+            self._described = describe(self._schema, self._about)
         return self._described
+
+    def _html(self) -> ReferencePages:
+        if self._reference is None:
+            self._reference = ReferencePages(self._made(), self._about)
+        return self._reference
 
 
 def _dump(described: Described) -> bytes:

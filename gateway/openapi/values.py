@@ -176,37 +176,28 @@ def _number(element: ScalarType, rule: Any, comment: str, number: int) -> Any:
 
 
 def _time(rule: Any, *, past: bool) -> str:
-    bounds = [rule.greater_than, rule.less_than] if rule is not None else []
-    least, most = (
-        (keywords.timestamp(one.value) if one is not None and one.field in _FIXED else "" for one in bounds)
-        if bounds
-        else ("", "")
-    )
-    for candidate in (PAST, FUTURE) if past else (FUTURE, PAST):
-        if candidate >= least and (not most or candidate < most):
-            return candidate
-    return least or PAST
-
-
-_FIXED: Final = frozenset({"lt", "lte", "gt", "gte"})
+    least, most = _bound(rule, "greater_than"), _bound(rule, "less_than")
+    earliest = keywords.timestamp(least.value) if least is not None else ""
+    latest = keywords.timestamp(most.value) if most is not None else "9999"
+    candidates = (PAST, FUTURE) if past else (FUTURE, PAST)
+    return next((one for one in candidates if earliest <= one < latest), earliest or PAST)
 
 
 def _span(rule: Any) -> str:
-    below, above = (rule.less_than, rule.greater_than) if rule is not None else (None, None)
+    least, most = _bound(rule, "greater_than"), _bound(rule, "less_than")
     for seconds in _SPANS:
-        over = (
-            above is None
-            or seconds > above.value.seconds
-            or (above.field == "gte" and seconds == above.value.seconds)
-        )
-        under = (
-            below is None
-            or seconds < below.value.seconds
-            or (below.field == "lte" and seconds == below.value.seconds)
-        )
+        over = least is None or seconds >= least.value.seconds + (least.field == "gt")
+        under = most is None or seconds <= most.value.seconds - (most.field == "lt")
         if over and under:
             return f"{seconds}s"
-    return keywords.duration(above.value if above is not None else below.value) if rule is not None else "1s"
+    bound = least or most
+    return "1s" if bound is None else keywords.duration(bound.value)
+
+
+def _bound(rule: Any, side: str) -> Any:
+    """One bound of TimestampRules or DurationRules that is a fixed value; None where there is none."""
+    found = getattr(rule, side) if rule is not None else None
+    return found if found is not None and found.field in ("lt", "lte", "gt", "gte") else None
 
 
 def is_plain(element: Element) -> bool:
