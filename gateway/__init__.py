@@ -12,5 +12,6 @@ apart from the moment it passes through. Called by browsers, scripts and gRPC cl
     door.py         the gRPC door
     backends.py     channels to the services
     browser/        browsers' tokens in cookies, and the refusal of what other sites ask for
+    openapi/        what is served, described: OpenAPI 3.1 and pages to read
     transcoding/    templates, router, binding, codec, errors: knows nothing of this product
 """

@@ -17,6 +17,8 @@ from gateway.edge.cors import cors_of
 from gateway.health import HealthService
 from gateway.http import HttpDoor, HttpServer
 from gateway.metrics import Metrics
+from gateway.openapi.document import About
+from gateway.openapi.published import PRODUCT, Published, about_descriptors
 from gateway.pages import Pages
 from gateway.protocols.door import procedure_door
 from gateway.proxies import Proxies
@@ -46,6 +48,8 @@ class Plan:
     grpc_host: str
     grpc_port: int | None
     browsers: bool
+    about: About
+    """What the OpenAPI document says of what is served."""
     connect: Callable[[Limits, Schema], Backends]
     ship: Callable[[str], AbstractAsyncContextManager[None]]
     """Ships log records of this instance while it is entered."""
@@ -65,6 +69,7 @@ def mesh_plan(settings: GatewaySettings) -> Plan:
         grpc_host=settings.grpc_host,
         grpc_port=settings.grpc_port,
         browsers=True,
+        about=PRODUCT,
         connect=lambda limits, schema: mesh_backends(settings, limits, schema),
         ship=lambda instance: shipping(settings, instance),
     )
@@ -79,6 +84,7 @@ def standalone_plan(descriptors: Path, backend: str, http_host: str, http_port: 
         grpc_host=http_host,
         grpc_port=None,
         browsers=False,
+        about=about_descriptors(descriptors),
         connect=lambda limits, schema: single_backend(backend, limits, schema),
         ship=lambda instance: nullcontext(),
     )
@@ -119,7 +125,7 @@ async def _serve(plan: Plan, limits: Limits) -> None:
             grpc_server = GrpcServer(door, plan.grpc_host, plan.grpc_port, limits)
             await grpc_server.start()
         grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None
-        pages = Pages(readiness, metrics, grpc_address)
+        pages = Pages(readiness, metrics, grpc_address, Published(schema, plan.about))
         relay = RestRelay(transcoder, backends, limits, browsers, resumable)
         procedures = procedure_door(
             transcoder, backends, limits, metrics, browsers=plan.browsers, allows=allows
