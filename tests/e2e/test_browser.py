@@ -15,11 +15,20 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    Route,
+    async_playwright,
+)
 
 from cli.rest import Api
 from tests.e2e.conftest import PASSWORD, Running
-from tests.e2e.pages import files, text_of
+from tests.e2e.node import lend_packages, run
+from tests.e2e.pages import ROOT, files, section, text_of
 
 PATIENCE_MS = 30_000
 # Root has no sandbox in a container; the rest keeps Chromium from asking for anything beyond loopback.
@@ -32,6 +41,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+PAGE = "docs/clients.md"
 HARNESS = """<!doctype html><html lang="en"><title>A page of ours</title><script type="module">
 import * as client from "/try/main_job.js";
 window.client = client;
@@ -62,9 +72,9 @@ async def profile(chromium: Browser) -> AsyncIterator[BrowserContext]:
     await context.close()
 
 
-async def our_page(profile: BrowserContext, running: Running) -> Page:
-    """A page of the gateway's origin with the script of docs/clients.md."""
-    served = {"index.html": HARNESS, **files(text_of("docs/clients.md"))}
+async def our_page(profile: BrowserContext, running: Running, script: str | None = None) -> Page:
+    """A page of the gateway's origin with the script of docs/clients.md, or another."""
+    served = {"index.html": HARNESS, "main_job.js": script or files(text_of(PAGE))["main_job.js"]}
 
     async def serve(route: Route) -> None:
         name = route.request.url.rpartition("/")[2] or "index.html"
@@ -145,6 +155,94 @@ async def test_a_page_hears_why_it_is_refused(running: Running, profile: Browser
     refused = await page.evaluate("client.connect('no spaces please').catch(status => status)")
     fields = [one["field"] for detail in refused["details"] for one in detail.get("fieldViolations", [])]
     assert fields == ["bot.handle"]
+
+
+@pytest.fixture(scope="module")
+async def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The generated client of docs/clients.md and both of its transports as one script."""
+    folder = tmp_path_factory.mktemp("bundle")
+
+    def build() -> str:
+        lend_packages(folder)
+        for name, content in files(section(text_of(PAGE), "TypeScript")).items():
+            (folder / name).write_text(content, encoding="utf-8")
+        (folder / "entry.ts").write_text(
+            """export { mainJob } from "./main_job_rpc.ts";
+            export { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";"""
+        )
+        image = str(ROOT / "generated" / "vivesphere.binpb")
+        wanted = ("--path", "vivesphere/authentication", "--path", "vivesphere/bot_manager")
+        run(folder, "buf", "generate", image, "--include-imports", *wanted)
+        run(folder, "esbuild", "entry.ts", "--bundle", "--format=esm", "--outfile=bundle.js")
+        return (folder / "bundle.js").read_text(encoding="utf-8")
+
+    return await asyncio.to_thread(build)
+
+
+@pytest.mark.parametrize("protocol", ["Connect", "GrpcWeb"])
+async def test_a_generated_client_does_the_main_job_in_a_page(
+    running: Running, profile: BrowserContext, bundle: str, protocol: str
+) -> None:
+    """A browser's own fetch and streams carry gRPC-Web and Connect, a server stream included."""
+    handle = f"page_{protocol.lower()}"
+    user_id, keys = await keys_for(running, handle)
+    page = await our_page(profile, running, bundle)
+    state = await page.evaluate(
+        """([protocol, password, handle, keys]) => {
+            const transport = client[`create${protocol}Transport`]({ baseUrl: location.origin });
+            return client.mainJob(transport, password, handle, keys);
+        }""",
+        [protocol, PASSWORD, handle, keys],
+    )
+    assert state == "PUBLISHED"
+    assert [post["text"] for post in await posts_of(running, user_id)] == [f"By {handle}"]
+
+
+async def test_an_event_source_that_lost_its_stream_goes_on_where_it_broke(
+    running: Running, profile: BrowserContext
+) -> None:
+    """The browser's own reader of events understands ours, and comes back with the id of the last one: what happened meanwhile is told.
+
+    It cannot send a token, so the profile does for it; the deadline cuts the stream, as a network would.
+    """
+    user_id, keys = await keys_for(running, "event_source_bot")
+    page = await our_page(profile, running)
+    await page.evaluate("password => client.signIn('admin', password)", PASSWORD)
+    bot = await page.evaluate("keys => client.connect('event_source_bot', keys)", keys)
+    await page.unroute_all()  # what passes through a route is seen without the headers that the browser adds
+    asked: list[Request] = []
+    page.on("request", lambda request: asked.append(request) if "events:watch" in request.url else None)
+    token = await asyncio.to_thread(token_of, running)
+    await page.set_extra_http_headers({"authorization": f"Bearer {token}", "grpc-timeout": "1S"})
+    await page.evaluate(
+        """bot => {
+            window.told = [];
+            const events = new EventSource(`/api/v1/events:watch?botId=${bot}`);
+            events.onmessage = ({ data }) => told.push(JSON.parse(data).event?.postState?.toState);
+            return new Promise(lost => { events.onerror = () => { if (told.length) lost(); }; });
+        }""",
+        bot,
+    )
+    await asyncio.to_thread(publish, running, token, bot)
+    await page.wait_for_function("told.includes('POST_STATE_PUBLISHED')")
+    assert "POST_STATE_SCHEDULED" in await page.evaluate("told")
+    ids = [(await request.all_headers()).get("last-event-id") for request in asked]
+    assert ids[0] is None
+    assert ids[-1]
+    assert len(await posts_of(running, user_id)) == 1
+
+
+def token_of(running: Running) -> str:
+    """An access token of the administrator."""
+    with Api(running.url) as api:
+        return str(api.sign_in("admin", PASSWORD)["accessToken"])
+
+
+def publish(running: Running, token: str, bot: str) -> None:
+    """Ask for a post now, from elsewhere."""
+    with Api(running.url) as api:
+        api.carry(token)
+        api.post(f"/api/v1/bots/{bot}/posts", {"text": "While nobody listens"}, publishNow="true")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["another port", "another site"])

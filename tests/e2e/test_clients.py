@@ -13,10 +13,11 @@ import pytest
 
 from cli.rest import Api
 from tests.e2e.conftest import Running
+from tests.e2e.node import PATIENCE_SECONDS as COMPILER_PATIENCE_SECONDS
+from tests.e2e.node import lend_packages
 from tests.e2e.pages import section, text_of, typed
 
 PAGE = "docs/clients.md"
-COMPILER_PATIENCE_SECONDS = 300
 DEBIAN_GO = Path("/usr/share/gocode")
 GO_PACKAGES = (
     "golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev protoc-gen-go protoc-gen-go-grpc"
@@ -62,6 +63,15 @@ def test_the_main_job_is_done_with(
     if heading == "curl":
         for told in ("the same post", "nothing missed", '"reason":"UNKNOWN_FIELD"', '"nextPageToken"'):
             assert told in shown, shown
+
+
+def test_the_main_job_is_done_with_typescript(running: Running, sandbox: Api, tmp_path: Path) -> None:
+    """By generated clients that nobody wrote for us: REST from the OpenAPI document, Connect and gRPC-Web from the contracts; all types hold."""
+    lend_packages(tmp_path)
+    shown = did("TypeScript", running, tmp_path, patience=COMPILER_PATIENCE_SECONDS)
+    for text in ("openapi-fetch", "connect_bot", "grpc_web_bot"):
+        assert f"1 on X: By {text}" in shown
+    assert all(once_on_x(sandbox, handle) for handle in ("fetch_bot", "connect_bot", "grpc_web_bot"))
 
 
 def go_path() -> list[str] | None:
