@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # What the TypeScript examples of docs/clients.md need; tests alone want it.
 CLIENTS := tests/clients/typescript
-NODE_READY := $(VENV)/.node-ready
+NODE_READY := $(CLIENTS)/node_modules/.ready
 SOURCES := mesh services gateway sandbox cli tools tests benchmarks deploy
 
 .DEFAULT_GOAL := help

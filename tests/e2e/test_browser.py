@@ -167,11 +167,12 @@ async def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
         for name, content in files(section(text_of(PAGE), "TypeScript")).items():
             (folder / name).write_text(content, encoding="utf-8")
         (folder / "entry.ts").write_text(
-            """export { mainJob } from "./main_job_rpc.ts";
+            """export { mainJob, reasonFor } from "./main_job_rpc.ts";
             export { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";"""
         )
         image = str(ROOT / "generated" / "vivesphere.binpb")
-        wanted = ("--path", "vivesphere/authentication", "--path", "vivesphere/bot_manager")
+        packages = ("google/rpc", "vivesphere/authentication", "vivesphere/bot_manager")
+        wanted = [part for package in packages for part in ("--path", package)]
         run(folder, "buf", "generate", image, "--include-imports", *wanted)
         run(folder, "esbuild", "entry.ts", "--bundle", "--format=esm", "--outfile=bundle.js")
         return (folder / "bundle.js").read_text(encoding="utf-8")

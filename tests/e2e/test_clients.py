@@ -60,6 +60,8 @@ def test_the_main_job_is_done_with(
     assert "POST_STATE_PUBLISHED" in shown
     assert "1 on X" in shown
     assert once_on_x(sandbox, handle)
+    if heading == "Python over gRPC":
+        assert "refused: INVALID_FIELD bot_id" in shown
     if heading == "curl":
         for told in ("the same post", "nothing missed", '"reason":"UNKNOWN_FIELD"', '"nextPageToken"'):
             assert told in shown, shown
@@ -71,6 +73,7 @@ def test_the_main_job_is_done_with_typescript(running: Running, sandbox: Api, tm
     shown = did("TypeScript", running, tmp_path, patience=COMPILER_PATIENCE_SECONDS)
     for text in ("openapi-fetch", "connect_bot", "grpc_web_bot"):
         assert f"1 on X: By {text}" in shown
+    assert shown.count("refused: LOGIN_FAILED") == len(("Connect", "gRPC-Web"))
     assert all(once_on_x(sandbox, handle) for handle in ("fetch_bot", "connect_bot", "grpc_web_bot"))
 
 
