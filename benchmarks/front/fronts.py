@@ -19,7 +19,8 @@ import psutil
 
 from benchmarks.front import build
 
-FRONT_CORE, OTHER_CORE = 0, 1
+CORES = sorted(os.sched_getaffinity(0))
+FRONT_CORE, OTHER_CORE = CORES[0], CORES[-1]
 START_SECONDS = 60
 OURS, GO, ENVOY = "ours", "grpc-gateway", "Envoy"
 ONE_THING = "/v1/things/abc"
@@ -45,15 +46,20 @@ class Front:
 
 def pinned(core: int, command: Sequence[str]) -> list[str]:
     """The command on one core, where there are several."""
-    return ["taskset", "-c", str(core), *command] if (os.cpu_count() or 1) > 1 else list(command)
+    return ["taskset", "-c", str(core), *command] if len(CORES) > 1 else list(command)
 
 
 @asynccontextmanager
-async def all_fronts(folder: Path, wanted: Sequence[str], notes: list[str]) -> AsyncIterator[list[Front]]:
-    """Every wanted front that this machine can run, before one server. What is missing goes into the notes."""
+async def all_fronts(
+    folder: Path, wanted: Sequence[str], notes: list[str], *, go: bool = True
+) -> AsyncIterator[list[Front]]:
+    """Every wanted front that this machine can run, before one server. What is missing goes into the notes.
+
+    Without `go` nothing of it is looked for.
+    """
     descriptors = build.descriptors(folder)
-    missing = build.missing_for_go()
-    programs = None if missing else await asyncio.to_thread(build.go_programs, folder)
+    missing = build.missing_for_go() if go else []
+    programs = await asyncio.to_thread(build.go_programs, folder) if go and not missing else None
     if missing:
         notes.append(
             f"no grpc-gateway and a server in Python behind the others; missing: {', '.join(missing)}"

@@ -5,6 +5,7 @@ but not how many requests it could take.
 """
 
 import asyncio
+import math
 import shutil
 import statistics
 import time
@@ -31,7 +32,7 @@ class Answered:
 async def saturate(url: str, seconds: float) -> Answered:
     """Keep 32 connections busy for a time. Raises RuntimeError when the tool fails."""
     if shutil.which("wrk") is None:
-        return await _by_client(url, seconds)
+        return await by_client(url, seconds=seconds)
     script = str(HERE / "load" / "summary.lua")
     duration = f"{max(1, round(seconds))}s"
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{duration}", "-s", script, url]
@@ -41,13 +42,15 @@ async def saturate(url: str, seconds: float) -> Answered:
     return Answered(requests, microseconds / 1e6, failed)
 
 
-async def _by_client(url: str, seconds: float) -> Answered:
+async def by_client(url: str, *, seconds: float = math.inf, requests: float = math.inf) -> Answered:
+    """The small client: as many requests as were asked for, or for a time; one of the two is given."""
     ending = time.perf_counter() + seconds
-    done = failed = 0
+    begun = done = failed = 0
 
     async def worker(session: aiohttp.ClientSession) -> None:
-        nonlocal done, failed
-        while time.perf_counter() < ending:
+        nonlocal begun, done, failed
+        while begun < requests and time.perf_counter() < ending:
+            begun += 1
             async with session.get(url) as response:
                 await response.read()
                 done += 1
