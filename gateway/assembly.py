@@ -13,6 +13,7 @@ from loguru import logger
 from gateway.backends import Backends, mesh_backends, single_backend
 from gateway.browser.sessions import Browsers
 from gateway.door import GrpcDoor, GrpcServer
+from gateway.edge.admission import Admission
 from gateway.edge.cors import cors_of
 from gateway.health import HealthService
 from gateway.http import HttpDoor, HttpServer
@@ -117,11 +118,13 @@ async def _serve(plan: Plan, limits: Limits) -> None:
     metrics = Metrics()
     backends = plan.connect(limits, schema)
     readiness = Readiness(backends)
+    admission = Admission(limits)
     grpc_server = None
     try:
         if plan.grpc_port is not None:
             proxies = Proxies(limits.trusted_proxies)
-            door = GrpcDoor(schema, backends, HealthService(schema, backends, readiness), metrics, proxies)
+            health = HealthService(schema, backends, readiness)
+            door = GrpcDoor(schema, backends, health, metrics, proxies, admission)
             grpc_server = GrpcServer(door, plan.grpc_host, plan.grpc_port, limits)
             await grpc_server.start()
         grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None
@@ -130,7 +133,7 @@ async def _serve(plan: Plan, limits: Limits) -> None:
         procedures = procedure_door(
             transcoder, backends, limits, metrics, browsers=plan.browsers, allows=allows
         )
-        http_door = HttpDoor(relay, pages, metrics, limits, procedures)
+        http_door = HttpDoor(relay, pages, metrics, limits, procedures, admission)
         http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits)
         logger.bind(http_port=plan.http_port, grpc=grpc_address, routes=len(transcoder.endpoints)).info(
             "gateway serves"

@@ -40,7 +40,10 @@ GONE: Final = 499  # nginx's "client closed request"; never sent, only counted
 _COMMON: Final = (
     (b"server", b"vivesphere"),
     (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
