@@ -143,7 +143,7 @@ def scripted(calls: dict[str, int]) -> ScriptedBackend:
     return backend
 
 
-class opened:  # noqa: N801 - used like a function
+class opened:
     """Counts a call as open while it is entered."""
 
     def __init__(self, calls: dict[str, int], name: str) -> None:
