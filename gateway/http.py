@@ -38,6 +38,7 @@ from mesh.telemetry.last_words import places
 
 BACKLOG: Final = 1024
 HTTP2_STREAMS: Final = 200  # at once on one connection; granian's default
+HTTP2_SEND_BYTES: Final = 64 * 1024  # held for a stream whose client opens no window; granian's default is 400 KiB
 _KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -246,6 +247,7 @@ class HttpServer:
             http2_settings=HTTP2Settings(
                 max_concurrent_streams=HTTP2_STREAMS,
                 max_headers_size=limits.max_header_bytes,
+                max_send_buffer_size=HTTP2_SEND_BYTES,
                 keep_alive_interval=30_000,
             ),
         )
