@@ -27,7 +27,7 @@ from tests.unit.gateway.support import flow_set
 LIMITS = Limits(
     max_body_bytes=100_000,
     heartbeat_seconds=0.1,
-    stream_stall_seconds=1.0,
+    stream_stall_seconds=0.5,
     drain_seconds=0.2,
     body_timeout_seconds=5,
 )
@@ -84,7 +84,7 @@ def _behaviours(flow: Flow) -> dict[str, Any]:
     async def ending(request: Any, context: Any) -> None:
         """What comes after the items, by topic: an end, a failure, a failure after a while, or nothing for long."""
         if request.topic == "late":
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.25)
         if request.topic in ("fail", "late"):
             info = error_details_pb2.ErrorInfo(reason="BOT_NOT_FOUND", domain="vivesphere")
             await abort(context, 5, "as asked", info)

@@ -210,13 +210,13 @@ async def test_a_deadline_ends_a_stream_with_its_reason(
     client: httpx.AsyncClient, flow: Flow, form: str
 ) -> None:
     """The client's patience holds for streams as well, under either header, and reaches the service."""
-    for headers in ({"grpc-timeout": "300m"}, {"x-server-timeout": "0.3"}):
+    for headers in ({"grpc-timeout": "200m"}, {"x-server-timeout": "0.2"}):
         answer = await client.get("/api/v1/flow/hang:watch?count=1", headers={"accept": form, **headers})
         items, error = items_of(form, answer.text)
         assert (items, reason(error)) == ([number(1)], "DEADLINE_TOO_SHORT")
         remaining = flow.backend.seen[-1].remaining
         assert remaining is not None
-        assert remaining < 0.4
+        assert remaining < 0.3
     answer = await client.get("/api/v1/flow/hang:watch", headers={"accept": form, "grpc-timeout": "20m"})
     assert (answer.status_code, reason(answer.json())) == (504, "DEADLINE_TOO_SHORT")
 
