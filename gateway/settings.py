@@ -36,7 +36,10 @@ class Limits(BaseSettings):
     """Cap on the deadline a client may ask for."""
     heartbeat_seconds: float = Field(default=15.0, gt=0)
     """How long a stream of answers may be silent before a sign of life is sent; proxies close what is silent for about a minute."""
-    stream_stall_seconds: float = Field(default=60.0, gt=0)
+    event_headers_seconds: float = Field(default=1.0, gt=0)
+    """How long an EventSource is left without headers. Until they come it cannot tell a stream that is idle from one that hangs; a stream that
+    fails before has its HTTP status."""
+    write_timeout_seconds: float = Field(default=30.0, ge=0.1)
     """How long the reader of a stream may take nothing before it is given up and its call cancelled."""
     drain_seconds: float = Field(default=5.0, ge=0)
     """How long calls in flight may go on after SIGTERM."""

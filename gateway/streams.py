@@ -27,9 +27,6 @@ from gateway.transcoding.errors import UNAVAILABLE, ErrorAnswer, GatewayError, S
 from gateway.transcoding.rendering import OCTETS
 from gateway.transcoding.transcoder import Endpoint
 
-EVENTS_OPEN_AFTER_SECONDS: Final = 1.0
-"""How long an EventSource is left without headers: until they come it cannot tell a stream that is idle from one that hangs."""
-
 _UNBUFFERED: Final = (
     b"x-accel-buffering",
     b"no",
@@ -143,8 +140,10 @@ class _Output:
         self._raw = made.endpoint.renderer.raw
         accept = None if self._raw else made.exchange.headers.get(b"accept")
         self._framing: Framing = Lines() if self._raw else framing_for(accept)
-        self._resume = made.resume if self._framing.content_type is EVENTS else None
-        self._stall, self._pause = limits.stream_stall_seconds, limits.heartbeat_seconds
+        is_events = self._framing.content_type is EVENTS
+        self._resume = made.resume if is_events else None
+        self._open_after = limits.event_headers_seconds if is_events else limits.heartbeat_seconds
+        self._patience, self._pause = limits.write_timeout_seconds, limits.heartbeat_seconds
         self._lock = asyncio.Lock()  # a heartbeat must not get into the middle of a terminal item
         self._opened = self._closed = False
         self._sent = 0
@@ -197,25 +196,31 @@ class _Output:
         self._sent += 1
         self._closed = last
         try:
-            async with asyncio.timeout(self._stall):
+            async with asyncio.timeout(self._patience):
                 await self._exchange.piece(data, last=last)
         except TimeoutError:
             self._exchange.status = GONE
             raise ClientGoneError from None
 
     async def _live(self) -> None:
-        """Send the headers when nothing else does for a while, then a heartbeat whenever nothing was sent since the last look."""
-        events = self._framing.content_type is EVENTS
-        await asyncio.sleep(min(EVENTS_OPEN_AFTER_SECONDS, self._pause) if events else self._pause)
+        """Signs of life until the stream ends, or until nobody takes them: then nobody reads the stream either."""
         try:
-            async with self._lock:
-                if not self._opened:
-                    await self._open(self._framing.content_type, [])
-            while self._framing.heartbeat:
-                seen = self._sent
-                await asyncio.sleep(self._pause)
-                async with self._lock:
-                    if seen == self._sent and not self._closed:
-                        await self._piece(self._framing.heartbeat)
+            await self._beat()
         except ClientGoneError:
-            self._call.cancel()
+            pass
+        finally:
+            if self._exchange.status == GONE:
+                self._call.cancel()
+
+    async def _beat(self) -> None:
+        """Send the headers when nothing else does for a while, then a heartbeat whenever nothing was sent since the last look."""
+        await asyncio.sleep(self._open_after)
+        async with self._lock:
+            if not self._opened:
+                await self._open(self._framing.content_type, [])
+        while self._framing.heartbeat:
+            seen = self._sent
+            await asyncio.sleep(self._pause)
+            async with self._lock:
+                if seen == self._sent and not self._closed:
+                    await self._piece(self._framing.heartbeat)
