@@ -37,11 +37,18 @@ class ClientStreams:
 
     async def serve_both_ways(self, made: StreamCall, values: list[str]) -> None:
         """Requests and answers at the same time, neither waiting for the other's end."""
-        messages = self._messages(made, values, _Body(made.exchange, self._limits.body_timeout_seconds))
+        body = _Body(made.exchange, self._limits.body_timeout_seconds)
+        messages = self._messages(made, values, body)
         call = self._begin(made, "bidi_streaming")
 
         async def feeding() -> None:
-            await _send(call, messages)
+            try:
+                await _send(call, messages)
+            except GatewayError:
+                await self._read_away(made, body)
+                raise
+            if not body.ended:
+                return  # the service has heard enough
             with made.exchange.watch(call.cancel):
                 await call.code()
 
@@ -60,8 +67,8 @@ class ClientStreams:
             if not feeding.done():
                 await _stopped(feeding)  # the service has heard enough
             error = None if feeding.cancelled() else feeding.exception()
-            if not (body.ended or isinstance(error, ClientGoneError)):
-                await made.exchange.discard(self._limits.max_body_bytes)
+            if not isinstance(error, ClientGoneError):
+                await self._read_away(made, body)
             if error is not None:
                 raise error
             await self._answered(made, call, answering)
@@ -90,6 +97,11 @@ class ClientStreams:
             raise
         headers = response_headers(await call.initial_metadata(), await call.trailing_metadata())
         await respond(exchange, made.endpoint, answered, headers)
+
+    async def _read_away(self, made: StreamCall, body: "_Body") -> None:
+        """Let a client that is still sending get to read the answer."""
+        if not body.ended:
+            await made.exchange.discard(self._limits.max_body_bytes)
 
     def _begin(self, made: StreamCall, kind: str) -> Any:
         method = made.endpoint.method

@@ -43,6 +43,9 @@ class Limits(BaseSettings):
     """Cap on the deadline a client may ask for."""
     heartbeat_seconds: float = Field(default=15.0, gt=0)
     """How long a stream of answers may be silent before a sign of life is sent; proxies close what is silent for about a minute."""
+    event_headers_seconds: float = Field(default=1.0, gt=0)
+    """How long an EventSource is left without headers. Until they come it cannot tell a stream that is idle from one that hangs; a stream that
+    fails before has its HTTP status."""
     drain_seconds: float = Field(default=5.0, ge=0)
     """How long calls in flight may go on after SIGTERM."""
     grpc_core: bool = False

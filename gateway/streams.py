@@ -27,9 +27,6 @@ from gateway.transcoding.errors import ErrorAnswer, GatewayError, StatusRenderer
 from gateway.transcoding.rendering import OCTETS
 from gateway.transcoding.transcoder import Endpoint
 
-EVENTS_OPEN_AFTER_SECONDS: Final = 1.0
-"""How long an EventSource is left without headers: until they come it cannot tell a stream that is idle from one that hangs."""
-
 _UNBUFFERED: Final = (
     b"x-accel-buffering",
     b"no",
@@ -142,7 +139,9 @@ class _Output:
         self._raw = made.endpoint.renderer.raw
         accept = None if self._raw else made.exchange.headers.get(b"accept")
         self._framing: Framing = Lines() if self._raw else framing_for(accept)
-        self._resume = made.resume if self._framing.content_type is EVENTS else None
+        is_events = self._framing.content_type is EVENTS
+        self._resume = made.resume if is_events else None
+        self._open_after = limits.event_headers_seconds if is_events else limits.heartbeat_seconds
         self._pause = limits.heartbeat_seconds
         self._lock = asyncio.Lock()  # a heartbeat must not get into the middle of a terminal item
         self._opened = self._closed = False
@@ -199,8 +198,7 @@ class _Output:
 
     async def _live(self) -> None:
         """Send the headers when nothing else does for a while, then a heartbeat whenever nothing was sent since the last look."""
-        events = self._framing.content_type is EVENTS
-        await asyncio.sleep(min(EVENTS_OPEN_AFTER_SECONDS, self._pause) if events else self._pause)
+        await asyncio.sleep(self._open_after)
         async with self._lock:
             if not self._opened:
                 await self._open(self._framing.content_type, [])
