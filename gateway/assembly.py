@@ -7,10 +7,12 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from loguru import logger
 
 from gateway.backends import Backends, mesh_backends, single_backend
+from gateway.browser.authority import is_loopback
 from gateway.browser.sessions import Browsers
 from gateway.door import GrpcDoor, GrpcServer
 from gateway.health import HealthService
@@ -23,6 +25,7 @@ from gateway.readiness import Readiness
 from gateway.relay import RestRelay
 from gateway.settings import GatewaySettings, Limits
 from gateway.shipping import shipping
+from gateway.tls import TlsFiles
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
 
@@ -38,6 +41,8 @@ class Plan:
     grpc_host: str
     grpc_port: int | None
     browsers: bool
+    http_tls: TlsFiles | None
+    grpc_tls: TlsFiles | None
     connect: Callable[[Limits, Schema], Backends]
     ship: Callable[[str], AbstractAsyncContextManager[None]]
     """Ships log records of this instance while it is entered."""
@@ -57,6 +62,8 @@ def mesh_plan(settings: GatewaySettings) -> Plan:
         grpc_host=settings.grpc_host,
         grpc_port=settings.grpc_port,
         browsers=True,
+        http_tls=settings.http_tls,
+        grpc_tls=settings.grpc_tls,
         connect=lambda limits, schema: mesh_backends(settings, limits, schema),
         ship=lambda instance: shipping(settings, instance),
     )
@@ -71,6 +78,8 @@ def standalone_plan(descriptors: Path, backend: str, http_host: str, http_port: 
         grpc_host=http_host,
         grpc_port=None,
         browsers=False,
+        http_tls=None,
+        grpc_tls=None,
         connect=lambda limits, schema: single_backend(backend, limits, schema),
         ship=lambda instance: nullcontext(),
     )
@@ -94,17 +103,18 @@ async def _serve(plan: Plan, limits: Limits) -> None:
         if plan.grpc_port is not None:
             proxies = Proxies(limits.trusted_proxies)
             door = GrpcDoor(schema, backends, HealthService(schema, backends, readiness), metrics, proxies)
-            grpc_server = GrpcServer(door, plan.grpc_host, plan.grpc_port, limits)
+            grpc_server = GrpcServer(door, plan.grpc_host, plan.grpc_port, limits, plan.grpc_tls)
             await grpc_server.start()
         grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None
         pages = Pages(readiness, metrics, grpc_address)
         relay = RestRelay(transcoder, backends, limits, browsers)
         procedures = procedure_door(schema, transcoder, backends, limits, metrics, browsers=plan.browsers)
         http_door = HttpDoor(relay, pages, metrics, limits, procedures)
-        http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits)
+        http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits, plan.http_tls)
         logger.bind(http_port=plan.http_port, grpc=grpc_address, routes=len(transcoder.endpoints)).info(
             "gateway serves"
         )
+        warn_of_plaintext(plan)
         await _until_stopped(http_server.start())
         readiness.draining = True
         logger.info("gateway drains")
@@ -113,14 +123,25 @@ async def _serve(plan: Plan, limits: Limits) -> None:
         await backends.close()
 
 
-async def _until_stopped(server: "asyncio.Task[None]") -> None:
+def warn_of_plaintext(plan: Plan) -> None:
+    """Passwords and tokens pass here. In a container every address is meant, and who publishes the port knows better: so no refusal."""
+    doors = [("http", plan.http_host, plan.http_tls)]
+    if plan.grpc_port is not None:
+        doors.append(("grpc", plan.grpc_host, plan.grpc_tls))
+    for door, host, tls in doors:
+        if tls is None and not is_loopback(host):
+            logger.bind(door=door, host=host).warning("door speaks plaintext beyond loopback")
+
+
+async def _until_stopped(server: "asyncio.Future[None]") -> None:
     """Return on a signal; raise when the server ends by itself."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     waiting = loop.create_task(stop.wait(), name="gateway stop signal")
-    await asyncio.wait([waiting, server], return_when=asyncio.FIRST_COMPLETED)
+    either: list[asyncio.Future[Any]] = [waiting, server]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if server.done():
         server.result()

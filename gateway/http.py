@@ -14,7 +14,7 @@ import socket
 import time
 from typing import Any, Final
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings, HTTP2Settings
 from granian.server.embed import Server
 from loguru import logger
@@ -26,11 +26,14 @@ from gateway.pages import Pages
 from gateway.protocols.door import ProcedureDoor
 from gateway.relay import RestRelay
 from gateway.settings import Limits
+from gateway.tls import Renewals, TlsFiles
 from gateway.transcoding.errors import GatewayError, answer, internal, too_large
 from mesh.telemetry.last_words import places
 
 BACKLOG: Final = 1024
 HTTP2_STREAMS: Final = 200  # at once on one connection; granian's default
+RENEWAL_SECONDS: Final = 10.0  # between two looks at the certificate's files
+HANDOVER_SECONDS: Final = 0.5  # both servers accept, so that nobody finds none
 _KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -147,17 +150,91 @@ def require_free(host: str, port: int) -> None:
 
 
 class HttpServer:
-    """Granian around an HttpDoor."""
+    """Granian around an HttpDoor: plaintext, or TLS with `tls`.
 
-    def __init__(self, door: HttpDoor, host: str, port: int, limits: Limits) -> None:
-        """Raises OSError when the port is taken."""
+    A renewed certificate gets a server of its own on the same port (SO_REUSEPORT, which granian sets); the one before takes no new
+    connections and ends when those that it has are done.
+    """
+
+    def __init__(
+        self,
+        door: HttpDoor,
+        host: str,
+        port: int,
+        limits: Limits,
+        tls: TlsFiles | None = None,
+        renewal_seconds: float = RENEWAL_SECONDS,
+    ) -> None:
+        """Raises OSError when the port is taken, or for TLS files that cannot be used."""
         require_free(host, port)
         self._door = door
+        self._address = (host, port)
         self._limits = limits
+        self._tls = tls
+        self._renewals = None if tls is None else Renewals(tls, "http")
+        self._renewal_seconds = renewal_seconds
         for name in ("_granian", "granian.access"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        self._server: Any = Server(  # typed Any: granian's methods carry no annotations
-            door,
+        self._servers: dict[asyncio.Task[None], Any] = {}
+        self._renewing: asyncio.Task[None] | None = None
+        self._latest: asyncio.Task[None] | None = None
+
+    def start(self) -> "asyncio.Future[None]":
+        """Begin to serve; the future ends after stop(), or fails when the port cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = loop.create_future()
+        self._latest = self._begin()
+        if self._renewals is not None:
+            self._renewing = loop.create_task(self._renew(self._renewals), name="gateway certificates")
+        return self._ended
+
+    async def stop(self) -> None:
+        """Refuse new connections, let requests in flight end within the drain time."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+        await self._door.drain(self._limits.drain_seconds)
+        for server in self._servers.values():
+            server.stop()
+        if self._servers:
+            await asyncio.wait(list(self._servers), timeout=2.0)
+
+    def _begin(self) -> "asyncio.Task[None]":
+        server = self._make()
+        task = asyncio.get_running_loop().create_task(server.serve(), name="gateway http server")
+        self._servers[task] = server
+        task.add_done_callback(self._end)
+        return task
+
+    def _end(self, task: "asyncio.Task[None]") -> None:
+        """Forget a server; the latest one's end is the end."""
+        self._servers.pop(task)
+        error = None if task.cancelled() else task.exception()
+        if task is not self._latest or self._ended.done():
+            return
+        if error is not None:
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(None)
+
+    async def _renew(self, renewals: Renewals) -> None:
+        while True:
+            await asyncio.sleep(self._renewal_seconds)
+            if renewals.renewed():
+                before = list(self._servers.values())
+                made = self._begin()
+                await asyncio.sleep(HANDOVER_SECONDS)
+                if made.done():
+                    logger.error("no server with the renewed certificate; the old one stays")
+                    continue
+                self._latest = made
+                for server in before:
+                    server.stop()
+
+    def _make(self) -> Any:  # granian's methods carry no annotations
+        host, port = self._address
+        limits = self._limits
+        return Server(
+            self._door,
             address=host,
             port=port,
             interface=Interfaces.ASGINL,
@@ -165,6 +242,9 @@ class HttpServer:
             websockets=False,
             backlog=BACKLOG,
             log_enabled=False,
+            ssl_cert=self._tls.certificate if self._tls is not None else None,
+            ssl_key=self._tls.key if self._tls is not None else None,
+            ssl_protocol_min=SSLProtocols.tls12,
             http1_settings=HTTP1Settings(
                 header_read_timeout=int(limits.header_timeout_seconds * 1000),
                 max_buffer_size=limits.max_header_bytes,
@@ -175,16 +255,3 @@ class HttpServer:
                 keep_alive_interval=30_000,
             ),
         )
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> "asyncio.Task[None]":
-        """Begin to serve; the task ends after stop(), or fails when the port cannot be had."""
-        self._task = asyncio.get_running_loop().create_task(self._server.serve(), name="gateway http server")
-        return self._task
-
-    async def stop(self) -> None:
-        """Refuse new connections, let requests in flight end within the drain time."""
-        await self._door.drain(self._limits.drain_seconds)
-        self._server.stop()
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=2.0)
