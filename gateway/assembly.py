@@ -7,16 +7,18 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from loguru import logger
 
 from gateway.backends import Backends, mesh_backends, single_backend
+from gateway.browser.authority import is_loopback
 from gateway.browser.sessions import Browsers
 from gateway.door import GrpcDoor, GrpcServer
 from gateway.edge.admission import Admission
 from gateway.edge.cors import cors_of
 from gateway.health import HealthService
-from gateway.http import HttpDoor, HttpServer
+from gateway.http import HttpDoor
 from gateway.metrics import Metrics
 from gateway.openapi.document import About
 from gateway.openapi.published import PRODUCT, Published, about_descriptors
@@ -26,8 +28,10 @@ from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
 from gateway.resume import resumable_streams
+from gateway.server import HttpServer
 from gateway.settings import GatewaySettings, Limits, Transcoding
 from gateway.shipping import shipping
+from gateway.tls import TlsFiles
 from gateway.transcoding import urls
 from gateway.transcoding.codec import Codec, JsonStyle, ProtobufPyCodec
 from gateway.transcoding.google_codec import GoogleCodec
@@ -51,6 +55,8 @@ class Plan:
     browsers: bool
     about: About
     """What the OpenAPI document says of what is served."""
+    http_tls: TlsFiles | None
+    grpc_tls: TlsFiles | None
     connect: Callable[[Limits, Schema], Backends]
     ship: Callable[[str], AbstractAsyncContextManager[None]]
     """Ships log records of this instance while it is entered."""
@@ -71,6 +77,8 @@ def mesh_plan(settings: GatewaySettings) -> Plan:
         grpc_port=settings.grpc_port,
         browsers=True,
         about=PRODUCT,
+        http_tls=settings.http_tls,
+        grpc_tls=settings.grpc_tls,
         connect=lambda limits, schema: mesh_backends(settings, limits, schema),
         ship=lambda instance: shipping(settings, instance),
     )
@@ -86,6 +94,8 @@ def standalone_plan(descriptors: Path, backend: str, http_host: str, http_port: 
         grpc_port=None,
         browsers=False,
         about=about_descriptors(descriptors),
+        http_tls=None,
+        grpc_tls=None,
         connect=lambda limits, schema: single_backend(backend, limits, schema),
         ship=lambda instance: nullcontext(),
     )
@@ -125,7 +135,7 @@ async def _serve(plan: Plan, limits: Limits) -> None:
             proxies = Proxies(limits.trusted_proxies)
             health = HealthService(schema, backends, readiness)
             door = GrpcDoor(schema, backends, health, metrics, proxies, admission)
-            grpc_server = GrpcServer(door, plan.grpc_host, plan.grpc_port, limits)
+            grpc_server = GrpcServer(door, plan.grpc_host, plan.grpc_port, limits, plan.grpc_tls)
             await grpc_server.start()
         grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None
         pages = Pages(readiness, metrics, grpc_address, Published(schema, plan.about))
@@ -134,10 +144,11 @@ async def _serve(plan: Plan, limits: Limits) -> None:
             transcoder, backends, limits, metrics, browsers=plan.browsers, allows=allows
         )
         http_door = HttpDoor(relay, pages, metrics, limits, procedures, admission)
-        http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits)
+        http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits, plan.http_tls)
         logger.bind(http_port=plan.http_port, grpc=grpc_address, routes=len(transcoder.endpoints)).info(
             "gateway serves"
         )
+        warn_of_plaintext(plan)
         await _until_stopped(http_server.start())
         readiness.draining = True
         logger.info("gateway drains")
@@ -146,14 +157,25 @@ async def _serve(plan: Plan, limits: Limits) -> None:
         await backends.close()
 
 
-async def _until_stopped(server: "asyncio.Task[None]") -> None:
+def warn_of_plaintext(plan: Plan) -> None:
+    """Passwords and tokens pass here. In a container every address is meant, and who publishes the port knows better: so no refusal."""
+    doors = [("http", plan.http_host, plan.http_tls)]
+    if plan.grpc_port is not None:
+        doors.append(("grpc", plan.grpc_host, plan.grpc_tls))
+    for door, host, tls in doors:
+        if tls is None and not is_loopback(host):
+            logger.bind(door=door, host=host).warning("door speaks plaintext beyond loopback")
+
+
+async def _until_stopped(server: "asyncio.Future[None]") -> None:
     """Return on a signal, after which another one ends the process at once; raise when the server ends by itself."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in STOPPING_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     waiting = loop.create_task(stop.wait(), name="gateway stop signal")
-    await asyncio.wait([waiting, server], return_when=asyncio.FIRST_COMPLETED)
+    either: list[asyncio.Future[Any]] = [waiting, server]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     for number in STOPPING_SIGNALS:
         loop.remove_signal_handler(number)

@@ -11,7 +11,6 @@ from __future__ import annotations  # grpc's generic classes are subscriptable f
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -25,8 +24,12 @@ from gateway.metrics import Metrics
 from gateway.proxies import Proxies
 from gateway.reflection import reflection_handler
 from gateway.settings import Limits
+from gateway.tls import TlsFiles, grpc_credentials
 from gateway.transcoding.errors import GatewayError
 from gateway.transcoding.schema import Schema
+
+KEEPALIVE_MILLISECONDS = 60_000
+KEEPALIVE_TIMEOUT_MILLISECONDS = 20_000
 
 
 class GrpcDoor(grpc.GenericRpcHandler):
@@ -100,9 +103,10 @@ class _Relay:
             return grpc.unary_unary_rpc_method_handler(self._to_one)
         if self._kind == "client_streaming":
             return grpc.stream_unary_rpc_method_handler(self._to_one)
+        many: Any = self._to_many  # what grpc's types know of is a generator
         if self._kind == "server_streaming":
-            return grpc.unary_stream_rpc_method_handler(self._to_many)
-        return grpc.stream_stream_rpc_method_handler(self._to_many)
+            return grpc.unary_stream_rpc_method_handler(many)
+        return grpc.stream_stream_rpc_method_handler(many)
 
     async def _to_one(self, request: Any, context: Any) -> bytes:
         """One answer; `request` is the message's bytes or an iterator of them."""
@@ -122,8 +126,12 @@ class _Relay:
         self._metrics.relayed(self._label, "OK")
         return answered
 
-    async def _to_many(self, request: Any, context: Any) -> AsyncIterator[bytes]:
-        """A stream of answers."""
+    async def _to_many(self, request: Any, context: Any) -> None:
+        """A stream of answers.
+
+        They are written rather than yielded: a generator whose client went away between two items is closed when the garbage
+        collector finds it, and the service's call would run on until then.
+        """
         ticket = await self._let_in(context)
         deadline = _deadline(context)
         call = None
@@ -131,7 +139,7 @@ class _Relay:
             call = self._begin(request, context)
             await context.send_initial_metadata(_sendable(await call.initial_metadata()))
             while (item := await call.read()) is not grpc.aio.EOF:
-                yield item
+                await context.write(item)
             context.set_trailing_metadata(_sendable(await call.trailing_metadata()))
             if await call.code() is not grpc.StatusCode.OK:
                 raise _as_error(call, await call.code(), await call.details(), await call.trailing_metadata())
@@ -228,23 +236,20 @@ def peer_address(peer: str) -> str:
 
 
 class GrpcServer:
-    """The server around a GrpcDoor: plaintext, for loopback."""
+    """The server around a GrpcDoor: plaintext, or TLS with `tls`."""
 
-    def __init__(self, door: GrpcDoor, host: str, port: int, limits: Limits) -> None:
+    def __init__(
+        self, door: GrpcDoor, host: str, port: int, limits: Limits, tls: TlsFiles | None = None
+    ) -> None:
+        """Raises OSError for TLS files that cannot be used, RuntimeError when the port is taken."""
         self._limits = limits
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.so_reuseport", 0),  # a taken port must be an error
-                ("grpc.max_receive_message_length", limits.max_body_bytes),
-                ("grpc.max_send_message_length", limits.max_body_bytes * ANSWER_TIMES),
-                ("grpc.max_metadata_size", limits.max_header_bytes),
-                ("grpc.max_concurrent_streams", 1000),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-            ]
-        )
+        self._server = grpc.aio.server(options=_options(limits))
         self._server.add_generic_rpc_handlers((door,))
-        self.port = self._server.add_insecure_port(f"{host}:{port}")
+        address = f"{host}:{port}"
+        if tls is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, grpc_credentials(tls))
 
     async def start(self) -> None:
         """Begin to serve."""
@@ -253,3 +258,22 @@ class GrpcServer:
     async def stop(self) -> None:
         """Refuse new calls, let those in flight end within the drain time."""
         await asyncio.wait_for(self._server.stop(self._limits.drain_seconds), self._limits.drain_seconds + 2)
+
+
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    options = [
+        ("grpc.so_reuseport", 0),  # a taken port must be an error
+        ("grpc.max_receive_message_length", limits.max_body_bytes),
+        ("grpc.max_send_message_length", limits.max_body_bytes * ANSWER_TIMES),
+        ("grpc.max_metadata_size", limits.max_header_bytes),
+        ("grpc.max_concurrent_streams", 1000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # A client that is gone without a word holds its streams no longer than this.
+        ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MILLISECONDS),
+    ]
+    if limits.grpc_max_connection_age_seconds:
+        age = int(limits.grpc_max_connection_age_seconds * 1000)
+        options.append(("grpc.max_connection_age_ms", max(1, age)))
+    return options

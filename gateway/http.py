@@ -1,4 +1,4 @@
-"""The HTTP door: an ASGI application served by granian in the process's own event loop.
+"""The HTTP door: an ASGI application, which granian serves in the process's own event loop (`gateway.server`).
 
 Every request passes the same gate: headers, what stands in front (`gateway.edge.front`), path length, admission, own page or route,
 then the relay. Probes of the operator's own are always let in. Whatever is raised on the way
@@ -9,18 +9,13 @@ streams and header lists. Routing uses `raw_path`, because ASGI's `path` is alre
 """
 
 import asyncio
-import logging
 import secrets
-import socket
 import time
 from typing import Any, Final
 
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings, HTTP2Settings
-from granian.server.embed import Server
 from loguru import logger
 
-from gateway.connections import Connections, Peer, most_at_once
+from gateway.connections import Connections, Peer
 from gateway.edge.admission import Admission
 from gateway.edge.cors import UNKNOWN_PATH_METHODS, cors_of
 from gateway.edge.front import Front
@@ -36,11 +31,6 @@ from gateway.settings import Limits
 from gateway.transcoding.errors import GatewayError, answer, internal, malformed, too_large
 from mesh.telemetry.last_words import places
 
-BACKLOG: Final = 1024
-HTTP2_STREAMS: Final = 200  # at once on one connection; granian's default
-HTTP2_SEND_BYTES: Final = (
-    64 * 1024
-)  # held for a stream whose client opens no window; granian's default is 400 KiB
 _KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -208,66 +198,3 @@ class HttpDoor:
         bound.bind(**places(error)).error("request failed unexpectedly")
         if not exchange.status:
             await self._refuse(exchange, internal(incident))
-
-
-def require_free(host: str, port: int) -> None:
-    """Raise OSError that names the port when somebody listens on it; the servers' own messages do not."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
-
-
-class HttpServer:
-    """Granian around an HttpDoor."""
-
-    def __init__(self, door: HttpDoor, host: str, port: int, limits: Limits) -> None:
-        """Raises OSError when the port is taken."""
-        require_free(host, port)
-        self._door = door
-        self._connections = door.connections(port)
-        self._limits = limits
-        for name in ("_granian", "granian.access"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        self._server: Any = Server(  # typed Any: granian's methods carry no annotations
-            door,
-            address=host,
-            port=port,
-            interface=Interfaces.ASGINL,
-            http=HTTPModes.auto,
-            websockets=False,
-            backlog=BACKLOG,
-            backpressure=most_at_once(limits),
-            log_enabled=False,
-            http1_settings=HTTP1Settings(
-                header_read_timeout=int(limits.header_timeout_seconds * 1000),
-                max_buffer_size=limits.max_header_bytes,
-            ),
-            http2_settings=HTTP2Settings(
-                max_concurrent_streams=HTTP2_STREAMS,
-                max_headers_size=limits.max_header_bytes,
-                max_send_buffer_size=HTTP2_SEND_BYTES,
-                keep_alive_interval=30_000,
-            ),
-        )
-        self._task: asyncio.Task[None] | None = None
-        self._looking: asyncio.Task[None] | None = None
-
-    def start(self) -> "asyncio.Task[None]":
-        """Begin to serve; the task ends after stop(), or fails when the port cannot be had."""
-        loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._server.serve(), name="gateway http server")
-        self._looking = loop.create_task(self._connections.watch(), name="gateway connections")
-        return self._task
-
-    async def stop(self) -> None:
-        """Refuse new connections, let requests in flight end within the drain time."""
-        self._server.stop()  # closes the listener and idle connections; others once their answers are out
-        await self._door.drain(self._limits.drain_seconds)
-        if self._looking is not None:
-            self._looking.cancel()
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=2.0)

@@ -6,11 +6,12 @@ Every variable has the prefix VIVESPHERE_. Secrets come as file paths only. Noth
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.edge.cors import parse_origins
 from gateway.proxies import Network, parse_networks
+from gateway.tls import TlsFiles
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -50,6 +51,8 @@ class Limits(BaseSettings):
     """How long calls in flight may go on after SIGTERM."""
     grpc_core: bool = False
     """True sends unary calls through gRPC's core, as streams always are, instead of the gateway's own HTTP/2: for comparison, and as a way back."""
+    grpc_max_connection_age_seconds: float = Field(default=1800.0, ge=0)
+    """After this a gRPC client is asked to connect anew, so that balancers spread clients over replicas; its calls go on. 0: never."""
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     """`10.0.0.0/8,::1`: proxies in front whose X-Forwarded-For, -Proto and -Host are believed. Empty: the client is whoever holds
     the connection."""
@@ -114,9 +117,17 @@ class GatewaySettings(BaseSettings):
     http_port: int = Field(default=8080, ge=0, le=65535)
     """Port of the HTTP door."""
     grpc_host: str = "127.0.0.1"
-    """Address of the gRPC door, plaintext; keep it on loopback or behind something that speaks TLS."""
+    """Address of the gRPC door."""
     grpc_port: int = Field(default=9090, ge=0, le=65535)
     """Port of the gRPC door."""
+    http_tls_cert_file: Path | None = None
+    """Certificate chain of the HTTP door (PEM). With it the door speaks TLS, HTTP/2 among it; unset: plaintext, for loopback or behind a proxy."""
+    http_tls_key_file: Path | None = None
+    """Its private key (PEM, not encrypted)."""
+    grpc_tls_cert_file: Path | None = None
+    """Certificate chain of the gRPC door (PEM). Unset: plaintext."""
+    grpc_tls_key_file: Path | None = None
+    """Its private key (PEM, not encrypted)."""
     descriptors: Path = Path("generated/vivesphere.binpb")
     """The FileDescriptorSet of all contracts, relative to the working directory."""
     targets: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
@@ -132,10 +143,33 @@ class GatewaySettings(BaseSettings):
     data_dir: Path = Path(".vivesphere")
     """Where log records wait while NATS is away."""
 
+    @property
+    def http_tls(self) -> TlsFiles | None:
+        """TLS of the HTTP door; None for plaintext."""
+        return _tls("http", self.http_tls_cert_file, self.http_tls_key_file)
+
+    @property
+    def grpc_tls(self) -> TlsFiles | None:
+        """TLS of the gRPC door; None for plaintext."""
+        return _tls("grpc", self.grpc_tls_cert_file, self.grpc_tls_key_file)
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> "GatewaySettings":
+        _ = self.http_tls, self.grpc_tls
+        return self
+
     @field_validator("targets", mode="before")
     @classmethod
     def _parse_targets(cls, value: object) -> object:
         return parse_targets(value) if isinstance(value, str) else value
+
+
+def _tls(door: str, cert: Path | None, key: Path | None) -> TlsFiles | None:
+    if cert is not None and key is not None:
+        return TlsFiles(cert, key)
+    if cert is None and key is None:
+        return None
+    raise ValueError(f"VIVESPHERE_{door.upper()}_TLS_CERT_FILE and _KEY_FILE go together")
 
 
 def parse_targets(text: str) -> dict[str, str]:

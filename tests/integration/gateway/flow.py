@@ -12,12 +12,13 @@ import httpx
 from google.rpc import error_details_pb2
 
 from gateway.backends import Backends, single_backend
-from gateway.http import HttpDoor, HttpServer
+from gateway.http import HttpDoor
 from gateway.metrics import Metrics
 from gateway.pages import Pages
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
 from gateway.resume import resumable_streams
+from gateway.server import HttpServer
 from gateway.settings import Limits
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder

@@ -11,12 +11,13 @@ import pytest
 
 from gateway.backends import single_backend
 from gateway.browser.sessions import Browsers
-from gateway.http import HttpDoor, HttpServer
+from gateway.http import HttpDoor
 from gateway.metrics import Metrics
 from gateway.pages import Pages
 from gateway.protocols.door import procedure_door
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
+from gateway.server import HttpServer
 from gateway.settings import Limits
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder

@@ -186,7 +186,8 @@ def test_messages_become_the_answer() -> None:
                 case["final_status"]["code"], case["final_status"]["message"], None
             )
             agrees = (
-                status.http_status == expect["status"] and Lines().failure(status.body).decode() == expect["raw"]
+                status.http_status == expect["status"]
+                and Lines().failure(status.body).decode() == expect["raw"]
             )
         else:
             agrees = False
