@@ -37,6 +37,7 @@ from gateway.transcoding.codec import Codec, JsonStyle, ProtobufPyCodec
 from gateway.transcoding.google_codec import GoogleCodec
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
+from mesh.collecting import settle
 
 STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _KEPT_ENCODED = {"unreserved": urls.RESERVED, "except_slash": urls.SLASH, "all": urls.NOTHING}
@@ -149,6 +150,7 @@ async def _serve(plan: Plan, limits: Limits) -> None:
             "gateway serves"
         )
         warn_of_plaintext(plan)
+        settle()
         await _until_stopped(http_server.start())
         readiness.draining = True
         logger.info("gateway drains")

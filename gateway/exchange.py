@@ -8,6 +8,7 @@ A large answer goes in pieces, as streams do, so that a client which does not re
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 HeaderList = Sequence[tuple[bytes, bytes]]
 
 WATCH_AFTER_SECONDS: Final = 0.05
+MIN_LOOK_SECONDS: Final = 0.01
 WRITE_TIMEOUT_SECONDS: Final = 30.0
 PIECE_BYTES: Final = 256 * 1024
 BODY_BYTES_PER_SECOND: Final = (
@@ -37,7 +39,7 @@ GONE: Final = 499  # nginx's "client closed request"; never sent, only counted
 
 # On every answer that does not say otherwise: an API's answer is no page and no frame, whatever a service puts into it, and is
 # for its reader alone.
-_COMMON: Final = (
+_COMMON: Final[tuple[tuple[bytes, bytes], ...]] = (
     (b"server", b"vivesphere"),
     (b"x-content-type-options", b"nosniff"),
     (
@@ -48,6 +50,7 @@ _COMMON: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+_COMMON_NAMES: Final = frozenset(name for name, _ in _COMMON)
 
 
 class ClientGoneError(Exception):
@@ -58,11 +61,10 @@ class Exchange:
     """A request being answered. `status` is what was sent, or 499 once the client is gone, or reads no more."""
 
     __slots__ = (
+        "_client",
         "_guard",
         "_receive",
         "_send",
-        "_task",
-        "_watch",
         "as_page",
         "client",
         "compressible",
@@ -75,6 +77,7 @@ class Exchange:
         "query",
         "scheme",
         "status",
+        "task",
         "ticket",
         "version",
         "write_timeout",
@@ -83,14 +86,14 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, headers: RequestHeaders) -> None:
         self._receive = receive
         self._send = send
-        self._watch: asyncio.Task[None] | None = None
         self._guard: StallGuard | None = None
-        self._task = asyncio.current_task()
+        self.task = asyncio.current_task()
         self.headers = headers
         self.method: str = scope["method"]
         self.path: str = scope["raw_path"].decode("latin-1")
         self.query: str = scope["query_string"].decode("latin-1")
-        self.peer: str = scope["client"][0] if scope.get("client") else ""
+        self._client: tuple[str, int] | None = scope.get("client")
+        self.peer: str = self._client[0] if self._client else ""
         self.scheme: str = scope.get("scheme", "http")
         self.version: str = scope["http_version"]
         self.status = 0
@@ -107,6 +110,11 @@ class Exchange:
         self.ticket: Ticket | None = None
         """What the request was let in with (`gateway.edge.admission`)."""
         self.write_timeout = WRITE_TIMEOUT_SECONDS
+
+    @property
+    def connection(self) -> tuple[str, int]:
+        """Address and port of the other end; granian gives the port as text."""
+        return (self._client[0], int(self._client[1])) if self._client else ("", 0)
 
     async def body_pieces(self, timeout: float) -> AsyncIterator[bytes]:
         """The body as it comes; raises GatewayError when no piece comes for `timeout`, ClientGoneError."""
@@ -211,8 +219,12 @@ class Exchange:
     async def start(self, status: int, headers: HeaderList) -> None:
         """Send status and headers; pieces follow."""
         self.status = status
-        named = {name for name, _ in headers}
-        common = [header for header in _COMMON if header[0] not in named]
+        common = _COMMON
+        for name, _ in headers:
+            if name in _COMMON_NAMES:
+                named = {name for name, _ in headers}
+                common = tuple(header for header in _COMMON if header[0] not in named)
+                break
         request_id = (b"x-request-id", self.headers.request_id.encode())
         await self._send(
             {
@@ -236,8 +248,8 @@ class Exchange:
 
     def _cut(self) -> None:
         self.status = GONE
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
     def close(self) -> None:
         """The request is over: give back its place, watch nothing any more."""
@@ -276,26 +288,27 @@ class Pace:
 class Watch:
     """Waits for the client's disconnect in a task of its own, which the context manager ends."""
 
-    __slots__ = ("_exchange", "_on_gone", "_receive", "_task", "_timer")
+    __slots__ = ("_exchange", "_on_gone", "_receive", "_task", "open")
 
     def __init__(self, exchange: Exchange, receive: Receive, on_gone: Callable[[], object]) -> None:
         self._exchange = exchange
         self._receive = receive
         self._on_gone = on_gone
         self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self.open = False
 
     def __enter__(self) -> "Watch":
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._start)
+        self.open = True
+        _waiting.add(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self.open = False
         if self._task is not None:
             self._task.cancel()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Begin to wait."""
         self._task = asyncio.get_running_loop().create_task(self._wait(), name="gateway disconnect watch")
 
     async def _wait(self) -> None:
@@ -303,3 +316,34 @@ class Watch:
             pass
         self._exchange.status = GONE
         self._on_gone()
+
+
+class _Waiting:
+    """Watches that may have to start, oldest first, with one timer for all: most calls end before theirs would."""
+
+    def __init__(self) -> None:
+        self._line: deque[tuple[float, Watch]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def add(self, watch: Watch) -> None:
+        """Start this watch in a while, if it is open then."""
+        loop = asyncio.get_running_loop()
+        if not self._line or loop is not self._loop:
+            self._line.clear()
+            self._loop = loop
+            loop.call_later(WATCH_AFTER_SECONDS, self._look)
+        self._line.append((time.monotonic() + WATCH_AFTER_SECONDS, watch))
+
+    def _look(self) -> None:
+        line, now = self._line, time.monotonic()
+        while line and line[0][0] <= now:
+            _, watch = line.popleft()
+            if watch.open:
+                watch.start()
+        while line and not line[0][1].open:
+            line.popleft()
+        if line and self._loop is not None:
+            self._loop.call_later(max(line[0][0] - now, MIN_LOOK_SECONDS), self._look)
+
+
+_waiting = _Waiting()

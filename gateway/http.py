@@ -56,7 +56,10 @@ class HttpDoor:
         self._pages = pages
         self._metrics = metrics
         self._limits = limits
-        self._active: dict[asyncio.Task[Any], Scope] = {}
+        self._write_timeout = limits.write_timeout_seconds
+        self._answered = metrics.http.answered
+        self._active: set[Exchange] = set()
+        metrics.show("gateway_http_in_flight", "HTTP requests being answered.", lambda: len(self._active))
         metrics.show("gateway_tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,11 +72,8 @@ class HttpDoor:
             await Exchange(scope, receive, send, RequestHeaders(())).respond_error(answer(error))
             return
         exchange = Exchange(scope, receive, send, headers)
-        exchange.write_timeout = self._limits.write_timeout_seconds
-        task = asyncio.current_task()
-        if task is not None:
-            self._active[task] = scope
-        self._metrics.in_flight.inc()
+        exchange.write_timeout = self._write_timeout
+        self._active.add(exchange)
         label = UNMATCHED
         try:
             label = await self._serve(exchange)
@@ -82,11 +82,9 @@ class HttpDoor:
                 await exchange.respond_error(answer(STOPPING))
         finally:
             exchange.close()
-            if task is not None:
-                self._active.pop(task, None)
-            self._metrics.in_flight.dec()
+            self._active.discard(exchange)
             method = exchange.method if exchange.method in _KNOWN_METHODS else "OTHER"
-            self._metrics.answered(method, label, exchange.status or GONE, time.perf_counter() - started)
+            self._answered(method, label, exchange.status or GONE, time.perf_counter() - started)
 
     def connections(self, port: int) -> Connections:
         """What looks after the connections of the port at which this application is served."""
@@ -94,8 +92,7 @@ class HttpDoor:
 
     def _busy(self) -> set[Peer]:
         """The connections that have a request under way."""
-        clients = (scope.get("client") for scope in self._active.values())
-        return {(client[0], int(client[1])) for client in clients if client}  # granian gives the port as text
+        return {exchange.connection for exchange in self._active}
 
     async def drain(self, seconds: float) -> None:
         """End streams, wait for the other requests in flight, then cancel those that are left; they answer 503."""
@@ -103,15 +100,15 @@ class HttpDoor:
         if self._procedures is not None:
             self._procedures.end_streams()
         until = time.monotonic() + seconds
-        while (
-            self._active and (left := until - time.monotonic()) > 0
-        ):  # some may still come on open connections
-            await asyncio.wait(self._active, timeout=left)
-        cancelled = list(self._active)
-        for task in cancelled:
+        while (tasks := self._tasks()) and (left := until - time.monotonic()) > 0:  # some may still come
+            await asyncio.wait(tasks, timeout=left)
+        for task in tasks:
             task.cancel()
-        if cancelled:
-            await asyncio.wait(cancelled, timeout=1.0)
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+
+    def _tasks(self) -> list["asyncio.Task[Any]"]:
+        return [exchange.task for exchange in self._active if exchange.task is not None]
 
     async def _serve(self, exchange: Exchange) -> str:
         """Answer and return the route's label."""

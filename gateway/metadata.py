@@ -11,6 +11,7 @@ trailing metadata `Grpc-Trailer-*`, a few names stay plain; binary values are ba
 import base64
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from gateway import identifiers
@@ -190,19 +191,27 @@ def trace(parent: str | None, state: str | None) -> Metadata:
 
 def response_headers(initial: Any, trailing: Any) -> list[tuple[bytes, bytes]]:
     """HTTP headers for the metadata of an answered call."""
-    headers = [_outwards(key, value, "grpc-metadata-") for key, value in initial or () if _passes(key)]
-    headers += [_outwards(key, value, "grpc-trailer-") for key, value in trailing or () if _passes(key)]
+    headers: list[tuple[bytes, bytes]] = []
+    for prefix, metadata in (("grpc-metadata-", initial), ("grpc-trailer-", trailing)):
+        for key, value in metadata or ():
+            name = _outward_name(key, prefix)
+            if name:
+                data = (
+                    base64.b64encode(value)
+                    if isinstance(value, bytes)
+                    else value.encode("latin-1", "replace")
+                )
+                headers.append((name, data))
     return headers
 
 
-def _passes(key: str) -> bool:
-    return key not in _INTERNAL and not key.startswith("grpc-")
-
-
-def _outwards(key: str, value: str | bytes, prefix: str) -> tuple[bytes, bytes]:
-    if isinstance(value, bytes):
-        return (prefix + key).encode(), base64.b64encode(value)
-    return (key if key in _OUTWARDS_PLAIN else prefix + key).encode(), value.encode("latin-1", "replace")
+@lru_cache(maxsize=512)
+def _outward_name(key: str, prefix: str) -> bytes:
+    """The header that a metadata key becomes; empty for what stays inside."""
+    if key in _INTERNAL or key.startswith("grpc-"):
+        return b""
+    plain = key in _OUTWARDS_PLAIN and not key.endswith("-bin")
+    return (key if plain else prefix + key).encode()
 
 
 def relayed_metadata(

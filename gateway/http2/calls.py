@@ -5,7 +5,7 @@ How HTTP/2 and HTTP tell failures, and what gRPC calls them, is in the tables of
 """
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
@@ -13,6 +13,7 @@ import grpc
 
 from gateway.http2 import wire
 
+EXACT_BELOW_SECONDS: Final = 5.0  # deadlines further away may be kept a quarter of a second late
 PREFIX_BYTES: Final = 5  # compressed flag and length before each message
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _OF_HTTP: Final = {
@@ -24,11 +25,15 @@ _OF_RESET: Final = {
     wire.REFUSED_STREAM: grpc.StatusCode.UNAVAILABLE, wire.CANCEL: grpc.StatusCode.CANCELLED,
     wire.ENHANCE_YOUR_CALM: grpc.StatusCode.RESOURCE_EXHAUSTED, wire.INADEQUATE_SECURITY: grpc.StatusCode.PERMISSION_DENIED,
 }  # fmt: skip
+_FINE: Final = ((("grpc-status", "0"),), (("grpc-status", "0"), ("grpc-message", "")))
+"""Trailers of most calls that go well: Go's and C's."""
 _NOTHING: Final[wire.HeaderList] = ()
 
 
 class Carrier(Protocol):
     """What a call asks of the connection that carries it."""
+
+    loop: asyncio.AbstractEventLoop
 
     def abandon(self, call: "UnaryCall") -> None:
         """Tell the peer that nobody waits for this call any more."""
@@ -38,18 +43,19 @@ class UnaryCall:
     """One attempt of a call; made by the connection that carries it. `untouched` once the peer says that it did not process it."""
 
     __slots__ = (
-        "_body", "_carrier", "_done", "_future", "_initial", "_limit", "_timer", "_trailing", "stream", "unsent", "untouched", "window",
+        "_body", "_carrier", "_deadline", "_done", "_future", "_initial", "_limit", "_timer", "_trailing", "stream", "unsent", "untouched", "window",
     )  # fmt: skip
 
     def __init__(self, carrier: Carrier, stream: int, window: int, limit: int) -> None:
         """`limit` is the largest answer in bytes; `window` what the peer will take of this stream at first."""
         self._carrier = carrier
-        self._future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._future: asyncio.Future[bytes] = carrier.loop.create_future()
         self._body: bytes | bytearray = b""
         self._initial: wire.HeaderList | None = None
         self._trailing: wire.HeaderList = _NOTHING
         self._limit = limit
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
         self._done = False
         self.stream = stream
         self.window = window
@@ -73,8 +79,16 @@ class UnaryCall:
         return True
 
     def expire_after(self, seconds: float) -> None:
-        """Fail with DEADLINE_EXCEEDED unless it is over by then."""
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+        """Fail with DEADLINE_EXCEEDED unless it is over by then: to the moment if that is soon, else when `expire` is called after it."""
+        loop = self._carrier.loop
+        self._deadline = loop.time() + seconds
+        if seconds < EXACT_BELOW_SECONDS:
+            self._timer = loop.call_later(seconds, self._expire)
+
+    def expire(self, now: float) -> None:
+        """Fail if the deadline has passed; `now` is the loop's time."""
+        if self._deadline is not None and now >= self._deadline:
+            self._expire()
 
     async def initial_metadata(self) -> wire.HeaderList:
         """What came before the answer, of a call that is over."""
@@ -141,10 +155,16 @@ class UnaryCall:
     def fail(self, code: grpc.StatusCode, details: str, *, untouched: bool = False) -> None:
         """End the call with a failure that is no answer of the service's own."""
         self.untouched = self.untouched or untouched
-        self._end(lambda: self._future.set_exception(self._error(code, details)))
+        if not self._done:
+            self._over()
+            if not self._future.done():
+                self._future.set_exception(self._error(code, details))
 
     def _finish(self, trailers: wire.HeaderList) -> None:
         """The status is here, and with it the end."""
+        if trailers in _FINE:
+            self._deliver()
+            return
         code, details = None, ""
         kept = []
         for name, value in trailers:
@@ -160,12 +180,18 @@ class UnaryCall:
             code = grpc.StatusCode.UNKNOWN if code is None else code
             self.fail(code, "the answer has no status" if missing else details)
             return
+        self._deliver()
+
+    def _deliver(self) -> None:
         body = self._body
         length = len(body) - PREFIX_BYTES
         if length < 0 or body[0] or int.from_bytes(body[1:5], "big") != length:
             self.fail(grpc.StatusCode.INTERNAL, "the answer is not one uncompressed message")
             return
-        self._end(lambda: self._future.set_result(bytes(body[PREFIX_BYTES:])))
+        if not self._done:
+            self._over()
+            if not self._future.done():
+                self._future.set_result(bytes(body[PREFIX_BYTES:]))
 
     def _expire(self) -> None:
         if not self._done:
@@ -175,13 +201,6 @@ class UnaryCall:
     def _error(self, code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
         initial, trailing = grpc.aio.Metadata(*(self._initial or ())), grpc.aio.Metadata(*self._trailing)
         return grpc.aio.AioRpcError(code, initial, trailing, details)
-
-    def _end(self, tell: Callable[[], None]) -> None:
-        if self._done:
-            return
-        self._over()
-        if not self._future.done():
-            tell()
 
     def _over(self) -> None:
         self._done = True

@@ -27,6 +27,9 @@ KEEPALIVE_SECONDS: Final = (
     30.0  # without a byte while calls wait; servers of the mesh permit a ping every 10 s
 )
 KEEPALIVE_ANSWER_SECONDS: Final = 10.0
+GOODBYE_SECONDS: Final = 1.0  # for the last bytes to leave
+SWEEP_SECONDS: Final = 0.25
+"""Between two looks for calls whose time is up."""
 
 _NOT_CONNECTED: Final = "the connection to the service was lost"
 
@@ -44,12 +47,15 @@ class Connection(asyncio.Protocol):
         keepalive_seconds: float = KEEPALIVE_SECONDS,
     ) -> None:
         """`answer_limit`: largest answer in bytes; `keepalive_seconds`: how long a peer may be silent while calls wait."""
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = self.loop.create_future()
         self.usable = False
         self._limit = answer_limit
         self._on_retired = on_retired
         self._keepalive_seconds = keepalive_seconds
         self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._sweeping = False
         self._streams: dict[int, UnaryCall] = {}
         self._line: deque[tuple[UnaryCall, bytes]] = deque()  # with their header blocks
         self._unsent: dict[int, UnaryCall] = {}
@@ -76,6 +82,9 @@ class Connection(asyncio.Protocol):
         made.unsent = b"\0" + len(message).to_bytes(4, "big") + message
         if timeout is not None:
             made.expire_after(timeout)
+            if not self._sweeping:
+                self._sweeping = True
+                self.loop.call_later(SWEEP_SECONDS, self._sweep)
         if len(self._streams) < self._most:
             self._begin(made, block)
         elif len(self._line) < MAX_WAITING:
@@ -97,8 +106,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """End the connection and every call on it."""
         if self._transport is not None and not self._closed:
-            self._write(wire.goaway(wire.NO_ERROR))
-            self._transport.close()
+            self._hang_up(wire.NO_ERROR)
         self._end(_NOT_CONNECTED)
 
     def drain(self) -> None:
@@ -157,9 +165,26 @@ class Connection(asyncio.Protocol):
         if not self.usable and not self._streams and not self._line and self.ready.done():
             self.close()
 
+    def _sweep(self) -> None:
+        """End the calls whose time is up; a timer for each call would cost as much as a tenth of it."""
+        now = self.loop.time()
+        calls = [*self._streams.values(), *(call for call, _ in self._line)]
+        for call in calls:
+            call.expire(now)
+        self._sweeping = bool(calls) and not self._closed
+        if self._sweeping:
+            self.loop.call_later(SWEEP_SECONDS, self._sweep)
+
     def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self._closed:
-            self._transport.write(data)
+        """Send with whatever else this turn of the loop sends: one system call for all of it."""
+        if not self._out:
+            self.loop.call_soon(self._flush)
+        self._out.append(data)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if out and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"".join(out))
 
     # asyncio.Protocol
 
@@ -178,7 +203,7 @@ class Connection(asyncio.Protocol):
             )
             + wire.window_update(0, RECEIVE_WINDOW - wire.DEFAULT_WINDOW)
         )
-        self._timer = asyncio.get_running_loop().call_later(self._keepalive_seconds, self._keep_alive)
+        self._timer = self.loop.call_later(self._keepalive_seconds, self._keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(_NOT_CONNECTED)
@@ -351,12 +376,19 @@ class Connection(asyncio.Protocol):
 
     # the end
 
+    def _hang_up(self, code: int) -> None:
+        """Say goodbye and close; a peer that takes no bytes is left without it."""
+        transport = self._transport
+        if transport is not None:
+            self._write(wire.goaway(code))
+            self._flush()
+            transport.close()
+            self.loop.call_later(GOODBYE_SECONDS, transport.abort)
+
     def _broken(self, error: Exception) -> None:
         """The peer broke the protocol: nothing that comes from it has a meaning any more."""
         code = error.code if isinstance(error, wire.WireError) else wire.FRAME_SIZE_ERROR
-        self._write(wire.goaway(code))
-        if self._transport is not None:
-            self._transport.abort()
+        self._hang_up(code)
         self._end("the service does not speak HTTP/2 as it should")
 
     def _end(self, details: str) -> None:
@@ -380,7 +412,6 @@ class Connection(asyncio.Protocol):
 
     def _keep_alive(self) -> None:
         """Every while: a peer that says nothing while calls wait is asked, and left when it does not answer."""
-        loop = asyncio.get_running_loop()
         if self._pinged:
             if self._transport is not None:
                 self._transport.abort()
@@ -392,7 +423,7 @@ class Connection(asyncio.Protocol):
             self._write(wire.frame(wire.PING, 0, 0, b"vivesphr"))
             pause = min(self._keepalive_seconds, KEEPALIVE_ANSWER_SECONDS)
         self._heard = False
-        self._timer = loop.call_later(pause, self._keep_alive)
+        self._timer = self.loop.call_later(pause, self._keep_alive)
 
 
 _HANDLERS: Final = {

@@ -17,6 +17,7 @@ from gateway.transcoding import depth, fields, locate, mask, strict
 from gateway.transcoding.codec import Codec, CodecError, JsonSyntaxError, parse_json
 from gateway.transcoding.errors import GatewayError, invalid, invalid_all, malformed
 from gateway.transcoding.fields import Convert, JsonValue
+from gateway.transcoding.plain import plain_of
 from gateway.transcoding.query import QueryReader
 from gateway.transcoding.schema import HttpBinding, Method, SchemaError
 from gateway.transcoding.template import Template
@@ -69,6 +70,7 @@ class RequestBinder:
         self._mask = mask.mask_field(method.input) if binding.http_method == "PATCH" else None
         self._idempotency = _idempotency_field(method.input)
         self._query = QueryReader(method.input, self._taken_by, ignored)
+        self._plain = None if self._body or self._special else plain_of(method.input, template)
 
     @property
     def takes_bytes(self) -> bool:
@@ -82,6 +84,8 @@ class RequestBinder:
 
     def bind(self, values: Sequence[str], parts: RequestParts) -> bytes:
         """Build the request message; `values` are the path variables in template order. Raises GatewayError."""
+        if self._plain is not None and not (parts.query or parts.body or parts.idempotency_key):
+            return self._plain.wire(values)
         tree = self._read_body(parts)
         for field, text in zip(self._path_fields, values, strict=True):
             self._put_path(tree, field, text)

@@ -22,6 +22,9 @@ class Transport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
 
+    def is_closing(self) -> bool:
+        return False
+
     def close(self) -> None:
         return
 
