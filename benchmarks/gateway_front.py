@@ -1,6 +1,7 @@
 """The gateway beside Go's grpc-gateway and Envoy's grpc_json_transcoder: CPU of a request, requests a second, waits, memory, fan-out.
 
-`python -m benchmarks gateway_front [--rounds N] [--seconds S] [--fronts ours,grpc-gateway,Envoy] [--only one,twenty,thousand,rate,fanout]`
+`python -m benchmarks gateway_front [--rounds N] [--seconds S] [--fronts ours,grpc-gateway,Envoy] [--only one,twenty,thousand,rate,fanout]`;
+`ours-grpc-core` is one more front: ours with unary calls through gRPC's core.
 
 One gRPC server of Go stands behind all three (`benchmarks/front/`), all in plain text on loopback. A front has one core and one worker,
 the server behind and the load have the other core; rounds alternate between the fronts. Ours is `python -m gateway --descriptors …`, as
@@ -94,7 +95,7 @@ async def _case(title: str, path: str, fronts: Sequence[Front], choice: Choice) 
         for front in fronts:
             before = front.cpu_seconds()
             answered = await saturate(front.url + path, choice.seconds)
-            if answered.failed:
+            if answered.failed or not answered.requests:
                 raise RuntimeError(f"{front.name} failed {answered.failed} of {answered.requests} requests")
             cpu[front.name].append((front.cpu_seconds() - before) / answered.requests * MICRO)
             rates[front.name].append(answered.requests / answered.seconds)

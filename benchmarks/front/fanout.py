@@ -69,6 +69,7 @@ async def fan_out(
     async with _streams(front, clients, interval_ms, accept) as made:
         if b"content-type: " + accept.encode() not in made[0].head.lower() and accept == SSE:
             return None
+        await asyncio.sleep(seconds / 2)  # what queued while the streams were opened is not of this time
         came, cpu, began = sum(one.count for one in made), front.cpu_seconds(), time.perf_counter()
         await asyncio.sleep(seconds)
         delivered = Delivered(

@@ -23,6 +23,9 @@ CORES = sorted(os.sched_getaffinity(0))
 FRONT_CORE, OTHER_CORE = CORES[0], CORES[-1]
 START_SECONDS = 60
 OURS, GO, ENVOY = "ours", "grpc-gateway", "Envoy"
+OURS_BY_CORE = (
+    "ours-grpc-core"  # with unary calls through gRPC's core, for what the gateway's own HTTP/2 is worth
+)
 ONE_THING = "/v1/things/abc"
 
 
@@ -85,12 +88,12 @@ async def all_fronts(
 def _command(
     name: str, descriptors: Path, backend: str, port: int, programs: build.GoPrograms | None, folder: Path
 ) -> list[str] | None:
-    if name == OURS:
+    if name in (OURS, OURS_BY_CORE):
         arguments = ["--descriptors", str(descriptors), "--backend", backend, "--http-port", str(port)]
         return [sys.executable, "-m", "gateway", *arguments]
     if name == GO:
         return None if programs is None else [str(programs.rival), backend, f"127.0.0.1:{port}"]
-    envoy = _envoy()
+    envoy = _envoy() if name == ENVOY else None
     if envoy is None:
         return None
     configuration = folder / "envoy.yaml"
@@ -132,7 +135,8 @@ async def _backend(command: Sequence[str]) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _front(name: str, command: Sequence[str], port: int) -> AsyncIterator[Front]:
-    async with _process(FRONT_CORE, command, {"GOMAXPROCS": "1"}) as process:
+    environment = {"GOMAXPROCS": "1", "VIVESPHERE_GATEWAY_GRPC_CORE": str(name == OURS_BY_CORE).lower()}
+    async with _process(FRONT_CORE, command, environment) as process:
         front = Front(name, psutil.Process(process.pid), f"http://127.0.0.1:{port}")
         await _until_it_answers(front, process)
         yield front
