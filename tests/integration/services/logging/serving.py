@@ -20,6 +20,7 @@ from gateway.pages import Pages
 from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
+from gateway.resume import resumable_streams
 from gateway.settings import Limits
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
@@ -108,7 +109,7 @@ async def gateway(server: LogServer) -> AsyncIterator[tuple[str, str]]:
         door = GrpcServer(GrpcDoor(schema, backends, health, metrics, Proxies()), LOOPBACK, 0, limits)
         await door.start()
         port = free_port()
-        relay = RestRelay(Transcoder(schema), backends, limits)
+        relay = RestRelay(Transcoder(schema), backends, limits, None, resumable_streams(schema))
         rest = HttpServer(
             HttpDoor(relay, Pages(readiness, metrics, None), metrics, limits), LOOPBACK, port, limits
         )
