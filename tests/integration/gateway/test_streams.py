@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from itertools import product
 from typing import Any
 
 import httpx
@@ -281,8 +282,10 @@ async def test_a_service_that_dies_ends_its_streams_with_their_reason() -> None:
             assert error["code"] == 14
         with pytest.raises(httpx.RemoteProtocolError):
             await raw
-        for form in FORMS:
-            answer = await client.get("/api/v1/flow/a:watch", headers={"accept": form}, timeout=5)
+        asks = [("GET", "/api/v1/flow/a:watch"), ("POST", "/api/v1/items/7:pour"), ("POST", "/api/v1/talk")]
+        for form, (method, path) in product(FORMS, asks):
+            body = b"{}\n" if method == "POST" else None
+            answer = await client.request(method, path, content=body, headers={"accept": form})
             assert (answer.status_code, reason(answer.json())) == (503, "SERVICE_UNAVAILABLE")
             assert answer.json()["details"][0]["metadata"] == {"service": "flow"}
 
