@@ -27,7 +27,6 @@ from gateway.protocols.door import procedure_door
 from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
-from gateway.resume import resumable_streams
 from gateway.server import HttpServer
 from gateway.settings import GatewaySettings, Limits, Transcoding
 from gateway.shipping import shipping
@@ -125,7 +124,6 @@ async def _serve(plan: Plan, limits: Limits) -> None:
     cors = cors_of(limits.cors_origins)
     allows = cors.allows if cors is not None else None
     browsers = Browsers(schema, transcoder.endpoints, allows) if plan.browsers else None
-    resumable = resumable_streams(schema)
     metrics = Metrics()
     backends = plan.connect(limits, schema)
     readiness = Readiness(backends)
@@ -140,7 +138,7 @@ async def _serve(plan: Plan, limits: Limits) -> None:
             await grpc_server.start()
         grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None
         pages = Pages(readiness, metrics, grpc_address, Published(schema, plan.about))
-        relay = RestRelay(transcoder, backends, limits, browsers, resumable)
+        relay = RestRelay(transcoder, backends, limits, browsers)
         procedures = procedure_door(
             transcoder, backends, limits, metrics, browsers=plan.browsers, allows=allows
         )

@@ -6,7 +6,6 @@ A client that goes away cancels the call. What a browser's call has to do with c
 
 import asyncio
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +21,7 @@ from gateway.edge.inflate import plain, require_plain
 from gateway.edge.traits import traits_of
 from gateway.exchange import GONE, Exchange
 from gateway.metadata import Metadata, response_headers
-from gateway.resume import Resume
+from gateway.resume import resumable_streams
 from gateway.settings import Limits
 from gateway.streams import StreamAnswers, StreamCall
 from gateway.transcoding.binding import RequestParts
@@ -41,14 +40,13 @@ class RestRelay:
         backends: Backends,
         limits: Limits,
         browsers: Browsers | None = None,
-        resumable: Mapping[str, Resume] | None = None,
     ) -> None:
-        """`resumable` are the streams that go on where they broke, by method path."""
+        """Raises SchemaError for a stream that cannot go on where it broke though the contract says so."""
         self._transcoder = transcoder
         self._backends = backends
         self._limits = limits
         self._browsers = browsers
-        self._resumable = resumable or {}
+        self._resumable = resumable_streams(transcoder.schema)
         self._traits = traits_of(transcoder.schema, transcoder.endpoints)
         self._conditions = Conditions(self._traits)
         self._answers = StreamAnswers(limits, transcoder.statuses)
@@ -115,7 +113,9 @@ class RestRelay:
             wire = await self._bound(made.exchange, made.endpoint, values)
             made.resume = self._resumable.get(method.path)
             if made.resume is not None:
-                wire = made.resume.fill(wire, made.exchange.headers.get(b"last-event-id"))
+                headers = made.exchange.headers
+                events = "text/event-stream" in (headers.get(b"accept") or "")
+                wire = made.resume.fill(wire, headers.get(b"last-event-id"), wins=events)
             factory = made.backend.call(method.path, "server_streaming")
             await self._answers.send(made, factory(wire, metadata=made.metadata, timeout=made.timeout))
 

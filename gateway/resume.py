@@ -62,8 +62,11 @@ class Resume:
         if any(place.text != self._request.text for place in self._responses):
             raise SchemaError(f"{method.path}: the fields of event_stream are of different types")
 
-    def fill(self, wire: bytes, last_event_id: str | None) -> bytes:
-        """The request with the id in its field; raises GatewayError for an id that is malformed or contradicts the request."""
+    def fill(self, wire: bytes, last_event_id: str | None, *, wins: bool = False) -> bytes:
+        """The request with the id in its field; raises GatewayError for an id that is malformed or contradicts the request.
+
+        With `wins` it replaces what the request says: an EventSource that comes again repeats its first URL and adds where it is by now.
+        """
         if not last_event_id:  # an EventSource that has seen no id, or was told to forget it
             return wire
         value = self._parse(last_event_id)
@@ -72,7 +75,7 @@ class Resume:
         given = getattr(message, name)
         if given == value:
             return wire
-        if given:
+        if given and not wins:
             raise invalid(self._request.field.name, f"differs from the {HEADER} header", "CONFLICTING_FIELD")
         setattr(message, name, value)
         filled: bytes = message.to_binary()

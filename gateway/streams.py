@@ -84,8 +84,10 @@ class StreamAnswers:
         except asyncio.CancelledError:
             if exchange.status == GONE:
                 return
-            error = feeder.error if feeder is not None and feeder.error is not None else failures.STOPPING
-            await output.fail(answer(error))
+            error = feeder.error if feeder is not None else None
+            if error is not None and not isinstance(error, GatewayError):
+                raise error from None  # a defect of ours
+            await output.fail(answer(error or failures.STOPPING))
         finally:
             call.cancel()
             if feeder is not None:
@@ -111,7 +113,7 @@ class _Feeder:
     """The requests of a two-way stream, sent in a task of their own."""
 
     def __init__(self, feeding: Callable[[], Awaitable[None]], call: Any, exchange: Exchange) -> None:
-        self.error: GatewayError | None = None
+        self.error: Exception | None = None
         self._call = call
         self._exchange = exchange
         self._task = asyncio.get_running_loop().create_task(self._run(feeding), name="gateway stream feed")
@@ -122,10 +124,10 @@ class _Feeder:
     async def _run(self, feeding: Callable[[], Awaitable[None]]) -> None:
         try:
             await feeding()
-        except GatewayError as error:
-            self.error = error
         except ClientGoneError:
             self._exchange.status = GONE
+        except Exception as error:  # whoever waits for answers raises it; nobody waits for this task
+            self.error = error
         else:
             return
         self._call.cancel()

@@ -17,7 +17,6 @@ from gateway.metrics import Metrics
 from gateway.pages import Pages
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
-from gateway.resume import resumable_streams
 from gateway.server import HttpServer
 from gateway.settings import Limits
 from gateway.transcoding.schema import Schema
@@ -68,7 +67,7 @@ async def flowing(limits: Limits = LIMITS) -> AsyncIterator[Flow]:
     assert one is not None
     one.name = "flow"
     backends = Backends({"flow": one})
-    relay = RestRelay(Transcoder(schema), backends, limits, None, resumable_streams(schema))
+    relay = RestRelay(Transcoder(schema), backends, limits)
     metrics, port = Metrics(), free_port()
     pages = Pages(Readiness(backends), metrics, None)
     server = HttpServer(HttpDoor(relay, pages, metrics, limits), "127.0.0.1", port, limits)

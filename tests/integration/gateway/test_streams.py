@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from itertools import product
 from typing import Any
 
 import httpx
@@ -167,6 +168,16 @@ async def test_a_stream_goes_on_behind_the_last_event(client: httpx.AsyncClient,
     assert flow.backend.seen[-1].requests[0].resume_token == "t1"
 
 
+async def test_an_event_source_that_began_behind_an_event_comes_back_behind_a_later_one(
+    client: httpx.AsyncClient, flow: Flow
+) -> None:
+    """It repeats its first URL for ever; a refusal would end it for good (HTML, server-sent events)."""
+    headers = {"accept": EVENTS, "last-event-id": "t9"}
+    answer = await client.get("/api/v1/flow/a:watch?count=1&resumeToken=t1", headers=headers)
+    assert answer.status_code == 200
+    assert flow.backend.seen[-1].requests[0].resume_token == "t9"
+
+
 async def test_a_revision_is_an_id_too(client: httpx.AsyncClient, flow: Flow) -> None:
     """Of several fields the one that is there counts; an event without one leaves the last id standing."""
     headers = {"accept": EVENTS, "last-event-id": "41"}
@@ -281,8 +292,10 @@ async def test_a_service_that_dies_ends_its_streams_with_their_reason() -> None:
             assert error["code"] == 14
         with pytest.raises(httpx.RemoteProtocolError):
             await raw
-        for form in FORMS:
-            answer = await client.get("/api/v1/flow/a:watch", headers={"accept": form}, timeout=5)
+        asks = [("GET", "/api/v1/flow/a:watch"), ("POST", "/api/v1/items/7:pour"), ("POST", "/api/v1/talk")]
+        for form, (method, path) in product(FORMS, asks):
+            body = b"{}\n" if method == "POST" else None
+            answer = await client.request(method, path, content=body, headers={"accept": form})
             assert (answer.status_code, reason(answer.json())) == (503, "SERVICE_UNAVAILABLE")
             assert answer.json()["details"][0]["metadata"] == {"service": "flow"}
 

@@ -104,6 +104,17 @@ async def test_a_form_that_cannot_be_read_is_refused(
     assert answer.json()["details"][0]["reason"] == reason
 
 
+@pytest.mark.parametrize("size", [1, 4096])
+async def test_a_field_behind_the_file_is_refused_however_it_comes(
+    client: httpx.AsyncClient, size: int
+) -> None:
+    """Its value would have belonged to the first message, which is gone by then."""
+    answer = await client.post(
+        FILES, content=dribble(form(("file", b"x"), ("note", b"x")), size), headers=FORM
+    )
+    assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, "MALFORMED_REQUEST")
+
+
 async def test_a_service_that_has_enough_answers_at_once(client: httpx.AsyncClient, eager: None) -> None:
     """A refusal must reach a client that is still sending."""
     answer = await client.post(

@@ -86,7 +86,8 @@ async def test_two_hundred_streams_stay_open_at_once(tmp_path: Path, database: D
 async def test_over_rest_a_quiet_tail_keeps_talking_and_is_resumed(
     tmp_path: Path, database: Database
 ) -> None:
-    """One line of JSON an item, the first at once; what says nothing for long is taken for dead by everybody on the way."""
+    """One line of JSON an item, the first at once; what says nothing for long is taken for dead by everybody on the way. A browser goes
+    on behind the id of the last event."""
     marker = new_id()
     await store(database, a_record(marker, "old"))
     async with (
@@ -109,5 +110,14 @@ async def test_over_rest_a_quiet_tail_keeps_talking_and_is_resumed(
                     pass
             assert item["record"]["body"] == "meanwhile"
             await until(lambda: len(server.replica.hub) == 0)
+            query, last = {"requestId": marker}, {"last-event-id": items[-1]["resumeToken"]}
+            events = {"accept": "text/event-stream", **last}
+            async with client.stream("GET", "/api/v1/logs:tail", params=query, headers=events) as response:
+                name = ""
+                async for line in response.aiter_lines():
+                    name = line[4:] if line.startswith("id: ") else name
+                    if line.startswith("data: ") and "record" in (event := json.loads(line[6:])):
+                        break
+            assert (event, name) == (item, item["resumeToken"])
             answer = await client.get("/api/v1/logs:tail", params={"resumeToken": "made-up"})
             assert (answer.status_code, answer.json()["details"][0]["reason"]) == (400, "INVALID_PAGE_TOKEN")
