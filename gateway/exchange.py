@@ -70,6 +70,7 @@ class Exchange:
         "query",
         "scheme",
         "status",
+        "task",
         "ticket",
         "version",
         "write_timeout",
@@ -101,6 +102,8 @@ class Exchange:
         self.ticket: Ticket | None = None
         """What the request was let in with (`gateway.edge.admission`)."""
         self.write_timeout = WRITE_TIMEOUT_SECONDS
+        self.task: asyncio.Task[Any] | None = None
+        """The one that answers; others may send pieces for it."""
 
     async def body_pieces(self, timeout: float) -> AsyncIterator[bytes]:
         """The body as it comes; raises GatewayError when no piece comes for `timeout`, ClientGoneError."""
@@ -215,20 +218,22 @@ class Exchange:
     async def piece(self, data: bytes, *, last: bool = False) -> None:
         """Send a piece of the body; returns when the server has room for more.
 
-        A client that leaves no room for `write_timeout` seconds ends the request: `status` is 499 and this task is cancelled.
+        A client that leaves no room for `write_timeout` seconds ends the request: `status` is 499 and `task` is cancelled. To a client
+        that is gone, or was cut so, nothing is sent.
         """
+        if self.status == GONE:
+            return
         guard = self._guard
         if guard is None:
-            task = asyncio.current_task()
-            guard = self._guard = StallGuard(self.write_timeout, lambda: self._cut(task))
+            guard = self._guard = StallGuard(self.write_timeout, self._cut)
         guard.begin()
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
         guard.end()
 
-    def _cut(self, task: "asyncio.Task[Any] | None") -> None:
+    def _cut(self) -> None:
         self.status = GONE
-        if task is not None:
-            task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
     def close(self) -> None:
         """The request is over: give back its place, watch nothing any more."""

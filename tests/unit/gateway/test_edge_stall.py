@@ -6,6 +6,8 @@ from typing import Any, cast
 import pytest
 
 from gateway.edge.stall import StallGuard
+from gateway.exchange import Exchange
+from gateway.metadata import RequestHeaders
 
 
 class Loop:
@@ -69,3 +71,27 @@ def test_a_guard_that_is_stopped_finds_nothing() -> None:
     made.stop()
     loop.pass_seconds(100)
     assert stalled == []
+
+
+async def test_the_one_who_answers_is_ended_whoever_sends() -> None:
+    """A sign of life that nobody takes is sent by a task of its own, while the one that answers waits for the service."""
+    sent: list[bytes] = []
+
+    async def send(event: dict[str, Any]) -> None:
+        sent.append(event["body"])
+        await asyncio.Event().wait()
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("nothing is read")
+
+    scope = {"method": "GET", "raw_path": b"/", "query_string": b"", "http_version": "1.1"}
+    exchange = Exchange(scope, receive, send, RequestHeaders(()))
+    exchange.write_timeout = 0.01
+    exchange.task = asyncio.create_task(asyncio.Event().wait())
+    other = asyncio.create_task(exchange.piece(b"life"))
+    await asyncio.wait([exchange.task], timeout=30)
+    assert (exchange.task.cancelled(), other.done(), exchange.status) == (True, False, 499)
+    await exchange.piece(b"more", last=True)  # returns at once: there is nobody to send to
+    assert sent == [b"life"]
+    other.cancel()
+    exchange.close()
