@@ -57,6 +57,7 @@ class Exchange:
         "_guard",
         "_receive",
         "_send",
+        "_task",
         "_watch",
         "as_page",
         "client",
@@ -70,7 +71,6 @@ class Exchange:
         "query",
         "scheme",
         "status",
-        "task",
         "ticket",
         "version",
         "write_timeout",
@@ -81,6 +81,7 @@ class Exchange:
         self._send = send
         self._watch: asyncio.Task[None] | None = None
         self._guard: StallGuard | None = None
+        self._task = asyncio.current_task()
         self.headers = headers
         self.method: str = scope["method"]
         self.path: str = scope["raw_path"].decode("latin-1")
@@ -102,8 +103,6 @@ class Exchange:
         self.ticket: Ticket | None = None
         """What the request was let in with (`gateway.edge.admission`)."""
         self.write_timeout = WRITE_TIMEOUT_SECONDS
-        self.task: asyncio.Task[Any] | None = None
-        """The one that answers; others may send pieces for it."""
 
     async def body_pieces(self, timeout: float) -> AsyncIterator[bytes]:
         """The body as it comes; raises GatewayError when no piece comes for `timeout`, ClientGoneError."""
@@ -218,8 +217,8 @@ class Exchange:
     async def piece(self, data: bytes, *, last: bool = False) -> None:
         """Send a piece of the body; returns when the server has room for more.
 
-        A client that leaves no room for `write_timeout` seconds ends the request: `status` is 499 and `task` is cancelled. To a client
-        that is gone, or was cut so, nothing is sent.
+        A client that leaves no room for `write_timeout` seconds ends the request: `status` is 499 and the request's task is cancelled.
+        To a client that is gone, or was cut so, nothing is sent.
         """
         if self.status == GONE:
             return
@@ -232,8 +231,8 @@ class Exchange:
 
     def _cut(self) -> None:
         self.status = GONE
-        if self.task is not None:
-            self.task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def close(self) -> None:
         """The request is over: give back its place, watch nothing any more."""

@@ -71,7 +71,7 @@ class HttpDoor:
             return
         exchange = Exchange(scope, receive, send, headers)
         exchange.write_timeout = self._limits.write_timeout_seconds
-        task = exchange.task = asyncio.current_task()
+        task = asyncio.current_task()
         if task is not None:
             self._active.add(task)
         self._metrics.in_flight.inc()

@@ -85,12 +85,20 @@ async def test_the_one_who_answers_is_ended_whoever_sends() -> None:
         raise AssertionError("nothing is read")
 
     scope = {"method": "GET", "raw_path": b"/", "query_string": b"", "http_version": "1.1"}
-    exchange = Exchange(scope, receive, send, RequestHeaders(()))
+    made: list[Exchange] = []
+
+    async def answering() -> None:
+        made.append(Exchange(scope, receive, send, RequestHeaders(())))
+        await asyncio.Event().wait()
+
+    answers = asyncio.create_task(answering())
+    while not made:
+        await asyncio.sleep(0)
+    exchange = made[0]
     exchange.write_timeout = 0.01
-    exchange.task = asyncio.create_task(asyncio.Event().wait())
     other = asyncio.create_task(exchange.piece(b"life"))
-    await asyncio.wait([exchange.task], timeout=30)
-    assert (exchange.task.cancelled(), other.done(), exchange.status) == (True, False, 499)
+    await asyncio.wait([answers], timeout=30)
+    assert (answers.cancelled(), other.done(), exchange.status) == (True, False, 499)
     await exchange.piece(b"more", last=True)  # returns at once: there is nobody to send to
     assert sent == [b"life"]
     other.cancel()
