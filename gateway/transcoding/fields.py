@@ -43,6 +43,7 @@ _SPECIAL_JSON = (
 FIELD_MASK = _WELL_KNOWN + "FieldMask"
 HTTP_BODY = "google.api.HttpBody"
 REQUEST_ID = "request_id"  # AIP-155: the field that makes a create idempotent
+ETAG = "etag"  # AIP-154: the field that names the state of a resource
 
 INT_SCALARS = frozenset(ScalarType) - {
     ScalarType.BOOL, ScalarType.BYTES, ScalarType.DOUBLE, ScalarType.FLOAT, ScalarType.STRING,
