@@ -238,7 +238,10 @@ class Exchange:
         """Send a piece of the body; returns when the server has room for more.
 
         A client that leaves no room for `write_timeout` seconds ends the request: `status` is 499 and the request's task is cancelled.
+        To a client that is gone, or was cut so, nothing is sent.
         """
+        if self.status == GONE:
+            return
         guard = self._guard
         if guard is None:
             guard = self._guard = StallGuard(self.write_timeout, self._cut)

@@ -16,8 +16,6 @@ from gateway.transcoding import fields
 from gateway.transcoding.schema import HttpBinding, Schema
 from gateway.transcoding.transcoder import Endpoint
 
-ETAG = "etag"
-
 Place = tuple[DescField, ...]
 """The fields that lead to an etag, outermost first; empty for none."""
 
@@ -79,7 +77,7 @@ def _below(desc: DescMessage, name: str) -> Place:
 
 
 def _place(desc: DescMessage) -> Place:
-    field = fields.find(desc, ETAG)
+    field = fields.find(desc, fields.ETAG)
     if field is None or fields.oneof_of(field) is not None:
         return ()
     is_text = isinstance(field.value, DescFieldValueScalar) and field.value.scalar is ScalarType.STRING

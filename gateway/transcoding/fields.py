@@ -51,6 +51,7 @@ FIELD_MASK = _WELL_KNOWN + "FieldMask"
 HTTP_BODY = "google.api.HttpBody"
 VALUE = _WELL_KNOWN + "Value"
 REQUEST_ID = "request_id"  # AIP-155: the field that makes a create idempotent
+ETAG = "etag"  # AIP-154: the field that names the state of a resource
 
 NUMBER_SCALARS = frozenset(ScalarType) - {ScalarType.BOOL, ScalarType.BYTES, ScalarType.STRING}
 INT_SCALARS = NUMBER_SCALARS - {ScalarType.DOUBLE, ScalarType.FLOAT}

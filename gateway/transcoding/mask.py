@@ -1,7 +1,8 @@
 """The update mask of a PATCH that names none: the fields that its body holds.
 
 Paths are proto names in sorted order. The walk descends into singular messages, so that `{"poll": {"options": []}}` changes
-`poll.options` alone, and stops at lists, maps and well-known types, which change as a whole. A null counts: it clears.
+`poll.options` alone, and stops at lists, maps and well-known types, which change as a whole. A null counts: it clears. The resource's
+`etag` (AIP-154) is no change: it says of which state the change is meant.
 """
 
 from protobuf import DescField, DescFieldValueMessage, DescMessage
@@ -23,7 +24,7 @@ def mask_field(desc: DescMessage) -> DescField | None:
 
 def paths(desc: DescMessage, tree: JsonValue) -> list[str]:
     """The paths that a body of this type holds; unknown keys were refused before."""
-    return sorted(_paths(desc, tree, ""))
+    return sorted(path for path in _paths(desc, tree, "") if path != fields.ETAG)
 
 
 def _paths(desc: DescMessage, tree: dict[str, JsonValue], prefix: str) -> list[str]:

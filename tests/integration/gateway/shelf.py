@@ -93,7 +93,9 @@ def behaviours(made: Shelf) -> dict[str, Any]:
     http_body = made.backend.type("google.api.HttpBody")
 
     def book(book_id: str) -> Any:
-        return types["Book"](id=book_id, title="On Growth and Form", etag=made.etag)
+        return types["Book"](
+            id=book_id, title="On Growth and Form" * (200 if book_id == "long" else 1), etag=made.etag
+        )
 
     async def get(request: Any, context: Any) -> Any:
         if request.id == "tagged":

@@ -120,8 +120,10 @@ async def test_another_conflict_is_no_failed_condition(served: Shelf) -> None:
 
 @METHODS
 async def test_a_body_that_agrees_passes_and_one_that_does_not_is_refused(served: Shelf, method: str) -> None:
-    """Nobody can say which of the two the client meant."""
+    """Nobody can say which of the two the client meant. An etag in the body is no change, so the mask does not name it."""
     assert (await change(served, method, '"7"', "7")).status_code == 200
+    if method == "PATCH":
+        assert list(served.request.update_mask.paths) == ["title"]
     seen = len(served.backend.seen)
     answer = await change(served, method, '"7"', "8")
     assert (answer.status_code, reason_of(answer)) == (400, "CONFLICTING_FIELD")
