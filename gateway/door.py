@@ -17,6 +17,7 @@ import grpc
 
 from gateway import failures
 from gateway.backends import ANSWER_TIMES, Backend, Backends
+from gateway.cancelling import cancel, outlived
 from gateway.health import HealthService
 from gateway.metadata import relayed_metadata
 from gateway.metrics import Metrics
@@ -88,12 +89,12 @@ class _Relay:
         deadline = _deadline(context)
         call = self._begin(request, context)
         try:
-            answered: bytes = await call
+            answered: bytes = await outlived(call)
         except grpc.aio.AioRpcError as error:
             await self._abort(context, error, deadline)
             raise
         finally:
-            call.cancel()
+            cancel(call)
         await context.send_initial_metadata(_sendable(await call.initial_metadata()))
         context.set_trailing_metadata(_sendable(await call.trailing_metadata()))
         self._metrics.relayed(self._label, "OK")

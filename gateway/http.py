@@ -31,7 +31,9 @@ from mesh.telemetry.last_words import places
 
 BACKLOG: Final = 1024
 HTTP2_STREAMS: Final = 200  # at once on one connection; granian's default
-HTTP2_SEND_BYTES: Final = 64 * 1024  # held for a stream whose client opens no window; granian's default is 400 KiB
+HTTP2_SEND_BYTES: Final = (
+    64 * 1024
+)  # held for a stream whose client opens no window; granian's default is 400 KiB
 _KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import grpc
@@ -18,6 +19,7 @@ from loguru import logger
 from gateway import failures
 from gateway.backends import Backend, Backends
 from gateway.browser.sessions import BrowserCall, Browsers
+from gateway.cancelling import cancel
 from gateway.exchange import GONE, Exchange
 from gateway.metadata import Metadata, response_headers
 from gateway.proxies import Proxies
@@ -106,7 +108,7 @@ class RestRelay:
         deadline = _deadline(timeout)
         call = backend.call(endpoint.method.path, "unary")(wire, metadata=metadata, timeout=timeout)
         try:
-            with exchange.watch(call.cancel):
+            with exchange.watch(partial(cancel, call)):
                 answered: bytes = await call
         except grpc.aio.AioRpcError as error:
             await self._fail(exchange, error, backend, deadline, browser)
@@ -133,7 +135,7 @@ class RestRelay:
         try:
             if not await self._send_file(exchange, endpoint, call, values):
                 await exchange.discard(self._limits.max_body_bytes)
-            with exchange.watch(call.cancel):
+            with exchange.watch(partial(cancel, call)):
                 answered: bytes = await call
         except grpc.aio.AioRpcError as error:
             await self._fail(exchange, error, backend, deadline, browser)
@@ -143,7 +145,7 @@ class RestRelay:
                 return
             raise
         finally:
-            call.cancel()
+            cancel(call)
         await self._respond(exchange, endpoint, call, answered, browser)
 
     async def _send_file(self, exchange: Exchange, endpoint: Endpoint, call: Any, values: list[str]) -> bool:
