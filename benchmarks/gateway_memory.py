@@ -19,7 +19,7 @@ from benchmarks.report import Figure, console, print_figures
 from tests.integration.gateway.hostile.support import HOST, Gateway, close, gateway
 
 KiB = 1024
-ROUNDS = 3
+ROUNDS = 2
 BATCH = 100
 LIMITS = {"idle_timeout_seconds": 600, "header_timeout_seconds": 600, "max_connections": 20_000}
 
