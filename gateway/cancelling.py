@@ -9,16 +9,17 @@ the same CancelledError. For the same reason a task that waits for a unary call 
 import asyncio
 from typing import Any, Final
 
+import grpc
+
 DETAILS: Final = "the client has gone away, or the gateway stops"
 
 
 def cancel(call: Any) -> None:
     """Give up a call of any arity; nothing happens to one that has ended."""
-    tell_core = getattr(call, "_cancel", None)  # no public method does less than cancel()
-    if tell_core is None:
-        call.cancel()
+    if isinstance(call, grpc.aio.UnaryUnaryCall):
+        call._cancel(DETAILS)  # type: ignore[attr-defined]  # no public method does less than cancel()
     else:
-        tell_core(DETAILS)
+        call.cancel()
 
 
 async def outlived(call: Any) -> Any:

@@ -29,7 +29,7 @@ class Metrics:
         )  # fmt: skip
         self._relayed = Counter(
             "gateway_grpc_relayed_total",
-            "Calls relayed by the gRPC door.",
+            "Calls relayed as gRPC, gRPC-Web or Connect.",
             ["method", "code"],
             registry=self._registry,
         )
@@ -67,7 +67,7 @@ class Metrics:
         timed.observe(seconds)
 
     def relayed(self, method: str, code: str) -> None:
-        """Count one call of the gRPC door by full method name and status code name."""
+        """Count one call by full method name and status code name; REST calls are counted by `answered`."""
         self._relayed.labels(method, code).inc()
 
     def render(self) -> bytes:

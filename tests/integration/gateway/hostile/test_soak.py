@@ -16,8 +16,8 @@ from tests.integration.gateway.hostile.support import HOST, LONG, Gateway, close
 STREAMS = 100_000 if LONG else 1_500
 UNARY = 10_000 if LONG else 300
 AT_ONCE = 24
-MOST_GROWTH = 0.05
-"""Share of resident memory after a warm-up."""
+MOST_GROWTH = 0.05 if LONG else 0.1
+"""Share of resident memory after a warm-up; in the short form much of it is warm-up still."""
 
 Leave = Callable[[Gateway, int], Awaitable[None]]
 
