@@ -17,6 +17,7 @@ import grpc
 
 from gateway import failures
 from gateway.backends import ANSWER_TIMES, Backend, Backends
+from gateway.cancelling import cancel, outlived
 from gateway.edge.admission import Admission, Ticket
 from gateway.health import HealthService
 from gateway.metadata import relayed_metadata
@@ -115,7 +116,7 @@ class _Relay:
         call = None
         try:
             call = self._begin(request, context)
-            answered: bytes = await call
+            answered: bytes = await outlived(call)
         except grpc.aio.AioRpcError as error:
             await self._abort(context, error, deadline)
             raise
@@ -198,7 +199,7 @@ async def _refuse(
 def _end(call: Any, ticket: Ticket | None) -> None:
     """Nothing is left of a call, whichever way it ended."""
     if call is not None:
-        call.cancel()
+        cancel(call)
     if ticket is not None:
         ticket.leave()
 

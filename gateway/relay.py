@@ -7,6 +7,7 @@ A client that goes away cancels the call. What a browser's call has to do with c
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from gateway import failures
 from gateway.answers import respond, unprintable
 from gateway.backends import Backend, Backends
 from gateway.browser.sessions import BrowserCall, Browsers
+from gateway.cancelling import cancel
 from gateway.client_streams import ClientStreams
 from gateway.edge.conditional import Conditions, is_not_modified
 from gateway.edge.inflate import plain, require_plain
@@ -140,7 +142,7 @@ class RestRelay:
             wire, metadata=metadata, timeout=timeout
         )
         try:
-            with exchange.watch(call.cancel):
+            with exchange.watch(partial(cancel, call)):
                 answered: bytes = await call
         except grpc.aio.AioRpcError as error:
             await self._fail(exchange, error, backend, deadline, browser)

@@ -5,11 +5,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
 
 from gateway.backends import Backend
+from gateway.cancelling import cancel
 from gateway.exchange import GONE, ClientGoneError, Exchange
 from gateway.metadata import Metadata
 from gateway.protocols.failure import Failure, of_call
@@ -39,7 +41,7 @@ class Call:
     def failing(self, exchange: Exchange) -> Iterator[None]:
         """Around every wait for the service; raises CallFailedError, or ClientGoneError when nobody waits any more."""
         try:
-            with exchange.watch(self.handle.cancel):
+            with exchange.watch(partial(cancel, self.handle)):
                 yield
         except grpc.aio.AioRpcError as error:
             if exchange.status == GONE:

@@ -13,6 +13,7 @@ import grpc
 
 from gateway.backends import Backends
 from gateway.browser.sessions import BrowserCall, Browsers
+from gateway.cancelling import cancel
 from gateway.exchange import Exchange
 from gateway.failures import STOPPING
 from gateway.metrics import Metrics
@@ -93,7 +94,7 @@ class ProcedureDoor:
             elif isinstance(dialect, StreamDialect):
                 await self._stream(exchange, procedure, dialect, call)
         finally:
-            call.handle.cancel()
+            cancel(call.handle)
 
     async def refuse(self, exchange: Exchange, error: GatewayError) -> bool:
         """Say an error in the dialect of a request that nothing was answered to; False when it is in none."""

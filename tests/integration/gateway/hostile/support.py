@@ -20,6 +20,12 @@ from tests.integration.gateway.test_process import Authority
 from tests.unit.gateway.support import echo_set
 
 ROOT = Path(__file__).parents[4]
+MANY_IN_ONE = {
+    "requests_per_second": 0,
+    "max_in_flight_per_client": 2_000,
+    "max_streams_per_client": 2_000,
+}
+"""Limits under which one client may play many; what bounds one client has tests of its own."""
 PROBE_SECONDS = 5.0
 """How long anybody else may have to wait for an answer, whatever a hostile client does."""
 LONG = os.environ.get("VIVESPHERE_TEST_PROFILE") == "long"
@@ -177,7 +183,7 @@ async def gateway(directory: Path, limits: Mapping[str, object] | None = None) -
         "VIVESPHERE_DESCRIPTORS": directory / "set.binpb", "VIVESPHERE_TARGETS": f"echo=127.0.0.1:{target}",
         "VIVESPHERE_TLS_CERT_FILE": cert, "VIVESPHERE_TLS_KEY_FILE": key,
         "VIVESPHERE_TLS_CA_FILE": authority.file, "VIVESPHERE_DATA_DIR": directory,
-        **{f"VIVESPHERE_GATEWAY_{name.upper()}": value for name, value in (limits or {}).items()},
+        **{f"VIVESPHERE_GATEWAY_{name.upper()}": value for name, value in {**MANY_IN_ONE, **(limits or {})}.items()},
     }  # fmt: skip
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "gateway", cwd=ROOT, stdout=subprocess.DEVNULL,

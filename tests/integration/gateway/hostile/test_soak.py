@@ -6,7 +6,7 @@ every run; the long one does a hundred thousand.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import suppress
 
 import grpc
 import pytest
@@ -16,8 +16,8 @@ from tests.integration.gateway.hostile.support import HOST, LONG, Gateway, close
 STREAMS = 100_000 if LONG else 1_500
 UNARY = 10_000 if LONG else 300
 AT_ONCE = 24
-MOST_GROWTH = 0.05
-"""Share of resident memory after a warm-up."""
+MOST_GROWTH = 0.05 if LONG else 0.1
+"""Share of resident memory after a warm-up; in the short form much of it is warm-up still."""
 
 Leave = Callable[[Gateway, int], Awaitable[None]]
 
@@ -83,21 +83,28 @@ async def test_calls_whose_clients_go_away_cost_nothing_afterwards(attacked: Gat
 @pytest.mark.long
 async def test_streams_cancelled_at_the_grpc_door_cost_nothing_afterwards(attacked: Gateway) -> None:
     """Here both ends of the gateway are grpc.aio's."""
-    async with AsyncExitStack() as stack:
-        streams = [
-            (
-                await stack.enter_async_context(
-                    grpc.aio.insecure_channel(
-                        f"127.0.0.1:{attacked.grpc}", options=[("grpc.use_local_subchannel_pool", 1)]
-                    )
-                )
-            ).unary_stream("/vivesphere.echo.v1.EchoService/Count")
-            for _ in range(4)
-        ]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{attacked.grpc}") as channel:
+        count = channel.unary_stream("/vivesphere.echo.v1.EchoService/Count")
 
-        async def cancel(gateway: Gateway, number: int) -> None:
-            call = streams[number % len(streams)](b"", timeout=60)
+        async def leave(gateway: Gateway, number: int) -> None:
+            call = count(b"", timeout=60)
             assert await call.read() is not grpc.aio.EOF
             call.cancel()
 
-        await held_against_memory(attacked, cancel, STREAMS)
+        await held_against_memory(attacked, leave, STREAMS)
+
+
+@pytest.mark.long
+async def test_calls_given_up_at_the_grpc_door_cost_nothing_afterwards(attacked: Gateway) -> None:
+    """grpc.aio keeps 1 kB of each unary call whose waiting task is cancelled, unless it is given up as `gateway.cancelling` does."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{attacked.grpc}") as channel:
+        fail = channel.unary_unary("/vivesphere.echo.v1.EchoService/Fail")
+
+        async def leave(gateway: Gateway, number: int) -> None:
+            call = fail(b"", timeout=0.05 if number % 2 else 60)
+            if not number % 2:
+                asyncio.get_running_loop().call_later(0.03, call.cancel)
+            with suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
+                await call
+
+        await held_against_memory(attacked, leave, UNARY)
