@@ -13,6 +13,7 @@ import pydantic
 import uvloop
 
 from gateway.assembly import Plan, mesh_plan, serve, standalone_plan
+from gateway.connections import raise_file_limit
 from gateway.settings import Limits, read_settings
 from gateway.transcoding.router import RouteConflictError
 from gateway.transcoding.schema import SchemaError
@@ -26,6 +27,7 @@ def main() -> int:
     """Run until a signal; 2 when the command line or environment is wrong, 1 when the start fails."""
     arguments = _arguments()
     shield()
+    raise_file_limit()
     try:
         plan, limits = _plan(arguments), Limits()
     except pydantic.ValidationError as error:

@@ -15,6 +15,7 @@ from gateway.backends import Backends, mesh_backends, single_backend
 from gateway.browser.authority import is_loopback
 from gateway.browser.sessions import Browsers
 from gateway.door import GrpcDoor, GrpcServer
+from gateway.edge.cors import cors_of
 from gateway.health import HealthService
 from gateway.http import HttpDoor, HttpServer
 from gateway.metrics import Metrics
@@ -28,6 +29,8 @@ from gateway.shipping import shipping
 from gateway.tls import TlsFiles
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
+
+STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,9 @@ async def serve(plan: Plan, limits: Limits) -> None:
 async def _serve(plan: Plan, limits: Limits) -> None:
     schema = Schema(plan.descriptors.read_bytes())
     transcoder = Transcoder(schema)
-    browsers = Browsers(schema, transcoder.endpoints) if plan.browsers else None
+    cors = cors_of(limits.cors_origins)
+    allows = cors.allows if cors is not None else None
+    browsers = Browsers(schema, transcoder.endpoints, allows) if plan.browsers else None
     metrics = Metrics()
     backends = plan.connect(limits, schema)
     readiness = Readiness(backends)
@@ -108,7 +113,9 @@ async def _serve(plan: Plan, limits: Limits) -> None:
         grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None
         pages = Pages(readiness, metrics, grpc_address)
         relay = RestRelay(transcoder, backends, limits, browsers)
-        procedures = procedure_door(schema, transcoder, backends, limits, metrics, browsers=plan.browsers)
+        procedures = procedure_door(
+            schema, transcoder, backends, limits, metrics, browsers=plan.browsers, allows=allows
+        )
         http_door = HttpDoor(relay, pages, metrics, limits, procedures)
         http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits, plan.http_tls)
         logger.bind(http_port=plan.http_port, grpc=grpc_address, routes=len(transcoder.endpoints)).info(
@@ -134,15 +141,18 @@ def warn_of_plaintext(plan: Plan) -> None:
 
 
 async def _until_stopped(server: "asyncio.Future[None]") -> None:
-    """Return on a signal; raise when the server ends by itself."""
+    """Return on a signal, after which another one ends the process at once; raise when the server ends by itself."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPPING_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     waiting = loop.create_task(stop.wait(), name="gateway stop signal")
     either: list[asyncio.Future[Any]] = [waiting, server]
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+    for number in STOPPING_SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
     if server.done():
         server.result()
         raise RuntimeError("the HTTP server ended by itself")

@@ -56,23 +56,26 @@ class GrpcDoor(grpc.GenericRpcHandler):
             return None
         method = self._schema.methods.get(path)
         if method is None:  # not remembered: names the contract does not have are without bound
-            return self._relay(backend, path, "bidi_streaming", "other")
-        self._made[path] = self._relay(backend, path, method.kind, path)
+            return self._relay(backend, path, "bidi_streaming", "other", retryable=False)
+        self._made[path] = self._relay(backend, path, method.kind, path, retryable=method.retryable)
         return self._made[path]
 
-    def _relay(self, backend: Backend, path: str, kind: str, label: str) -> grpc.RpcMethodHandler[Any, Any]:
-        return _Relay(backend, path, kind, label, self._metrics, self._proxies).handler()
+    def _relay(
+        self, backend: Backend, path: str, kind: str, label: str, *, retryable: bool
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        call = backend.call(path, kind, retryable=retryable) if label == path else _uncached(backend, path)
+        return _Relay(backend, call, kind, label, self._metrics, self._proxies).handler()
 
 
 class _Relay:
     """Relays one method."""
 
     def __init__(
-        self, backend: Backend, path: str, kind: str, label: str, metrics: Metrics, proxies: Proxies
+        self, backend: Backend, call: Any, kind: str, label: str, metrics: Metrics, proxies: Proxies
     ) -> None:
         self._backend = backend
         self._kind = kind
-        self._call = backend.call(path, kind) if label == path else _uncached(backend, path)
+        self._call = call
         self._label = label
         self._metrics = metrics
         self._proxies = proxies

@@ -18,9 +18,11 @@ from loguru import logger
 from gateway import failures
 from gateway.backends import Backend, Backends
 from gateway.browser.sessions import BrowserCall, Browsers
+from gateway.edge.conditional import Conditions, is_not_modified
+from gateway.edge.inflate import plain, require_plain
+from gateway.edge.traits import traits_of
 from gateway.exchange import GONE, Exchange
 from gateway.metadata import Metadata, response_headers
-from gateway.proxies import Proxies
 from gateway.settings import Limits
 from gateway.transcoding.binding import RequestParts
 from gateway.transcoding.codec import CodecError
@@ -30,7 +32,7 @@ from gateway.transcoding.rendering import NDJSON, error_item
 from gateway.transcoding.transcoder import Endpoint, Transcoder, wrong_method
 from gateway.uploads import messages_of
 
-_STOPPING = GatewayError(UNAVAILABLE, "SHUTTING_DOWN", "the gateway is stopping; connect again")
+STOPPING = GatewayError(UNAVAILABLE, "SHUTTING_DOWN", "the gateway is stopping; connect again")
 
 
 class RestRelay:
@@ -42,8 +44,9 @@ class RestRelay:
         self._transcoder = transcoder
         self._backends = backends
         self._limits = limits
-        self._proxies = Proxies(limits.trusted_proxies)
         self._browsers = browsers
+        self._traits = traits_of(transcoder.schema, transcoder.endpoints)
+        self._conditions = Conditions(self._traits)
         self._streams: set[asyncio.Task[Any]] = set()
 
     def end_streams(self) -> None:
@@ -70,18 +73,27 @@ class RestRelay:
             raise GatewayError(UNIMPLEMENTED, "NOT_IMPLEMENTED", "client streams are served over gRPC only")
         if exchange.method == "HEAD" and method.kind != "unary":
             raise wrong_method(["GET"])
-        client = self._proxies.client(exchange.peer, exchange.headers.get(b"x-forwarded-for"))
-        metadata = exchange.headers.metadata(client)
+        exchange.compressible = self._traits[endpoint].compressible
+        exchange.condition = self._conditions.of(exchange.headers, exchange.method, endpoint)
+        if method.kind == "server_streaming" and exchange.ticket is not None:
+            exchange.ticket.becomes_stream()
+        metadata = exchange.headers.metadata(exchange.client)
         timeout = self._timeout(exchange, streaming=method.kind != "unary")
+        coding = exchange.headers.get(b"content-encoding")
         if takes_file:
+            require_plain(coding)
             await self._upload(exchange, endpoint, backend, values, metadata, timeout, browser)
             return
         body = await exchange.read_body(self._limits.max_body_bytes, self._limits.body_timeout_seconds)
+        if coding is not None:
+            body = await plain(body, coding, self._limits.max_body_bytes)
         headers = exchange.headers
         parts = RequestParts(exchange.query, body, headers.content_type, headers.idempotency_key)
         wire = endpoint.bind(values, parts)
         if browser is not None:
             wire = browser.fill(wire)
+        if exchange.condition is not None:
+            wire = exchange.condition.fill(wire)
         if method.kind == "unary":
             await self._unary(exchange, endpoint, backend, wire, metadata, timeout, browser)
         else:
@@ -104,7 +116,9 @@ class RestRelay:
         browser: BrowserCall | None,
     ) -> None:
         deadline = _deadline(timeout)
-        call = backend.call(endpoint.method.path, "unary")(wire, metadata=metadata, timeout=timeout)
+        call = backend.call(endpoint.method.path, "unary", retryable=endpoint.method.retryable)(
+            wire, metadata=metadata, timeout=timeout
+        )
         try:
             with exchange.watch(call.cancel):
                 answered: bytes = await call
@@ -169,6 +183,10 @@ class RestRelay:
             if browser is not None:
                 answered, cookies = browser.keep(answered)
                 headers += cookies
+            etag = self._conditions.tag(endpoint, answered, headers)
+            if etag and is_not_modified(exchange.headers, exchange.method, etag):
+                await exchange.respond_nothing(304, headers)
+                return
             content_type, body = endpoint.renderer.unary(answered)
         except CodecError:
             raise _unprintable(endpoint) from None
@@ -196,7 +214,7 @@ class RestRelay:
         except asyncio.CancelledError:
             if exchange.status == GONE:
                 return
-            stopping = answer(_STOPPING)
+            stopping = answer(STOPPING)
             if exchange.status:
                 await self._end_broken(exchange, stopping.body, raw=endpoint.renderer.raw)
             else:
@@ -250,6 +268,8 @@ class RestRelay:
         failed = failures.to_http(error, backend, deadline, self._transcoder.statuses)
         if browser is not None and error.code() is grpc.StatusCode.UNAUTHENTICATED:
             failed = replace(failed, headers=(*failed.headers, *browser.rejected()))
+        if exchange.condition is not None:
+            failed = exchange.condition.judge(failed)
         await exchange.respond_error(failed)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.edge.cors import parse_origins
 from gateway.proxies import Network, parse_networks
 from gateway.tls import TlsFiles
 
@@ -31,21 +32,51 @@ class Limits(BaseSettings):
     """Time for a client to send its headers. Granian's default is 30."""
     body_timeout_seconds: float = Field(default=30.0, gt=0)
     """Longest pause between two pieces of a request body."""
+    write_timeout_seconds: float = Field(default=30.0, ge=0.1)
+    """How long an HTTP client may take no bytes that wait for it: one piece of an answer, or what the kernel still holds; then it is cut."""
+    idle_timeout_seconds: float = Field(default=60.0, gt=0)
+    """How long an HTTP connection may stand without a request. HTTP/1.1 ones end after the header timeout already."""
+    max_connections: int = Field(default=10_000, gt=0)
+    """HTTP connections at once, as far as the limit on open files allows. More wait to be accepted; idle ones make room for them."""
     default_deadline_seconds: float = Field(default=30.0, gt=0)
     """Deadline of a unary call whose client names none."""
     max_deadline_seconds: float = Field(default=300.0, gt=0)
     """Cap on the deadline a client may ask for."""
     drain_seconds: float = Field(default=5.0, ge=0)
     """How long calls in flight may go on after SIGTERM."""
+    grpc_core: bool = False
+    """True sends unary calls through gRPC's core, as streams always are, instead of the gateway's own HTTP/2: for comparison, and as a way back."""
     grpc_max_connection_age_seconds: float = Field(default=1800.0, ge=0)
     """After this a gRPC client is asked to connect anew, so that balancers spread clients over replicas; its calls go on. 0: never."""
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
-    """`10.0.0.0/8,::1`: proxies in front whose X-Forwarded-For is believed. Empty: the client is whoever holds the connection."""
+    """`10.0.0.0/8,::1`: proxies in front whose X-Forwarded-For, -Proto and -Host are believed. Empty: the client is whoever holds
+    the connection."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """`https://console.example`: other origins whose pages may call, with tokens and without cookies; `*` for all. Empty: none."""
+    hsts: str = Field(default="max-age=31536000", pattern=r"^(max-age=[0-9]+(; ?[A-Za-z]+)*)?$")
+    """Strict-Transport-Security of answers over TLS. The year is what OWASP asks for; subdomains are the operator's to say. Empty: none."""
+    requests_per_second: float = Field(default=500.0, ge=0)
+    """How often one client may call, in the long run. A script that waits for its answers stays far below; 0 for no bound."""
+    requests_burst: int = Field(default=5000, ge=1)
+    """How often one client may call at once."""
+    max_in_flight: int = Field(default=2000, ge=1)
+    """Requests under way of all clients together, streams apart."""
+    max_in_flight_per_client: int = Field(default=256, ge=1)
+    """Requests under way of one client, streams apart; more than one connection of HTTP/2 has at once (200)."""
+    max_streams: int = Field(default=2000, ge=1)
+    """Open streams of all clients together."""
+    max_streams_per_client: int = Field(default=128, ge=1)
+    """Open streams of one client; a console needs one or two a tab."""
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _parse_proxies(cls, value: object) -> object:
         return parse_networks(value) if isinstance(value, str) else value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _parse_origins(cls, value: object) -> object:
+        return parse_origins(value) if isinstance(value, str) else value
 
 
 class GatewaySettings(BaseSettings):

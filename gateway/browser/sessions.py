@@ -13,7 +13,7 @@ Messages are read and written again only where a browser calls a route that has 
 look at two headers.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from gateway.browser import authority, origin
@@ -42,8 +42,17 @@ class Target(Protocol):
 class Browsers:
     """Every endpoint that has to do with cookies; immutable once made."""
 
-    def __init__(self, schema: Schema, endpoints: Iterable[Target]) -> None:
-        """Raises SchemaError for a contract that wants from cookies what is not safe or not built."""
+    def __init__(
+        self,
+        schema: Schema,
+        endpoints: Iterable[Target],
+        allows: Callable[[str | None], bool] | None = None,
+    ) -> None:
+        """`allows` says which other origins' pages may call without cookies.
+
+        Raises SchemaError for a contract that wants from cookies what is not safe or not built.
+        """
+        self._allows = allows
         contract = CookieContract(schema)
         self._uses = {endpoint: use for endpoint in endpoints if (use := contract.use_of(endpoint.method))}
         for endpoint, use in self._uses.items():
@@ -52,11 +61,11 @@ class Browsers:
         self._require_known()
 
     def enter(self, headers: RequestHeaders, http_method: str, endpoint: Target) -> "BrowserCall | None":
-        """The call, where a browser makes it and cookies have a part in it. Raises GatewayError CROSS_ORIGIN_REFUSED."""
+        """The call, where a page of ours makes it and cookies have a part in it. Raises GatewayError CROSS_ORIGIN_REFUSED."""
         if not origin.is_browser(headers):
             return None
-        if http_method not in origin.SAFE_METHODS:
-            origin.require_ours(headers)
+        if http_method not in origin.SAFE_METHODS and not origin.require_ours(headers, self._allows):
+            return None
         use = self._uses.get(endpoint)
         return None if use is None else BrowserCall(headers, endpoint, use, self._of_sessions)
 
@@ -88,7 +97,8 @@ class BrowserCall:
         self, headers: RequestHeaders, endpoint: Target, use: CookieUse, of_sessions: frozenset[str]
     ) -> None:
         host = authority.parse(headers.get(b"host") or "")
-        self._cookies: Cookies = ON_LOOPBACK if host and authority.is_loopback(host[0]) else WITH_TLS
+        plain = host is not None and authority.is_loopback(host[0]) and not headers.secure
+        self._cookies: Cookies = ON_LOOPBACK if plain else WITH_TLS
         self._header = headers.get(b"cookie") or ""
         self._endpoint = endpoint
         self._use = use

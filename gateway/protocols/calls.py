@@ -13,6 +13,7 @@ from gateway.backends import Backend
 from gateway.exchange import GONE, ClientGoneError, Exchange
 from gateway.metadata import Metadata
 from gateway.protocols.failure import Failure, of_call
+from gateway.transcoding.schema import Method
 
 INITIAL_SECONDS = 1.0
 """How long a stream's headers wait for the service's: a watch may have nothing to say for hours."""
@@ -57,9 +58,8 @@ class Call:
             return ()
 
 
-def begin(
-    backend: Backend, path: str, kind: str, wire: bytes, metadata: Metadata, timeout: float | None
-) -> Call:
+def begin(backend: Backend, method: Method, wire: bytes, metadata: Metadata, timeout: float | None) -> Call:
     """Begin a call with one request message; `timeout` in seconds."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    return Call(backend.call(path, kind)(wire, metadata=metadata, timeout=timeout), backend, deadline)
+    call = backend.call(method.path, method.kind, retryable=method.retryable)
+    return Call(call(wire, metadata=metadata, timeout=timeout), backend, deadline)

@@ -5,7 +5,7 @@ client goes away is cancelled, streams end with a reason when the gateway stops.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -25,14 +25,13 @@ from gateway.protocols.forms import unwritable
 from gateway.protocols.grpc_web import TYPE
 from gateway.protocols.headers import Header, call_metadata
 from gateway.protocols.procedures import Procedure, find_procedures
-from gateway.proxies import Proxies
+from gateway.relay import STOPPING
 from gateway.settings import Limits
 from gateway.transcoding.codec import CodecError
-from gateway.transcoding.errors import UNAVAILABLE, UNIMPLEMENTED, GatewayError, unavailable
+from gateway.transcoding.errors import UNIMPLEMENTED, GatewayError, unavailable
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
 
-_STOPPING: Final = GatewayError(UNAVAILABLE, "SHUTTING_DOWN", "the gateway is stopping; connect again")
 _OF_HTTP: Final = frozenset({405, 415})  # refusals that concern HTTP, and no call
 _UNAUTHENTICATED: Final = grpc.StatusCode.UNAUTHENTICATED.value[0]
 
@@ -55,7 +54,6 @@ class ProcedureDoor:
         self._backends = backends
         self._limits = limits
         self._metrics = metrics
-        self._proxies = Proxies(limits.trusted_proxies)
         self._browsers = browsers
         self._streams: set[asyncio.Task[Any]] = set()
 
@@ -82,12 +80,13 @@ class ProcedureDoor:
         if backend is None:
             raise unavailable(method.service)
         timeout = self._timeout(dialect.timeout(exchange.headers), streaming=method.kind != "unary")
-        client = self._proxies.client(exchange.peer, exchange.headers.get(b"x-forwarded-for"))
-        metadata = call_metadata(exchange.headers, client)
+        if method.kind == "server_streaming" and exchange.ticket is not None:
+            exchange.ticket.becomes_stream()
+        metadata = call_metadata(exchange.headers, exchange.client)
         wire = await dialect.request(exchange, procedure, self._limits)
         if browser is not None:
             wire = browser.fill(wire)
-        call = begin(backend, method.path, method.kind, wire, metadata, timeout)
+        call = begin(backend, method, wire, metadata, timeout)
         try:
             if isinstance(dialect, UnaryDialect) and method.kind == "unary":
                 await self._unary(exchange, procedure, dialect, call, browser)
@@ -157,7 +156,7 @@ class ProcedureDoor:
         try:
             trailing, failure = await self._pump(exchange, procedure, dialect, call)
         except asyncio.CancelledError:
-            trailing, failure = (), failures.own(_STOPPING)
+            trailing, failure = (), failures.own(STOPPING)
         finally:
             if task is not None:
                 self._streams.discard(task)
@@ -190,10 +189,11 @@ def procedure_door(
     metrics: Metrics,
     *,
     browsers: bool,
+    allows: Callable[[str | None], bool] | None = None,
 ) -> ProcedureDoor:
-    """Everything that REST leaves; with `browsers` their cookies and the cross-origin check. Raises SchemaError."""
+    """Everything that REST leaves; with `browsers` their cookies and the cross-origin check, for which see there. Raises SchemaError."""
     found = find_procedures(schema, lambda path: transcoder.takes("POST", path), cookies=browsers)
-    known = Browsers(schema, found.values()) if browsers else None
+    known = Browsers(schema, found.values(), allows) if browsers else None
     return ProcedureDoor(schema, found, backends, limits, metrics, known)
 
 

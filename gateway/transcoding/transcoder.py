@@ -40,6 +40,7 @@ class Transcoder:
         ignored_query_parameters: frozenset[str] = frozenset(),
     ) -> None:
         """Compile every binding; raises SchemaError, TemplateError or RouteConflictError."""
+        self.schema = schema
         self._codec = codec or ProtobufPyCodec(schema.registry)
         self._router: Router[Endpoint] = Router()
         self.statuses = StatusRenderer(schema.details)

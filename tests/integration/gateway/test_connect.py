@@ -75,7 +75,7 @@ async def test_requests_may_be_gzip(client: httpx.AsyncClient) -> None:
         assert (await call(client, "CheckThing", body, packed)).json()["code"] == code
     refused = await call(client, "CheckThing", b"{}", {**JSON, "content-encoding": "br"})
     assert (refused.status_code, refused.json()["code"]) == (501, "unimplemented")
-    assert refused.json()["message"] == "supported encodings are identity, gzip"
+    assert refused.json()["message"] == "supported encodings are identity, gzip, zstd"
 
 
 async def test_a_services_error_has_code_status_and_details(

@@ -38,7 +38,7 @@ async def test_a_request_reaches_the_service_with_its_metadata(
     sent = {
         "authorization": "Bearer t",
         "x-request-id": "my-request",
-        "traceparent": "00-a-b-01",
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         "x-forwarded-for": "6.6.6.6",
     }
     answer = await client.get("/api/v1/things/a%2Fb", headers=sent)

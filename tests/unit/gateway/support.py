@@ -12,6 +12,7 @@ PROTOS = Path(__file__).parent / "protos"
 CONTRACTS = Path(__file__).parents[3] / "proto"
 ECHO = "vivesphere/echo/v1/echo.proto"
 GUEST = "vivesphere/guest/v1/guest.proto"
+SHELF = "vivesphere/shelf/v1/shelf.proto"
 
 
 def compile_set(root: Path, *files: str) -> bytes:
@@ -45,3 +46,9 @@ def echo_set() -> bytes:
 def guest_set() -> bytes:
     """The descriptor set of guest.proto."""
     return compile_set(PROTOS, GUEST)
+
+
+@functools.cache
+def shelf_set() -> bytes:
+    """The descriptor set of shelf.proto."""
+    return compile_set(PROTOS, SHELF)
