@@ -2,6 +2,8 @@
 
 With `--descriptors FILE.binpb --backend HOST:PORT --http-port N` a stand-alone transcoder for any descriptor set: plaintext
 to one backend, no gRPC door, no product.
+
+With `--openapi FILE` it writes the OpenAPI document of the mesh's contracts, or of `--descriptors`, and serves nothing.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import uvloop
 
 from gateway.assembly import Plan, mesh_plan, serve, standalone_plan
 from gateway.connections import raise_file_limit
+from gateway.openapi.published import write_document
 from gateway.settings import Limits, read_settings
 from gateway.transcoding.router import RouteConflictError
 from gateway.transcoding.schema import SchemaError
@@ -26,6 +29,8 @@ from mesh.telemetry.last_words import catch_strays
 def main() -> int:
     """Run until a signal; 2 when the command line or environment is wrong, 1 when the start fails."""
     arguments = _arguments()
+    if arguments.openapi is not None:
+        return _write_document(arguments)
     shield()
     raise_file_limit()
     try:
@@ -56,7 +61,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--backend", help="HOST:PORT of the one plaintext gRPC server (stand-alone mode)")
     parser.add_argument("--http-host", default="127.0.0.1", help="address to listen on (stand-alone mode)")
     parser.add_argument("--http-port", type=int, default=8080, help="port to listen on (stand-alone mode)")
+    parser.add_argument("--openapi", type=Path, metavar="FILE", help="write the OpenAPI document and end")
     return parser.parse_args()
+
+
+def _write_document(arguments: argparse.Namespace) -> int:
+    try:
+        write_document(arguments.descriptors, arguments.openapi)
+    except (OSError, SchemaError, TemplateError) as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:

@@ -15,22 +15,31 @@ from gateway.backends import Backends, mesh_backends, single_backend
 from gateway.browser.authority import is_loopback
 from gateway.browser.sessions import Browsers
 from gateway.door import GrpcDoor, GrpcServer
+from gateway.edge.admission import Admission
 from gateway.edge.cors import cors_of
 from gateway.health import HealthService
-from gateway.http import HttpDoor, HttpServer
+from gateway.http import HttpDoor
 from gateway.metrics import Metrics
+from gateway.openapi.document import About
+from gateway.openapi.published import PRODUCT, Published, about_descriptors
 from gateway.pages import Pages
 from gateway.protocols.door import procedure_door
 from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
-from gateway.settings import GatewaySettings, Limits
+from gateway.resume import resumable_streams
+from gateway.server import HttpServer
+from gateway.settings import GatewaySettings, Limits, Transcoding
 from gateway.shipping import shipping
 from gateway.tls import TlsFiles
+from gateway.transcoding import urls
+from gateway.transcoding.codec import Codec, JsonStyle, ProtobufPyCodec
+from gateway.transcoding.google_codec import GoogleCodec
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
 
 STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_KEPT_ENCODED = {"unreserved": urls.RESERVED, "except_slash": urls.SLASH, "all": urls.NOTHING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,8 @@ class Plan:
     grpc_host: str
     grpc_port: int | None
     browsers: bool
+    about: About
+    """What the OpenAPI document says of what is served."""
     http_tls: TlsFiles | None
     grpc_tls: TlsFiles | None
     connect: Callable[[Limits, Schema], Backends]
@@ -65,6 +76,7 @@ def mesh_plan(settings: GatewaySettings) -> Plan:
         grpc_host=settings.grpc_host,
         grpc_port=settings.grpc_port,
         browsers=True,
+        about=PRODUCT,
         http_tls=settings.http_tls,
         grpc_tls=settings.grpc_tls,
         connect=lambda limits, schema: mesh_backends(settings, limits, schema),
@@ -81,11 +93,23 @@ def standalone_plan(descriptors: Path, backend: str, http_host: str, http_port: 
         grpc_host=http_host,
         grpc_port=None,
         browsers=False,
+        about=about_descriptors(descriptors),
         http_tls=None,
         grpc_tls=None,
         connect=lambda limits, schema: single_backend(backend, limits, schema),
         ship=lambda instance: nullcontext(),
     )
+
+
+def compiled(schema: Schema, chosen: Transcoding) -> Transcoder:
+    """The routes of a descriptor set. Raises what is wrong with it."""
+    style = JsonStyle(proto_names=chosen.json_proto_names, defaults=chosen.json_defaults)
+    codec: Codec = (
+        ProtobufPyCodec(schema.registry, style)
+        if chosen.json_codec == "protobuf-py"
+        else GoogleCodec(schema.raw, style)
+    )
+    return Transcoder(schema, codec, chosen.ignored_query_parameters, _KEPT_ENCODED[chosen.path_decoding])
 
 
 async def serve(plan: Plan, limits: Limits) -> None:
@@ -96,27 +120,30 @@ async def serve(plan: Plan, limits: Limits) -> None:
 
 async def _serve(plan: Plan, limits: Limits) -> None:
     schema = Schema(plan.descriptors.read_bytes())
-    transcoder = Transcoder(schema)
+    transcoder = compiled(schema, Transcoding())
     cors = cors_of(limits.cors_origins)
     allows = cors.allows if cors is not None else None
     browsers = Browsers(schema, transcoder.endpoints, allows) if plan.browsers else None
+    resumable = resumable_streams(schema)
     metrics = Metrics()
     backends = plan.connect(limits, schema)
     readiness = Readiness(backends)
+    admission = Admission(limits)
     grpc_server = None
     try:
         if plan.grpc_port is not None:
             proxies = Proxies(limits.trusted_proxies)
-            door = GrpcDoor(schema, backends, HealthService(schema, backends, readiness), metrics, proxies)
+            health = HealthService(schema, backends, readiness)
+            door = GrpcDoor(schema, backends, health, metrics, proxies, admission)
             grpc_server = GrpcServer(door, plan.grpc_host, plan.grpc_port, limits, plan.grpc_tls)
             await grpc_server.start()
         grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None
-        pages = Pages(readiness, metrics, grpc_address)
-        relay = RestRelay(transcoder, backends, limits, browsers)
+        pages = Pages(readiness, metrics, grpc_address, Published(schema, plan.about))
+        relay = RestRelay(transcoder, backends, limits, browsers, resumable)
         procedures = procedure_door(
-            schema, transcoder, backends, limits, metrics, browsers=plan.browsers, allows=allows
+            transcoder, backends, limits, metrics, browsers=plan.browsers, allows=allows
         )
-        http_door = HttpDoor(relay, pages, metrics, limits, procedures)
+        http_door = HttpDoor(relay, pages, metrics, limits, procedures, admission)
         http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits, plan.http_tls)
         logger.bind(http_port=plan.http_port, grpc=grpc_address, routes=len(transcoder.endpoints)).info(
             "gateway serves"

@@ -154,6 +154,7 @@ def _options(methods: Iterable[Method], limits: Limits) -> list[tuple[str, Any]]
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MILLISECONDS),
         ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),
         ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.use_local_subchannel_pool", 1),
     ]
 

@@ -37,7 +37,7 @@ LOOK_SHARE: Final = 0.05
 """Share of one core's time that looking aims at: a look costs 17 µs a connection, so with thousands it looks less often."""
 CROWDED: Final = 0.9
 """Share of all places from which on idle connections make room."""
-ROOMY: Final = 0.8
+ROOMY: Final = 0.5
 """Share of all places that making room aims at."""
 QUIET_BYTES: Final = 64
 """An HTTP/2 ping with its frame has 17 bytes (RFC 9113 section 6.7), any answer of ours more than this."""

@@ -3,7 +3,8 @@
 Metadata, deadline, trailing metadata, status and details pass through; what a client must not say is stripped
 (`metadata.relayed_metadata`). The descriptor set gives the arity of a method; one it does not know is relayed as a
 two-way stream, which carries every arity on the wire. A client that cancels cancels the service's call; a service that
-ends ends the client's. Reflection and health are the door's own, merged over all services.
+ends ends the client's. Who asks too much is refused as over HTTP (`gateway.edge.admission`). Reflection and health are the
+door's own, merged over all services, and always let in.
 """
 
 from __future__ import annotations  # grpc's generic classes are subscriptable for type checkers only
@@ -16,6 +17,7 @@ import grpc
 
 from gateway import failures
 from gateway.backends import ANSWER_TIMES, Backend, Backends
+from gateway.edge.admission import Admission, Ticket
 from gateway.health import HealthService
 from gateway.metadata import relayed_metadata
 from gateway.metrics import Metrics
@@ -34,9 +36,17 @@ class GrpcDoor(grpc.GenericRpcHandler):
     """Finds the handler of each incoming call."""
 
     def __init__(
-        self, schema: Schema, backends: Backends, health: HealthService, metrics: Metrics, proxies: Proxies
+        self,
+        schema: Schema,
+        backends: Backends,
+        health: HealthService,
+        metrics: Metrics,
+        proxies: Proxies,
+        admission: Admission | None = None,
     ) -> None:
+        """Without an `admission` everybody is let in."""
         self._schema = schema
+        self._admission = admission
         self._backends = backends
         self._proxies = proxies
         self._metrics = metrics
@@ -64,14 +74,21 @@ class GrpcDoor(grpc.GenericRpcHandler):
         self, backend: Backend, path: str, kind: str, label: str, *, retryable: bool
     ) -> grpc.RpcMethodHandler[Any, Any]:
         call = backend.call(path, kind, retryable=retryable) if label == path else _uncached(backend, path)
-        return _Relay(backend, call, kind, label, self._metrics, self._proxies).handler()
+        return _Relay(backend, call, kind, label, self._metrics, self._proxies, self._admission).handler()
 
 
 class _Relay:
     """Relays one method."""
 
     def __init__(
-        self, backend: Backend, call: Any, kind: str, label: str, metrics: Metrics, proxies: Proxies
+        self,
+        backend: Backend,
+        call: Any,
+        kind: str,
+        label: str,
+        metrics: Metrics,
+        proxies: Proxies,
+        admission: Admission | None,
     ) -> None:
         self._backend = backend
         self._kind = kind
@@ -79,6 +96,7 @@ class _Relay:
         self._label = label
         self._metrics = metrics
         self._proxies = proxies
+        self._admission = admission
 
     def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
         if self._kind == "unary":
@@ -92,15 +110,17 @@ class _Relay:
 
     async def _to_one(self, request: Any, context: Any) -> bytes:
         """One answer; `request` is the message's bytes or an iterator of them."""
+        ticket = await self._let_in(context)
         deadline = _deadline(context)
-        call = self._begin(request, context)
+        call = None
         try:
+            call = self._begin(request, context)
             answered: bytes = await call
         except grpc.aio.AioRpcError as error:
             await self._abort(context, error, deadline)
             raise
         finally:
-            call.cancel()
+            _end(call, ticket)
         await context.send_initial_metadata(_sendable(await call.initial_metadata()))
         context.set_trailing_metadata(_sendable(await call.trailing_metadata()))
         self._metrics.relayed(self._label, "OK")
@@ -112,9 +132,11 @@ class _Relay:
         They are written rather than yielded: a generator whose client went away between two items is closed when the garbage
         collector finds it, and the service's call would run on until then.
         """
+        ticket = await self._let_in(context)
         deadline = _deadline(context)
-        call = self._begin(request, context)
+        call = None
         try:
+            call = self._begin(request, context)
             await context.send_initial_metadata(_sendable(await call.initial_metadata()))
             while (item := await call.read()) is not grpc.aio.EOF:
                 await context.write(item)
@@ -125,7 +147,27 @@ class _Relay:
         except grpc.aio.AioRpcError as error:
             await self._abort(context, error, deadline)
         finally:
-            call.cancel()
+            _end(call, ticket)
+
+    async def _let_in(self, context: Any) -> Ticket | None:
+        """Take a place for the call, or abort it. The ticket must leave()."""
+        if self._admission is None:
+            return None
+        client = peer_address(context.peer())
+        if not self._proxies.trusts_nobody:
+            lines = [v for k, v in context.invocation_metadata() or () if k == "x-forwarded-for"]
+            client = self._proxies.client(client, ",".join(map(str, lines)))
+        ticket = None
+        try:
+            ticket = self._admission.enter(client)
+            if self._kind not in ("unary", "client_streaming"):
+                ticket.becomes_stream()
+        except GatewayError as error:
+            if ticket is not None:
+                ticket.leave()
+            self._metrics.relayed(self._label, grpc.StatusCode.RESOURCE_EXHAUSTED.name)
+            await _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, error)
+        return ticket
 
     def _begin(self, request: Any, context: Any) -> Any:
         incoming, peer = context.invocation_metadata() or (), peer_address(context.peer())
@@ -142,9 +184,23 @@ class _Relay:
         if own is None:
             await context.abort(error.code(), error.details() or "", trailing)
         else:
-            status = own.to_status()
-            detail = ("grpc-status-details-bin", status.SerializeToString())
-            await context.abort(error.code(), own.message, (*trailing, detail))
+            await _refuse(context, error.code(), own, trailing)
+
+
+async def _refuse(
+    context: Any, code: grpc.StatusCode, error: GatewayError, trailing: tuple[tuple[str, Any], ...] = ()
+) -> None:
+    """Abort with an error of the gateway's own."""
+    detail = ("grpc-status-details-bin", error.to_status().SerializeToString())
+    await context.abort(code, error.message, (*trailing, detail))
+
+
+def _end(call: Any, ticket: Ticket | None) -> None:
+    """Nothing is left of a call, whichever way it ended."""
+    if call is not None:
+        call.cancel()
+    if ticket is not None:
+        ticket.leave()
 
 
 def _uncached(backend: Backend, path: str) -> Any:

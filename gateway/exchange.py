@@ -40,7 +40,10 @@ GONE: Final = 499  # nginx's "client closed request"; never sent, only counted
 _COMMON: Final = (
     (b"server", b"vivesphere"),
     (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
@@ -58,6 +61,7 @@ class Exchange:
         "_guard",
         "_receive",
         "_send",
+        "_task",
         "_watch",
         "as_page",
         "client",
@@ -81,6 +85,7 @@ class Exchange:
         self._send = send
         self._watch: asyncio.Task[None] | None = None
         self._guard: StallGuard | None = None
+        self._task = asyncio.current_task()
         self.headers = headers
         self.method: str = scope["method"]
         self.path: str = scope["raw_path"].decode("latin-1")
@@ -220,20 +225,19 @@ class Exchange:
     async def piece(self, data: bytes, *, last: bool = False) -> None:
         """Send a piece of the body; returns when the server has room for more.
 
-        A client that leaves no room for `write_timeout` seconds ends the request: `status` is 499 and this task is cancelled.
+        A client that leaves no room for `write_timeout` seconds ends the request: `status` is 499 and the request's task is cancelled.
         """
         guard = self._guard
         if guard is None:
-            task = asyncio.current_task()
-            guard = self._guard = StallGuard(self.write_timeout, lambda: self._cut(task))
+            guard = self._guard = StallGuard(self.write_timeout, self._cut)
         guard.begin()
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
         guard.end()
 
-    def _cut(self, task: "asyncio.Task[Any] | None") -> None:
+    def _cut(self) -> None:
         self.status = GONE
-        if task is not None:
-            task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def close(self) -> None:
         """The request is over: give back its place, watch nothing any more."""

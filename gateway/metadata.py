@@ -54,9 +54,7 @@ class RequestHeaders:
                     raise invalid(name.decode(), "the header is given twice", "MALFORMED_REQUEST")
                 if name == b"cookie":  # HTTP/2 sends it in pieces (RFC 9113 section 8.2.3)
                     value = values[name] + b"; " + value
-                elif (
-                    name in _LISTS
-                ):  # RFC 9110 section 5.3: lines of a list are one list; each proxy may write one of its own
+                elif name in _LISTS:  # lines of a list are one list (RFC 9110 section 5.3)
                     value = values[name] + b"," + value
             values[name] = value
         self._values = values
@@ -166,6 +164,7 @@ _ONCE: Final = frozenset(
         b"connect-timeout-ms",
         b"x-server-timeout",
         b"idempotency-key",
+        b"last-event-id",
         b"origin",
         b"sec-fetch-site",
         b"content-encoding",
@@ -173,7 +172,10 @@ _ONCE: Final = frozenset(
     }
 )
 _LISTS: Final = frozenset(
-    {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"accept-encoding", b"if-none-match", b"traceparent", b"tracestate"}
+    {
+        b"accept", b"accept-encoding", b"if-none-match", b"traceparent", b"tracestate",
+        b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",
+    }
 )  # fmt: skip
 
 

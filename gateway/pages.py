@@ -1,4 +1,4 @@
-"""What the gateway answers by itself: health, readiness, metrics, and a small page that says what is here."""
+"""What the gateway answers by itself: health, readiness, metrics, a small page that says what is here, and the reference of what it serves."""
 
 import html
 from collections.abc import Awaitable, Callable
@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from gateway.edge.static import StaticAnswer
 from gateway.exchange import Exchange
 from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.openapi.published import Published
 from gateway.readiness import SERVING, Readiness, serves
 from gateway.transcoding.rendering import JSON, dump
 from gateway.transcoding.transcoder import wrong_method
@@ -34,8 +35,15 @@ _PAGE_POLICY: Final = (
 class Pages:
     """The gateway's own paths; each takes GET and HEAD."""
 
-    def __init__(self, readiness: Readiness, metrics: Metrics, grpc_address: str | None) -> None:
-        """`grpc_address` is shown on the landing page; None stands for stand-alone mode, which has no page."""
+    def __init__(
+        self,
+        readiness: Readiness,
+        metrics: Metrics,
+        grpc_address: str | None,
+        published: Published | None = None,
+    ) -> None:
+        """`grpc_address` is shown on the landing page; None stands for stand-alone mode, which has no such page. `published`
+        brings the OpenAPI document and the reference."""
         self._readiness = readiness
         self._metrics = metrics
         self._paths: dict[str, Page] = {
@@ -53,6 +61,8 @@ class Pages:
                     b"text/css; charset=utf-8", style, [(b"cache-control", b"max-age=3600")]
                 ),
             }
+        if published is not None:
+            self._paths |= published.pages()
 
     def find(self, exchange: Exchange) -> Page | None:
         """The page at the request's path; None when there is none. Raises GatewayError 405."""

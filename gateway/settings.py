@@ -4,7 +4,7 @@ Every variable has the prefix VIVESPHERE_. Secrets come as file paths only. Noth
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -42,6 +42,11 @@ class Limits(BaseSettings):
     """Deadline of a unary call whose client names none."""
     max_deadline_seconds: float = Field(default=300.0, gt=0)
     """Cap on the deadline a client may ask for."""
+    heartbeat_seconds: float = Field(default=15.0, gt=0)
+    """How long a stream of answers may be silent before a sign of life is sent; proxies close what is silent for about a minute."""
+    event_headers_seconds: float = Field(default=1.0, gt=0)
+    """How long an EventSource is left without headers. Until they come it cannot tell a stream that is idle from one that hangs; a stream that
+    fails before has its HTTP status."""
     drain_seconds: float = Field(default=5.0, ge=0)
     """How long calls in flight may go on after SIGTERM."""
     grpc_core: bool = False
@@ -77,6 +82,29 @@ class Limits(BaseSettings):
     @classmethod
     def _parse_origins(cls, value: object) -> object:
         return parse_origins(value) if isinstance(value, str) else value
+
+
+class Transcoding(BaseSettings):
+    """Choices of the REST side that a contract cannot make."""
+
+    model_config = SettingsConfigDict(env_prefix="VIVESPHERE_GATEWAY_", frozen=True, extra="ignore")
+
+    ignored_query_parameters: Annotated[frozenset[str], NoDecode] = frozenset()
+    """`key,$alt`: query parameters that may be in any request and mean nothing to it; every other unknown one is refused."""
+    path_decoding: Literal["unreserved", "except_slash", "all"] = "unreserved"
+    """What is decoded in path variables of several segments. `unreserved` keeps the reserved characters of RFC 6570 encoded, as
+    google/api/http.proto says."""
+    json_proto_names: bool = False
+    """Answers name fields as the contract writes them instead of in lowerCamelCase. Requests may use both either way."""
+    json_defaults: bool = False
+    """Answers show fields without presence also when they hold their default value."""
+    json_codec: Literal["protobuf-py", "json_format"] = "protobuf-py"
+    """Which library reads and prints JSON; `json_format` is Google's, about ten times slower."""
+
+    @field_validator("ignored_query_parameters", mode="before")
+    @classmethod
+    def _parse_names(cls, value: object) -> object:
+        return frozenset(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
 
 class GatewaySettings(BaseSettings):

@@ -52,6 +52,11 @@ class Admission:
         """How many clients are remembered."""
         return len(self._clients)
 
+    @property
+    def under_way(self) -> tuple[int, int]:
+        """Calls and streams that have not ended."""
+        return self._all.in_flight, self._all.streams
+
     def enter(self, address: str) -> "Ticket":
         """Let a call of this client in, or raise GatewayError RATE_LIMITED or OVERLOADED. The ticket must leave()."""
         if self._all.in_flight >= self._limits.max_in_flight:

@@ -14,6 +14,7 @@ import grpc
 from gateway.backends import Backends
 from gateway.browser.sessions import BrowserCall, Browsers
 from gateway.exchange import Exchange
+from gateway.failures import STOPPING
 from gateway.metrics import Metrics
 from gateway.protocols import failure as failures
 from gateway.protocols.calls import Call, CallFailedError, begin
@@ -25,7 +26,6 @@ from gateway.protocols.forms import unwritable
 from gateway.protocols.grpc_web import TYPE
 from gateway.protocols.headers import Header, call_metadata
 from gateway.protocols.procedures import Procedure, find_procedures
-from gateway.relay import STOPPING
 from gateway.settings import Limits
 from gateway.transcoding.codec import CodecError
 from gateway.transcoding.errors import UNIMPLEMENTED, GatewayError, unavailable
@@ -182,7 +182,6 @@ class ProcedureDoor:
 
 
 def procedure_door(
-    schema: Schema,
     transcoder: Transcoder,
     backends: Backends,
     limits: Limits,
@@ -192,9 +191,9 @@ def procedure_door(
     allows: Callable[[str | None], bool] | None = None,
 ) -> ProcedureDoor:
     """Everything that REST leaves; with `browsers` their cookies and the cross-origin check, for which see there. Raises SchemaError."""
-    found = find_procedures(schema, lambda path: transcoder.takes("POST", path), cookies=browsers)
-    known = Browsers(schema, found.values(), allows) if browsers else None
-    return ProcedureDoor(schema, found, backends, limits, metrics, known)
+    found = find_procedures(transcoder, cookies=browsers)
+    known = Browsers(transcoder.schema, found.values(), allows) if browsers else None
+    return ProcedureDoor(transcoder.schema, found, backends, limits, metrics, known)
 
 
 def _is_call(exchange: Exchange) -> bool:

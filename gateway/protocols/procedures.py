@@ -3,7 +3,7 @@
 Left out are paths that a REST template takes, and streams that would carry a cookie's field past the cookies (`gateway.browser`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from protobuf import DescMethod
@@ -11,8 +11,9 @@ from protobuf import DescMethod
 from gateway.browser.contract import CookieContract
 from gateway.transcoding import fields, template
 from gateway.transcoding.binding import RequestBinder
-from gateway.transcoding.codec import Codec, MessageCodec, ProtobufPyCodec
+from gateway.transcoding.codec import Codec, MessageCodec
 from gateway.transcoding.schema import HttpBinding, Method, Schema
+from gateway.transcoding.transcoder import Transcoder
 
 _NO_SIDE_EFFECTS = 1  # google.protobuf.MethodOptions.IdempotencyLevel
 
@@ -37,14 +38,13 @@ class Procedure:
         return self.method.path
 
 
-def find_procedures(schema: Schema, taken: Callable[[str], bool], *, cookies: bool) -> dict[str, Procedure]:
-    """Procedures by path. `taken` says whether REST has a path; with `cookies` the contract's cookie options count."""
-    contract = CookieContract(schema) if cookies else None
-    codec = ProtobufPyCodec(schema.registry)
+def find_procedures(transcoder: Transcoder, *, cookies: bool) -> dict[str, Procedure]:
+    """Procedures by path, without those that REST has; with `cookies` the contract's cookie options count."""
+    contract = CookieContract(transcoder.schema) if cookies else None
     return {
         procedure.label: procedure
-        for procedure in _all(schema, codec, contract)
-        if not taken(procedure.label)
+        for procedure in _all(transcoder.schema, transcoder.codec, contract)
+        if not transcoder.takes("POST", procedure.label)
     }
 
 
@@ -54,14 +54,14 @@ def _all(schema: Schema, codec: Codec, contract: CookieContract | None) -> Itera
         if touches_cookies and method.kind != "unary":
             continue
         by_get = method.kind == "unary" and not touches_cookies and _changes_nothing(schema, method)
-        yield Procedure(method, by_get, _binder(method, codec), codec.message(method.output))
+        yield Procedure(method, by_get, _binder(schema, method, codec), codec.message(method.output))
 
 
-def _binder(method: Method, codec: Codec) -> RequestBinder | None:
+def _binder(schema: Schema, method: Method, codec: Codec) -> RequestBinder | None:
     if method.input.type_name == fields.HTTP_BODY:
         return None
     binding = HttpBinding("POST", method.path, "*", "")
-    return RequestBinder(method, binding, template.parse(method.path), codec, frozenset())
+    return RequestBinder(method, binding, template.parse(method.path), codec, frozenset(), schema.registry)
 
 
 def _changes_nothing(schema: Schema, method: Method) -> bool:

@@ -6,7 +6,7 @@ raises here, before a port is open.
 
 from dataclasses import dataclass
 
-from gateway.transcoding import template
+from gateway.transcoding import template, urls
 from gateway.transcoding.binding import RequestBinder, RequestParts
 from gateway.transcoding.codec import Codec, ProtobufPyCodec
 from gateway.transcoding.errors import NOT_FOUND, UNIMPLEMENTED, GatewayError, StatusRenderer, malformed
@@ -38,10 +38,16 @@ class Transcoder:
         schema: Schema,
         codec: Codec | None = None,
         ignored_query_parameters: frozenset[str] = frozenset(),
+        kept_encoded: frozenset[int] = urls.RESERVED,
     ) -> None:
-        """Compile every binding; raises SchemaError, TemplateError or RouteConflictError."""
+        """Compile every binding; raises SchemaError, TemplateError or RouteConflictError.
+
+        `ignored_query_parameters` may be in any query and mean nothing; `kept_encoded` are the bytes that stay encoded in path
+        variables of several segments (`urls.RESERVED`, `urls.SLASH`, `urls.NOTHING`).
+        """
         self.schema = schema
-        self._codec = codec or ProtobufPyCodec(schema.registry)
+        self.codec = codec or ProtobufPyCodec(schema.registry)
+        self._kept = kept_encoded
         self._router: Router[Endpoint] = Router()
         self.statuses = StatusRenderer(schema.details)
         self.endpoints: list[Endpoint] = []
@@ -53,8 +59,8 @@ class Transcoder:
             parsed = template.parse(binding.template)
             if not binding.http_method:
                 raise SchemaError(f"{method.path}: custom HTTP rule without a kind")
-            binder = RequestBinder(method, binding, parsed, self._codec, ignored)
-            renderer = ResponseRenderer(method, binding, self._codec)
+            binder = RequestBinder(method, binding, parsed, self.codec, ignored, self.schema.registry)
+            renderer = ResponseRenderer(method, binding, self.codec)
             endpoint = Endpoint(method, binding.http_method, binding.template, binder, renderer)
             self._router.add(Route(binding.http_method, parsed, method.path, endpoint))
             self.endpoints.append(endpoint)
@@ -78,7 +84,7 @@ class Transcoder:
         except WrongMethodError as error:
             raise wrong_method(error.allow) from None
         try:
-            return route.target, route.template.extract(segments)
+            return route.target, route.template.extract(segments, self._kept)
         except ValueError:
             raise malformed("the path is not UTF-8 in percent encoding") from None
 

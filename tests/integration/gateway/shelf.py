@@ -11,13 +11,17 @@ from google.rpc import error_details_pb2
 
 from gateway.backends import single_backend
 from gateway.browser.sessions import Browsers
+from gateway.door import GrpcDoor, GrpcServer
 from gateway.edge.admission import Admission
 from gateway.edge.cors import cors_of
-from gateway.http import HttpDoor, HttpServer
+from gateway.health import HealthService
+from gateway.http import HttpDoor
 from gateway.metrics import Metrics
 from gateway.pages import Pages
+from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
+from gateway.server import HttpServer
 from gateway.settings import Limits
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
@@ -33,6 +37,7 @@ class Shelf:
     client: httpx.AsyncClient
     backend: ScriptedBackend
     port: int
+    grpc_port: int
     admission: Admission
     gate: asyncio.Event
     etag: str = "7"
@@ -56,19 +61,25 @@ async def shelf(raw: bytes | None = None, **limits: Any) -> AsyncIterator[Shelf]
     browsers = Browsers(schema, transcoder.endpoints, cors.allows if cors is not None else None)
     admission, port = Admission(bounds), free_port()
     relay = RestRelay(transcoder, backends, bounds, browsers)
-    pages = Pages(Readiness(backends), metrics, "127.0.0.1:9090")
+    readiness = Readiness(backends)
+    pages = Pages(readiness, metrics, "127.0.0.1:9090")
     server = HttpServer(
         HttpDoor(relay, pages, metrics, bounds, admission=admission), "127.0.0.1", port, bounds
     )
     server.start()
+    health = HealthService(schema, backends, readiness)
+    grpc_door = GrpcDoor(schema, backends, health, metrics, Proxies(bounds.trusted_proxies), admission)
+    grpc_server = GrpcServer(grpc_door, "127.0.0.1", 0, bounds)
+    await grpc_server.start()
     await wait_for_port(port)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        made = Shelf(client, backend, port, admission, asyncio.Event())
+        made = Shelf(client, backend, port, grpc_server.port, admission, asyncio.Event())
         made.gate.set()
         backend.behaviours |= behaviours(made)
         yield made
         made.gate.set()
     await server.stop()
+    await grpc_server.stop()
     await backends.close()
     await backend_server.stop(0)
 

@@ -11,12 +11,13 @@ import pytest
 
 from gateway.backends import single_backend
 from gateway.browser.sessions import Browsers
-from gateway.http import HttpDoor, HttpServer
+from gateway.http import HttpDoor
 from gateway.metrics import Metrics
 from gateway.pages import Pages
 from gateway.protocols.door import procedure_door
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
+from gateway.server import HttpServer
 from gateway.settings import Limits
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
@@ -57,7 +58,7 @@ async def served() -> AsyncIterator[Guests]:
     relay = RestRelay(transcoder, backends, limits, Browsers(schema, transcoder.endpoints))
     port = free_port()
     pages = Pages(Readiness(backends), metrics, "127.0.0.1:9090")
-    procedures = procedure_door(schema, transcoder, backends, limits, metrics, browsers=True)
+    procedures = procedure_door(transcoder, backends, limits, metrics, browsers=True)
     server = HttpServer(HttpDoor(relay, pages, metrics, limits, procedures), "127.0.0.1", port, limits)
     server.start()
     await wait_for_port(port)

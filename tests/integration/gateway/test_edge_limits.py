@@ -2,10 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from typing import Any
 
+import grpc
 import httpx
 import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gateway.metadata import details_of
 from tests.integration.gateway.shelf import Shelf, shelf
 from tests.integration.gateway.test_rest import reason_of, until
 
@@ -120,15 +125,8 @@ async def test_streams_are_bounded_by_themselves(narrow: Shelf) -> None:
     assert await statuses(narrow.client.get("/")) == [200]
     for _, writer in open_streams:
         writer.close()
+    await until(lambda: narrow.admission.under_way == (0, 0))
     narrow.gate.set()
-
-    async def opened_again() -> bool:
-        answer = await narrow.client.get("/api/v1/pages?count=0&bytes=1")
-        return answer.status_code == 200
-
-    async with asyncio.timeout(30):
-        while not await opened_again():
-            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("path", ["/api/v1/pages?count=100000&bytes=262144", "/api/v1/long?bytes=16000000"])
@@ -138,7 +136,6 @@ async def test_a_client_that_reads_nothing_is_cut(path: str) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", made.port, limit=1024)
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket transport
         writer.write(f"GET {path} HTTP/1.1\r\nhost: h\r\n\r\n".encode())
-        in_flight = "gateway_http_in_flight 1.0"
 
         async def metrics() -> str:
             return (await made.client.get("/metrics")).text
@@ -146,8 +143,63 @@ async def test_a_client_that_reads_nothing_is_cut(path: str) -> None:
         async with asyncio.timeout(30):
             while 'status="499"' not in await metrics():
                 await asyncio.sleep(0.05)
-        assert in_flight in await metrics()  # the scrape itself
+        await until(lambda: made.admission.under_way == (0, 0))
         if "pages" in path:
             await until(lambda: made.cancelled == 1)
         writer.close()
         del reader
+
+
+async def test_the_grpc_door_has_the_same_bounds(narrow: Shelf) -> None:
+    """A client has one bucket, whichever door it takes; health is asked for by probes."""
+    narrow.gate.set()
+    types = {
+        name: narrow.backend.type(f"vivesphere.shelf.v1.{name}") for name in ("BookRequest", "PageRequest")
+    }
+    metadata = (("x-forwarded-for", "192.0.2.77"),)
+
+    async def get(channel: grpc.aio.Channel) -> int:
+        call: Any = channel.unary_unary("/vivesphere.shelf.v1.ShelfService/GetBook")
+        return len(await call(types["BookRequest"](id="1").SerializeToString(), metadata=metadata))
+
+    async def read(channel: grpc.aio.Channel) -> int:
+        call: Any = channel.unary_stream("/vivesphere.shelf.v1.ShelfService/Pages")
+        request = types["PageRequest"](count=2, bytes=1).SerializeToString()
+        return len([item async for item in call(request, metadata=metadata)])
+
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{narrow.grpc_port}") as channel:
+        assert await statuses(narrow.client.get("/", headers=client_at("192.0.2.77"))) == [200]
+        assert await get(channel) > 0
+        assert await read(channel) == 2
+        for call in (get, read):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call(channel)
+            assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            status = status_pb2.Status.FromString(details_of(raised.value.trailing_metadata()) or b"")
+            info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+            assert status.details[0].Unpack(info)
+            assert status.details[1].Unpack(retry)
+            assert (info.reason, retry.retry_delay.ToMilliseconds() > 0) == ("RATE_LIMITED", True)
+        assert await statuses(narrow.client.get("/", headers=client_at("192.0.2.77"))) == [429]
+        health = health_pb2_grpc.HealthStub(channel)
+        answer = await health.Check(health_pb2.HealthCheckRequest(), metadata=metadata)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    await until(lambda: narrow.admission.under_way == (0, 0))
+
+
+async def test_grpc_streams_are_bounded_too(narrow: Shelf) -> None:
+    """And a client that cancels gives its place back."""
+    narrow.gate.clear()
+    request = narrow.backend.type("vivesphere.shelf.v1.PageRequest")(count=1, bytes=1).SerializeToString()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{narrow.grpc_port}") as channel:
+        open_stream: Any = channel.unary_stream("/vivesphere.shelf.v1.ShelfService/Pages")
+        calls = [open_stream(request, metadata=(("x-forwarded-for", "192.0.2.78"),)) for _ in range(2)]
+        for call in calls:
+            await call.read()
+        with pytest.raises(grpc.aio.AioRpcError, match="as many streams"):
+            await open_stream(request, metadata=(("x-forwarded-for", "192.0.2.78"),)).read()
+        assert narrow.admission.under_way == (0, 2)
+        for call in calls:
+            call.cancel()
+        await until(lambda: narrow.admission.under_way == (0, 0))
+    narrow.gate.set()

@@ -130,7 +130,6 @@ async def test_maps_wrappers_and_big_numbers_survive_the_round_trip(client: http
         ("GET /api/v1/nothing", b"", 404, "ROUTE_NOT_FOUND", []),
         ("PUT /api/v1/things", b"", 405, "METHOD_NOT_ALLOWED", []),
         ("POST /healthz", b"", 405, "METHOD_NOT_ALLOWED", []),
-        ("POST /api/v1/collect", b"{}", 501, "NOT_IMPLEMENTED", []),
         ("POST /api/v1/things", b'{"displayName":"' + b"x" * 1_000_001 + b'"}', 413, "MESSAGE_TOO_LARGE", []),
         ("GET /api/v1/things/" + "x" * 8200, b"", 414, "MESSAGE_TOO_LARGE", []),
     ],

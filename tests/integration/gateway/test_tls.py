@@ -24,12 +24,13 @@ from cli.probes import http_ok
 from gateway.assembly import mesh_plan, warn_of_plaintext
 from gateway.door import GrpcDoor, GrpcServer
 from gateway.health import HealthService
-from gateway.http import HttpDoor, HttpServer
+from gateway.http import HttpDoor
 from gateway.metrics import Metrics
 from gateway.pages import Pages
 from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
+from gateway.server import HttpServer
 from gateway.settings import GatewaySettings, Limits
 from gateway.tls import Renewals, TlsFiles
 from gateway.transcoding.schema import Schema

@@ -11,6 +11,7 @@ from grpc_tools import protoc
 PROTOS = Path(__file__).parent / "protos"
 CONTRACTS = Path(__file__).parents[3] / "proto"
 ECHO = "vivesphere/echo/v1/echo.proto"
+FLOW = "vivesphere/flow/v1/flow.proto"
 GUEST = "vivesphere/guest/v1/guest.proto"
 SHELF = "vivesphere/shelf/v1/shelf.proto"
 
@@ -52,3 +53,9 @@ def guest_set() -> bytes:
 def shelf_set() -> bytes:
     """The descriptor set of shelf.proto."""
     return compile_set(PROTOS, SHELF)
+
+
+@functools.cache
+def flow_set() -> bytes:
+    """The descriptor set of flow.proto."""
+    return compile_set(PROTOS, FLOW)
