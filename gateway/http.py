@@ -79,7 +79,7 @@ class HttpDoor:
             label = await self._serve(exchange)
         except asyncio.CancelledError:  # only a stop cancels, and it waits
             if not exchange.status:
-                await exchange.respond_error(answer(STOPPING))
+                await self._refuse(exchange, STOPPING)
         finally:
             exchange.close()
             self._active.discard(exchange)

@@ -14,7 +14,7 @@ Client streams are gRPC's alone: a browser cannot send one.
     connect_error.py   errors as Connect writes them
     forms.py           messages as protobuf or JSON
     envelopes.py       the five bytes before a message, and base64 in pieces
-    compression.py     requests that come in gzip
+    compression.py     requests that come compressed
     calls.py           a service's call on behalf of an HTTP client
     failure.py         what went wrong, before a dialect says it
     headers.py         headers ⇄ metadata, where names stay as they are

@@ -62,7 +62,7 @@ class ConnectUnary(_Connect, UnaryDialect):
         )
         encoding = require_supported(exchange.headers.get(b"content-encoding"))
         body = await exchange.read_body(limits.max_body_bytes, limits.body_timeout_seconds)
-        return self._form.read(procedure, expand(body, encoding, limits.max_body_bytes))
+        return self._form.read(procedure, await expand(body, encoding, limits.max_body_bytes))
 
     async def answer(
         self,
@@ -97,7 +97,7 @@ class ConnectGet(ConnectUnary):
         if "message" not in query:
             raise invalid("message", "expected in the query", "MALFORMED_REQUEST")
         data = _from_url(query["message"]) if query.get("base64") == "1" else query["message"].encode()
-        return self._form.read(procedure, expand(data, encoding, limits.max_body_bytes))
+        return self._form.read(procedure, await expand(data, encoding, limits.max_body_bytes))
 
 
 class ConnectStream(_Connect, StreamDialect):
@@ -111,7 +111,7 @@ class ConnectStream(_Connect, StreamDialect):
         encoding = require_supported(exchange.headers.get(b"connect-content-encoding"))
         most = limits.max_body_bytes + envelopes.HEAD_BYTES
         body = await exchange.read_body(most, limits.body_timeout_seconds)
-        return self._form.read(procedure, envelopes.open_one(body, limits.max_body_bytes, encoding))
+        return self._form.read(procedure, await envelopes.open_one(body, limits.max_body_bytes, encoding))
 
     async def start(self, exchange: Exchange, initial: Any) -> None:
         await exchange.start(200, [(b"content-type", self._type), *outwards(initial)])

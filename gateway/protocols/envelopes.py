@@ -22,7 +22,7 @@ def seal(flags: int, message: bytes) -> bytes:
     return bytes((flags,)) + len(message).to_bytes(4, "big") + message
 
 
-def open_one(body: bytes, limit: int, encoding: str) -> bytes:
+async def open_one(body: bytes, limit: int, encoding: str) -> bytes:
     """The only message of a request body. Raises GatewayError: none, several, cut short, over `limit` bytes.
 
     `encoding` is how messages with the flag COMPRESSED are compressed.
@@ -41,7 +41,7 @@ def open_one(body: bytes, limit: int, encoding: str) -> bytes:
         return message
     if encoding == IDENTITY:
         raise malformed("a compressed message, and no header that says how")
-    return expand(message, encoding, limit)
+    return await expand(message, encoding, limit)
 
 
 def from_text(body: bytes) -> bytes:

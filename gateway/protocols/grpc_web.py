@@ -53,7 +53,7 @@ class GrpcWeb(UnaryDialect, StreamDialect):
         body = await exchange.read_body(most * 3 // 2 if self._text else most, limits.body_timeout_seconds)
         if self._text:
             body = envelopes.from_text(body)
-        return self._form.read(procedure, envelopes.open_one(body, limits.max_body_bytes, encoding))
+        return self._form.read(procedure, await envelopes.open_one(body, limits.max_body_bytes, encoding))
 
     async def answer(
         self,
