@@ -11,12 +11,13 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from protobuf import DescField, DescFieldValueList, DescFieldValueMap, DescMessage, Registry, ScalarType
+from protobuf import DescField, DescMessage, Registry, ScalarType
 
 from gateway.transcoding import depth, fields, locate, mask, strict
 from gateway.transcoding.codec import Codec, CodecError, JsonSyntaxError, parse_json
-from gateway.transcoding.errors import GatewayError, invalid, invalid_all, malformed
-from gateway.transcoding.fields import Convert, JsonValue
+from gateway.transcoding.errors import invalid, invalid_all, malformed
+from gateway.transcoding.fields import JsonValue
+from gateway.transcoding.path_fields import PathFields, present_key
 from gateway.transcoding.plain import plain_of
 from gateway.transcoding.query import QueryReader
 from gateway.transcoding.schema import HttpBinding, Method, SchemaError
@@ -37,13 +38,6 @@ class RequestParts:
     """The header as it came, for a google.api.HttpBody; "" where the short form is all there is."""
 
 
-@dataclass(frozen=True, slots=True)
-class _PathField:
-    names: tuple[str, ...]  # proto names, outermost first
-    convert: Convert
-    integer: bool
-
-
 class RequestBinder:
     """Compiled once a route; raises SchemaError when the HTTP rule does not fit the request message."""
 
@@ -62,7 +56,7 @@ class RequestBinder:
         self._codec = codec
         self._message = codec.message(method.input)
         self._where = f"{method.path}: {binding.http_method} {binding.template}"
-        self._path_fields = [self._path_field(variable.field_path) for variable in template.variables]
+        self._path = PathFields(method.input, template, codec, self._where)
         self._body = binding.body
         self._body_field = self._find_body_field()
         self._raw_body = self._is_raw()
@@ -87,8 +81,7 @@ class RequestBinder:
         if self._plain is not None and not (parts.query or parts.body or parts.idempotency_key):
             return self._plain.wire(values)
         tree = self._read_body(parts)
-        for field, text in zip(self._path_fields, values, strict=True):
-            self._put_path(tree, field, text)
+        self._path.put(tree, values)
         if parts.query:
             self._query.read(parts.query, tree)
         if sloppy := strict.examine(self._desc, tree, self._registry):
@@ -125,7 +118,7 @@ class RequestBinder:
         value = self._parse(parts.body)
         if self._body_field is not None:
             return {} if value is None else {self._body_field.name: value}
-        if not isinstance(value, dict) and (not self._special or self._path_fields):
+        if not isinstance(value, dict) and (not self._special or len(self._path)):
             raise malformed("expected a JSON object as the body")
         return value  # type: ignore[no-any-return]  # an object, or the value of a well-known type
 
@@ -160,58 +153,13 @@ class RequestBinder:
         message = fields.submessage(self._body_field) if self._body_field is not None else None
         return message is not None and message.type_name == fields.HTTP_BODY
 
-    # path
-
-    def _path_field(self, field_path: str) -> _PathField:
-        desc: DescMessage | None = self._desc
-        field: DescField | None = None
-        for name in field_path.split("."):
-            field = fields.find(desc, name) if desc is not None else None
-            if field is None or field.name != name:
-                raise SchemaError(f"{self._where}: {self._desc.type_name} has no field {field_path}")
-            desc = fields.submessage(field)
-        if field is None or isinstance(field.value, DescFieldValueList | DescFieldValueMap):
-            raise SchemaError(f"{self._where}: {field_path} is repeated")
-        element = fields.element_of(field)
-        convert = fields.converter(element)
-        if convert is None:
-            raise SchemaError(f"{self._where}: {field_path} is a message")
-        return _PathField(tuple(field_path.split(".")), convert, fields.is_integer(element))
-
-    def _put_path(self, tree: dict[str, JsonValue], field: _PathField, text: str) -> None:
-        path = ".".join(field.names)
-        if field.integer and not fields.is_decimal(text):
-            raise invalid(path, "expected an integer in decimal digits")
-        desc, node = self._desc, tree
-        for name in field.names[:-1]:
-            key = _present_key(desc, node, name)
-            if node.get(key) is None:
-                node[key] = {}
-            inner: JsonValue = node[key]
-            if not isinstance(inner, dict):
-                raise invalid(path, "expected a JSON object")
-            desc, node = _below(desc, name), inner
-        leaf = field.names[-1]
-        key = _present_key(desc, node, leaf)
-        value = field.convert(text)
-        if node.get(key) is not None and not self._same(desc, leaf, node[key], value):
-            raise invalid(path, "the path and the body give different values", "CONFLICTING_FIELD")
-        node[key] = value
-
-    def _same(self, desc: DescMessage, name: str, one: JsonValue, other: JsonValue) -> bool:
-        if one == other:
-            return True
-        codec = self._codec.message(desc)
-        try:
-            return codec.to_wire({name: one}) == codec.to_wire({name: other})
-        except CodecError:
-            return False
+    # what fills a field
 
     def _taken_by(self, path: tuple[str, ...]) -> str | None:
         """Who fills this field apart from the query."""
         if self._body == WHOLE or (self._body_field is not None and path[0] == self._body_field.name):
             return "body"
-        return "path" if any(field.names == path for field in self._path_fields) else None
+        return "path" if path in self._path.names else None
 
     # what the gateway fills by itself
 
@@ -221,7 +169,7 @@ class RequestBinder:
         desc, body = fields.submessage(self._body_field), tree.get(self._body_field.name)
         if desc is None or not isinstance(body, dict):
             return None
-        bound = {field.names for field in self._path_fields}
+        bound = self._path.names
         found = [
             path for path in mask.paths(desc, body) if (self._body_field.name, *path.split(".")) not in bound
         ]
@@ -231,7 +179,7 @@ class RequestBinder:
         field = self._idempotency
         if field is None:
             return
-        name = _present_key(self._desc, tree, field.name)
+        name = present_key(self._desc, tree, field.name)
         given = tree.get(name)
         if given in (None, ""):
             tree[name] = key
@@ -242,17 +190,3 @@ class RequestBinder:
 def _idempotency_field(desc: DescMessage) -> DescField | None:
     field = fields.find(desc, fields.REQUEST_ID)
     return field if field is not None and fields.element_of(field) is ScalarType.STRING else None
-
-
-def _present_key(desc: DescMessage, node: dict[str, JsonValue], name: str) -> str:
-    """The key under which a body gives this field: its proto name or its JSON name."""
-    field = fields.find(desc, name)
-    return field.json_name if field is not None and field.json_name in node else name
-
-
-def _below(desc: DescMessage, name: str) -> DescMessage:
-    field = fields.find(desc, name)
-    below = fields.submessage(field) if field is not None else None
-    if below is None:
-        raise GatewayError(13, "INTERNAL", "a bound path lost its message")
-    return below

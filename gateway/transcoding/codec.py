@@ -163,7 +163,7 @@ def parse_json(body: bytes) -> JsonValue:
     """
     try:
         value = _decode(body.decode("utf-8"))
-        if _SURROGATE.search(body):
+        if b"\\u" in body and _SURROGATE.search(body):
             compact(value).encode()
         return value
     except UnicodeEncodeError:

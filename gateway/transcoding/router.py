@@ -161,9 +161,10 @@ class _Search(Generic[T]):
         methods = node.leaves.get(verb)
         if methods is None:
             return None
-        route = methods.get(self._method) or methods.get(ANY_METHOD)
+        route = methods.get(self._method)
         if route is None and self._method == "HEAD":
             route = methods.get("GET")
+        route = route or methods.get(ANY_METHOD)
         if route is None:
             self.allow.update(methods)
             if "GET" in methods:

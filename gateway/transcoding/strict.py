@@ -85,7 +85,7 @@ def examine(
         raise invalid_all(found.unknown[:MAX_VIOLATIONS], "UNKNOWN_FIELD")
     if found.twice:
         raise invalid_all(found.twice[:MAX_VIOLATIONS], "CONFLICTING_FIELD")
-    return found.invalid[:MAX_VIOLATIONS]
+    return found.invalid[:MAX_VIOLATIONS] if found.invalid else found.invalid
 
 
 class _Findings:

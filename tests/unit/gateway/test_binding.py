@@ -281,6 +281,82 @@ def test_a_rule_that_does_not_fit_its_message_refuses_the_start(rule: str) -> No
         Transcoder(Schema(compile_text(text)))
 
 
+@pytest.mark.parametrize(
+    ("kind", "template", "path", "query", "value"),
+    [
+        ("StringValue", "/v1/{value}", "/v1/a%2Fb", "", "a/b"),
+        ("StringValue", "/v1/x", "/v1/x", "", ""),
+        ("Int64Value", "/v1/{value}", "/v1/-5", "", "-5"),
+        ("Int32Value", "/v1/x", "/v1/x", "", 0),
+        ("BoolValue", "/v1/x", "/v1/x", "value=true", True),
+        ("BoolValue", "/v1/x", "/v1/x", "", False),
+        ("BytesValue", "/v1/x", "/v1/x", "value=-_8", "+/8="),
+        ("Duration", "/v1/{seconds}", "/v1/-1", "nanos=-500000000", "-1.500s"),
+        ("Duration", "/v1/x", "/v1/x", "", "0s"),
+    ],
+)
+def test_a_wellknown_type_may_be_the_whole_request(
+    kind: str, template: str, path: str, query: str, value: Any
+) -> None:
+    """Contracts of others take a StringValue; path and query then name its fields, as of any message."""
+    lower = kind.removesuffix("Value").lower() if kind == "Duration" else "wrappers"
+    text = f"""syntax = "proto3"; package p.v1; import "google/api/annotations.proto"; import "google/protobuf/{lower}.proto";
+        service S {{ rpc Call(google.protobuf.{kind}) returns (google.protobuf.{kind}) {{ option (google.api.http) = {{ get: "{template}" }}; }} }}"""
+    endpoint, values = Transcoder(Schema(compile_text(text))).route("GET", path)
+    wire = endpoint.bind(values, RequestParts(query))
+    assert json.loads(endpoint.renderer.unary(wire)[1]) == value
+
+
+def test_a_custom_kind_is_any_method_or_every() -> None:
+    """`custom {kind: "*"}` takes what no other route of the path takes."""
+    rules = (
+        'custom { kind: "PROPFIND" path: "/v1/a" } additional_bindings { custom { kind: "*" path: "/v1/b" } }'
+    )
+    text = f"""syntax = "proto3"; package p.v1; import "google/api/annotations.proto"; message M {{ string name = 1; }}
+        service S {{ rpc Call(M) returns (M) {{ option (google.api.http) = {{ {rules} }}; }}
+        rpc Other(M) returns (M) {{ option (google.api.http) = {{ get: "/v1/b" }}; }} }}"""
+    transcoder = Transcoder(Schema(compile_text(text)))
+    found = {
+        line: transcoder.route(*line.split())[0].method.name
+        for line in ("PROPFIND /v1/a", "GET /v1/b", "HEAD /v1/b", "PURGE /v1/b")
+    }
+    assert found == {
+        "PROPFIND /v1/a": "Call",
+        "GET /v1/b": "Other",
+        "HEAD /v1/b": "Other",
+        "PURGE /v1/b": "Call",
+    }
+    with pytest.raises(GatewayError) as caught:
+        transcoder.route("GET", "/v1/a")
+    assert (caught.value.http_status, list(caught.value.headers)) == (405, [(b"allow", b"PROPFIND")])
+
+
+def test_what_no_variable_takes_must_be_whole_too() -> None:
+    """A broken escape is refused wherever it stands; nobody behind may read it another way."""
+    text = """syntax = "proto3"; package p.v1; import "google/api/annotations.proto"; message M { string name = 1; }
+        service S { rpc Call(M) returns (M) { option (google.api.http) = { get: "/v1/*/{name}" }; } }"""
+    transcoder = Transcoder(Schema(compile_text(text)))
+    assert transcoder.route("GET", "/v1/%C3%A4/x")[1] == ["x"]
+    for broken in ("%zz", "%ff"):
+        with pytest.raises(GatewayError) as caught:
+            transcoder.route("GET", f"/v1/{broken}/x")
+        assert caught.value.code == 3
+
+
+def test_several_mistakes_of_several_kinds_are_told_at_once() -> None:
+    """A sloppy number does not hide a wrong time."""
+    body = {
+        "big": "1_0",
+        "time": "t",
+        "sub": {"number": "007"},
+        "any": {"@type": "type.googleapis.com/vivesphere.echo.v1.Thing", "big": "+1"},
+    }
+    assert refusal("POST /api/v1/things", body) == (
+        "INVALID_FIELD",
+        ["thing.time", "thing.big", "thing.sub.number", "thing.any.big"],
+    )
+
+
 def test_a_descriptor_set_that_is_none_refuses_the_start() -> None:
     """A wrong file is named, not a stack trace."""
     with pytest.raises(SchemaError):
