@@ -77,6 +77,8 @@ class Operations:
         statuses = self._statuses(method, binding, body, parameters)
         failed = self.failures.responses(comment, access, statuses)
         made["responses"] = {"200": self._answers.response(method, binding)} | failed
+        if any(one["name"] == "If-None-Match" for one in parameters):
+            made["responses"]["304"] = {"$ref": "#/components/responses/NotModified"}
         if contract.has_access_rules:
             made["security"] = self.security.requirement(access, method.input, self._sessions)
         made |= self._extensions(method, access)

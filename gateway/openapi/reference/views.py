@@ -190,7 +190,7 @@ class Views:
     def _failures(self, responses: Json) -> list[tuple[str, Markup]]:
         found = []
         for status, response in responses.items():
-            if status in ("200", "default"):
+            if status in ("200", "304", "default"):
                 continue
             shared = self._document["components"]["responses"][response["$ref"].rpartition("/")[2]]
             found.append(
