@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# What the TypeScript examples of docs/clients.md need; tests alone want it.
+CLIENTS := tests/clients/typescript
+NODE_READY := $(CLIENTS)/node_modules/.ready
 SOURCES := mesh services gateway sandbox cli tools tests benchmarks deploy
 
 .DEFAULT_GOAL := help
@@ -18,10 +21,10 @@ run: $(READY)  ## Start everything on this machine and print where it listens
 demo: $(READY)  ## Start a mesh of its own, publish posts through it, show the proof, stop
 	@$(BIN)/vivesphere demo
 
-test: $(READY)  ## Run every test, on the real engines
+test: $(NODE_READY)  ## Run every test, on the real engines
 	@$(BIN)/pytest
 
-fuzz: $(READY)  ## Let property tests, races and timings try far more, for the better part of an hour
+fuzz: $(NODE_READY)  ## Let property tests, races and timings try far more, for the better part of an hour
 	@VIVESPHERE_TEST_PROFILE=long $(BIN)/pytest -m "hypothesis or long"
 
 chaos: $(READY)  ## Kill processes at random for a quarter of an hour while thousands of posts go out; count what X holds
@@ -49,12 +52,13 @@ bench: $(READY)  ## Measure, and print figures with machine and command
 
 lock: $(READY)  ## Pin the newest allowed versions with hashes
 	@$(BIN)/python -m tools.lock
+	@cd $(CLIENTS) && $(CURDIR)/$(BIN)/npm update --package-lock-only --silent
 
 clean:  ## Remove the environment and caches; data in .vivesphere/ stays
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@rm -rf $(VENV) $(CLIENTS)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-setup: $(READY)
+setup: $(NODE_READY)
 
 # Installed only from the hashed locks; the editable install builds without fetching anything.
 $(READY): requirements/uv.txt requirements/dev.txt pyproject.toml
@@ -64,3 +68,8 @@ $(READY): requirements/uv.txt requirements/dev.txt pyproject.toml
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements/dev.txt requirements/uv.txt
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --no-index -e .
 	@touch $(READY)
+
+# From whatever registry npm is set up for: the lock holds hashes and no addresses, and no package runs a script of its own.
+$(NODE_READY): $(READY) $(CLIENTS)/package.json $(CLIENTS)/package-lock.json $(CLIENTS)/.npmrc
+	@cd $(CLIENTS) && $(CURDIR)/$(BIN)/npm ci --silent
+	@touch $(NODE_READY)

@@ -1,8 +1,11 @@
 """Questions that tell whether a process does its job: grpc.health.v1 over mutual TLS, and HTTP 200."""
 
 import asyncio
+import os
+import ssl
+from collections.abc import Mapping
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -29,13 +32,18 @@ async def grpc_serves(address: str, dns_name: str, tls: TlsFiles) -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-async def http_ok(host: str, port: int, path: str) -> bool:
-    """Whether GET `path` answers 200 there."""
-    return await asyncio.to_thread(_get_status, host, port, path) == HTTPStatus.OK
+async def http_ok(host: str, port: int, path: str, *, tls: bool = False) -> bool:
+    """Whether GET `path` answers 200 there. With `tls` over HTTPS, whatever name the certificate has: a machine asks itself."""
+    return await asyncio.to_thread(_get_status, host, port, path, tls) == HTTPStatus.OK
 
 
-def _get_status(host: str, port: int, path: str) -> int:
-    connection = HTTPConnection(host, port, timeout=PROBE_SECONDS)
+def gateway_has_tls(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the gateway's HTTP door speaks TLS in this environment."""
+    return bool(environ.get("VIVESPHERE_HTTP_TLS_CERT_FILE"))
+
+
+def _get_status(host: str, port: int, path: str, tls: bool) -> int:
+    connection = _over_tls(host, port) if tls else HTTPConnection(host, port, timeout=PROBE_SECONDS)
     try:
         connection.request("GET", path)
         return connection.getresponse().status
@@ -43,3 +51,10 @@ def _get_status(host: str, port: int, path: str) -> int:
         return 0
     finally:
         connection.close()
+
+
+def _over_tls(host: str, port: int) -> HTTPSConnection:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # the certificate is for the name that clients know
+    return HTTPSConnection(host, port, timeout=PROBE_SECONDS, context=context)

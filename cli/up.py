@@ -18,7 +18,7 @@ from cli.errors import CliError
 from cli.first_user import FirstUser, discard_first_user, finish_first_user, prepare_first_user
 from cli.layout import DataDir, make_private_directory
 from cli.ports import LOOPBACK, require_free
-from cli.probes import http_ok
+from cli.probes import gateway_has_tls, http_ok
 from cli.registry import PROJECT_ROOT
 from cli.state import AlreadyRunning, running_pid
 from cli.supervisor import Event
@@ -129,7 +129,7 @@ async def start_processes(mesh: EmbeddedMesh, options: UpOptions, user: FirstUse
 def _addresses_of_x(options: UpOptions) -> dict[str, str]:
     """Where bot_manager finds X, and where X sends browsers back to."""
     host = LOOPBACK if options.http_host in EVERYWHERE else options.http_host
-    public = {"VIVESPHERE_PUBLIC_URL": f"http://{host}:{options.http_port}"}
+    public = {"VIVESPHERE_PUBLIC_URL": f"{_scheme()}://{host}:{options.http_port}"}
     real = {"VIVESPHERE_X_API_URL": X_API_URL, "VIVESPHERE_X_AUTHORIZE_URL": X_AUTHORIZE_URL}
     if options.sandbox_port is None:
         return {name: os.environ.get(name, value) for name, value in (public | real).items()}
@@ -138,9 +138,13 @@ def _addresses_of_x(options: UpOptions) -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in public.items()} | here
 
 
+def _scheme() -> str:
+    return "https" if gateway_has_tls() else "http"
+
+
 def _running(options: UpOptions, user: FirstUser) -> Running:
     return Running(
-        console=f"http://{options.http_host}:{options.http_port}/",
+        console=f"{_scheme()}://{options.http_host}:{options.http_port}/",
         grpc=f"{options.grpc_host}:{options.grpc_port}",
         sandbox=None if options.sandbox_port is None else f"http://{LOOPBACK}:{options.sandbox_port}",
         one_time_password=user.one_time_password,
@@ -172,7 +176,7 @@ def gateway_spec(mesh: EmbeddedMesh, options: UpOptions) -> ChildSpec:
     probed = LOOPBACK if options.http_host == "0.0.0.0" else options.http_host  # noqa: S104 - compared, not bound
 
     async def ready() -> bool:
-        return await http_ok(probed, options.http_port, "/readyz")
+        return await http_ok(probed, options.http_port, "/readyz", tls=gateway_has_tls())
 
     make_private_directory(mesh.data.service("gateway"))
     return ChildSpec(

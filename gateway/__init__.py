@@ -9,6 +9,9 @@ apart from the moment it passes through. Called by browsers, scripts and gRPC cl
     assembly.py     the one place where concrete classes meet
     http.py         the HTTP door: limits, own pages, dispatch
     relay.py        one REST call to one gRPC method and back
+    streams.py      streams of answers; framing.py their forms, accept.py who wants which, resume.py how they go on after a break
+    client_streams.py   streams of requests; items.py JSON values, uploads.py files
+    answers.py      what the answer of one message looks like
     door.py         the gRPC door
     backends.py     channels to the services
     browser/        browsers' tokens in cookies, and the refusal of what other sites ask for

@@ -15,6 +15,7 @@ import pydantic
 import uvloop
 
 from gateway.assembly import Plan, mesh_plan, serve, standalone_plan
+from gateway.connections import raise_file_limit
 from gateway.openapi.published import write_document
 from gateway.settings import Limits, read_settings
 from gateway.transcoding.router import RouteConflictError
@@ -31,6 +32,7 @@ def main() -> int:
     if arguments.openapi is not None:
         return _write_document(arguments)
     shield()
+    raise_file_limit()
     try:
         plan, limits = _plan(arguments), Limits()
     except pydantic.ValidationError as error:

@@ -7,25 +7,39 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from loguru import logger
 
 from gateway.backends import Backends, mesh_backends, single_backend
+from gateway.browser.authority import is_loopback
 from gateway.browser.sessions import Browsers
 from gateway.door import GrpcDoor, GrpcServer
+from gateway.edge.admission import Admission
+from gateway.edge.cors import cors_of
 from gateway.health import HealthService
-from gateway.http import HttpDoor, HttpServer
+from gateway.http import HttpDoor
 from gateway.metrics import Metrics
 from gateway.openapi.document import About
 from gateway.openapi.published import PRODUCT, Published, about_descriptors
 from gateway.pages import Pages
+from gateway.protocols.door import procedure_door
 from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
-from gateway.settings import GatewaySettings, Limits
+from gateway.resume import resumable_streams
+from gateway.server import HttpServer
+from gateway.settings import GatewaySettings, Limits, Transcoding
 from gateway.shipping import shipping
+from gateway.tls import TlsFiles
+from gateway.transcoding import urls
+from gateway.transcoding.codec import Codec, JsonStyle, ProtobufPyCodec
+from gateway.transcoding.google_codec import GoogleCodec
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
+
+STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_KEPT_ENCODED = {"unreserved": urls.RESERVED, "except_slash": urls.SLASH, "all": urls.NOTHING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,8 @@ class Plan:
     browsers: bool
     about: About
     """What the OpenAPI document says of what is served."""
+    http_tls: TlsFiles | None
+    grpc_tls: TlsFiles | None
     connect: Callable[[Limits, Schema], Backends]
     ship: Callable[[str], AbstractAsyncContextManager[None]]
     """Ships log records of this instance while it is entered."""
@@ -61,6 +77,8 @@ def mesh_plan(settings: GatewaySettings) -> Plan:
         grpc_port=settings.grpc_port,
         browsers=True,
         about=PRODUCT,
+        http_tls=settings.http_tls,
+        grpc_tls=settings.grpc_tls,
         connect=lambda limits, schema: mesh_backends(settings, limits, schema),
         ship=lambda instance: shipping(settings, instance),
     )
@@ -76,9 +94,22 @@ def standalone_plan(descriptors: Path, backend: str, http_host: str, http_port: 
         grpc_port=None,
         browsers=False,
         about=about_descriptors(descriptors),
+        http_tls=None,
+        grpc_tls=None,
         connect=lambda limits, schema: single_backend(backend, limits, schema),
         ship=lambda instance: nullcontext(),
     )
+
+
+def compiled(schema: Schema, chosen: Transcoding) -> Transcoder:
+    """The routes of a descriptor set. Raises what is wrong with it."""
+    style = JsonStyle(proto_names=chosen.json_proto_names, defaults=chosen.json_defaults)
+    codec: Codec = (
+        ProtobufPyCodec(schema.registry, style)
+        if chosen.json_codec == "protobuf-py"
+        else GoogleCodec(schema.raw, style)
+    )
+    return Transcoder(schema, codec, chosen.ignored_query_parameters, _KEPT_ENCODED[chosen.path_decoding])
 
 
 async def serve(plan: Plan, limits: Limits) -> None:
@@ -89,25 +120,35 @@ async def serve(plan: Plan, limits: Limits) -> None:
 
 async def _serve(plan: Plan, limits: Limits) -> None:
     schema = Schema(plan.descriptors.read_bytes())
-    transcoder = Transcoder(schema)
-    browsers = Browsers(schema, transcoder.endpoints) if plan.browsers else None
+    transcoder = compiled(schema, Transcoding())
+    cors = cors_of(limits.cors_origins)
+    allows = cors.allows if cors is not None else None
+    browsers = Browsers(schema, transcoder.endpoints, allows) if plan.browsers else None
+    resumable = resumable_streams(schema)
     metrics = Metrics()
     backends = plan.connect(limits, schema)
     readiness = Readiness(backends)
+    admission = Admission(limits)
     grpc_server = None
     try:
         if plan.grpc_port is not None:
             proxies = Proxies(limits.trusted_proxies)
-            door = GrpcDoor(schema, backends, HealthService(schema, backends, readiness), metrics, proxies)
-            grpc_server = GrpcServer(door, plan.grpc_host, plan.grpc_port, limits)
+            health = HealthService(schema, backends, readiness)
+            door = GrpcDoor(schema, backends, health, metrics, proxies, admission)
+            grpc_server = GrpcServer(door, plan.grpc_host, plan.grpc_port, limits, plan.grpc_tls)
             await grpc_server.start()
         grpc_address = f"{plan.grpc_host}:{grpc_server.port}" if grpc_server else None
         pages = Pages(readiness, metrics, grpc_address, Published(schema, plan.about))
-        http_door = HttpDoor(RestRelay(transcoder, backends, limits, browsers), pages, metrics, limits)
-        http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits)
+        relay = RestRelay(transcoder, backends, limits, browsers, resumable)
+        procedures = procedure_door(
+            transcoder, backends, limits, metrics, browsers=plan.browsers, allows=allows
+        )
+        http_door = HttpDoor(relay, pages, metrics, limits, procedures, admission)
+        http_server = HttpServer(http_door, plan.http_host, plan.http_port, limits, plan.http_tls)
         logger.bind(http_port=plan.http_port, grpc=grpc_address, routes=len(transcoder.endpoints)).info(
             "gateway serves"
         )
+        warn_of_plaintext(plan)
         await _until_stopped(http_server.start())
         readiness.draining = True
         logger.info("gateway drains")
@@ -116,15 +157,29 @@ async def _serve(plan: Plan, limits: Limits) -> None:
         await backends.close()
 
 
-async def _until_stopped(server: "asyncio.Task[None]") -> None:
-    """Return on a signal; raise when the server ends by itself."""
+def warn_of_plaintext(plan: Plan) -> None:
+    """Passwords and tokens pass here. In a container every address is meant, and who publishes the port knows better: so no refusal."""
+    doors = [("http", plan.http_host, plan.http_tls)]
+    if plan.grpc_port is not None:
+        doors.append(("grpc", plan.grpc_host, plan.grpc_tls))
+    for door, host, tls in doors:
+        if tls is None and not is_loopback(host):
+            logger.bind(door=door, host=host).warning("door speaks plaintext beyond loopback")
+
+
+async def _until_stopped(server: "asyncio.Future[None]") -> None:
+    """Return on a signal, after which another one ends the process at once; raise when the server ends by itself."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPPING_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     waiting = loop.create_task(stop.wait(), name="gateway stop signal")
-    await asyncio.wait([waiting, server], return_when=asyncio.FIRST_COMPLETED)
+    either: list[asyncio.Future[Any]] = [waiting, server]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+    for number in STOPPING_SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
     if server.done():
         server.result()
         raise RuntimeError("the HTTP server ended by itself")

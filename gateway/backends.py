@@ -2,17 +2,20 @@
 
 A method belongs to the service that the third segment of its package names (`vivesphere.<service>.v1`); in stand-alone mode
 one backend has everything. What a package of ours adopts of other contracts belongs to the same service. Messages pass as raw bytes. A channel that cannot connect fails its calls at once instead of
-queueing them, and tries again within two seconds. Only what the contract marks NO_SIDE_EFFECTS or IDEMPOTENT is retried,
-by gRPC itself, through the service config; not where a request_id that may be missing is what makes it idempotent.
+queueing them, and tries again within two seconds. Unary calls go by `gateway.http2`, everything else by gRPC's core, which also does
+the unary ones where the settings ask for it. Only what the contract marks NO_SIDE_EFFECTS or IDEMPOTENT is retried,
+in both; by gRPC's core through the service config; not where a request_id that may be missing is what makes it idempotent.
 """
 
 import json
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 
+from gateway.http2.channel import Channel, Target, parse_target, tls_context
 from gateway.settings import GatewaySettings, Limits
 from gateway.transcoding.schema import Method, Schema
 
@@ -31,23 +34,37 @@ RETRY_POLICY = {
 
 
 class Backend:
-    """One service and the channel to it."""
+    """One service and the channels to it."""
 
-    def __init__(self, name: str, channel: grpc.aio.Channel) -> None:
+    def __init__(self, name: str, channel: grpc.aio.Channel, unary: Channel | None = None) -> None:
+        """`unary` carries the unary calls; None leaves them to `channel`."""
         self.name = name
         self.channel = channel
+        self._unary = unary
         self._calls: dict[tuple[str, str], Any] = {}
 
-    def call(self, path: str, kind: str) -> Any:
+    def call(self, path: str, kind: str, *, retryable: bool = False) -> Any:
         """The raw-bytes multicallable of a method; made once each. `kind` is one of schema.Kind."""
         made = self._calls.get((path, kind))
         if made is None:
-            made = self._calls[(path, kind)] = _FACTORIES[kind](self.channel, path)
+            if kind == "unary" and self._unary is not None:
+                made = self._unary.unary(path, retryable=retryable)
+            else:
+                made = _FACTORIES[kind](self.channel, path)
+            self._calls[(path, kind)] = made
         return made
 
     def is_connected(self) -> bool:
         """True when the last attempt to reach the service succeeded and the connection stands."""
+        if self._unary is not None and self._unary.is_connected:
+            return True
         return self.channel.get_state() is grpc.ChannelConnectivity.READY
+
+    async def close(self) -> None:
+        """Close the channels; calls in flight are cancelled."""
+        if self._unary is not None:
+            await self._unary.close()
+        await self.channel.close()
 
 
 _FACTORIES = {
@@ -78,7 +95,7 @@ class Backends:
     async def close(self) -> None:
         """Close every channel; calls in flight are cancelled."""
         for backend in self.all():
-            await backend.channel.close()
+            await backend.close()
 
 
 def service_of(grpc_service: str) -> str | None:
@@ -100,6 +117,9 @@ def mesh_backends(settings: GatewaySettings, limits: Limits, schema: Schema) -> 
         private_key=settings.tls_key_file.read_bytes(),
         certificate_chain=settings.tls_cert_file.read_bytes(),
     )
+    tls = tls_context(
+        settings.tls_ca_file.read_bytes(), str(settings.tls_cert_file), str(settings.tls_key_file)
+    )
     made = {}
     owners = {service: owner_of(service, schema.adopted) for service in schema.services}
     for name in sorted({found for found in owners.values() if found}):
@@ -107,14 +127,21 @@ def mesh_backends(settings: GatewaySettings, limits: Limits, schema: Schema) -> 
         target = settings.targets.get(name, f"dns:///{dns_name}:9000")
         methods = (method for method in schema.methods.values() if owners[method.service] == name)
         options = [*_options(methods, limits), ("grpc.ssl_target_name_override", dns_name)]
-        made[name] = Backend(name, grpc.aio.secure_channel(target, credentials, options=options))
+        unary = None if limits.grpc_core else Channel(_target(target, limits, tls, dns_name))
+        made[name] = Backend(name, grpc.aio.secure_channel(target, credentials, options=options), unary)
     return Backends(made, adopted=schema.adopted)
 
 
 def single_backend(target: str, limits: Limits, schema: Schema) -> Backends:
     """One plaintext channel for everything."""
     options = _options(schema.methods.values(), limits)
-    return Backends({}, Backend("backend", grpc.aio.insecure_channel(target, options=options)))
+    unary = None if limits.grpc_core else Channel(_target(target, limits))
+    return Backends({}, Backend("backend", grpc.aio.insecure_channel(target, options=options), unary))
+
+
+def _target(target: str, limits: Limits, tls: ssl.SSLContext | None = None, server_name: str = "") -> Target:
+    host, port = parse_target(target)
+    return Target(host, port, limits.max_body_bytes * ANSWER_TIMES, tls, server_name)
 
 
 def _options(methods: Iterable[Method], limits: Limits) -> list[tuple[str, Any]]:
@@ -127,6 +154,7 @@ def _options(methods: Iterable[Method], limits: Limits) -> list[tuple[str, Any]]
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MILLISECONDS),
         ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),
         ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.use_local_subchannel_pool", 1),
     ]
 

@@ -2,12 +2,19 @@
 
 Owns what every answer has in common (request id, security headers, that nobody stores it), the bounded reading of a body, and
 the watch for a client that goes away. A watch costs about as much as a small answer, so it starts only once a call has taken a while.
+A large answer goes in pieces, as streams do, so that a client which does not read holds one piece and not all of it
+(`gateway.edge.stall`).
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from gateway.edge import compression
+from gateway.edge.admission import Ticket
+from gateway.edge.conditional import Condition
+from gateway.edge.stall import StallGuard
 from gateway.metadata import RequestHeaders
 from gateway.transcoding.error_page import HTML, error_page
 from gateway.transcoding.errors import ErrorAnswer, malformed, too_large
@@ -19,6 +26,11 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 HeaderList = Sequence[tuple[bytes, bytes]]
 
 WATCH_AFTER_SECONDS: Final = 0.05
+WRITE_TIMEOUT_SECONDS: Final = 30.0
+PIECE_BYTES: Final = 256 * 1024
+BODY_BYTES_PER_SECOND: Final = (
+    500  # slowest a body may come after the first timeout; mod_reqtimeout's default
+)
 DISCARD_SECONDS: Final = 1.0
 DISCARD_TIMES: Final = 8  # times the limit
 GONE: Final = 499  # nginx's "client closed request"; never sent, only counted
@@ -28,7 +40,11 @@ GONE: Final = 499  # nginx's "client closed request"; never sent, only counted
 _COMMON: Final = (
     (b"server", b"vivesphere"),
     (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
@@ -39,52 +55,78 @@ class ClientGoneError(Exception):
 
 
 class Exchange:
-    """A request being answered. `status` is what was sent, or 499 once the client is gone."""
+    """A request being answered. `status` is what was sent, or 499 once the client is gone, or reads no more."""
 
     __slots__ = (
+        "_guard",
         "_receive",
         "_send",
+        "_task",
         "_watch",
         "as_page",
+        "client",
+        "compressible",
+        "condition",
+        "extra",
         "headers",
         "method",
         "path",
         "peer",
         "query",
+        "scheme",
         "status",
+        "ticket",
         "version",
+        "write_timeout",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, headers: RequestHeaders) -> None:
         self._receive = receive
         self._send = send
         self._watch: asyncio.Task[None] | None = None
+        self._guard: StallGuard | None = None
+        self._task = asyncio.current_task()
         self.headers = headers
         self.method: str = scope["method"]
         self.path: str = scope["raw_path"].decode("latin-1")
         self.query: str = scope["query_string"].decode("latin-1")
         self.peer: str = scope["client"][0] if scope.get("client") else ""
+        self.scheme: str = scope.get("scheme", "http")
         self.version: str = scope["http_version"]
         self.status = 0
         self.as_page = False
         """Whether an error is shown as a page."""
+        self.client = self.peer
+        """The address of who asks; `peer` holds the connection, and may be a proxy."""
+        self.extra: HeaderList = ()
+        """Headers of every answer to this request (`gateway.edge.front`)."""
+        self.compressible = False
+        """Whether a whole answer may be compressed; see `gateway.edge.compression` for what may not."""
+        self.condition: Condition | None = None
+        """The If-Match of a call that may change something."""
+        self.ticket: Ticket | None = None
+        """What the request was let in with (`gateway.edge.admission`)."""
+        self.write_timeout = WRITE_TIMEOUT_SECONDS
 
     async def body_pieces(self, timeout: float) -> AsyncIterator[bytes]:
         """The body as it comes; raises GatewayError when no piece comes for `timeout`, ClientGoneError."""
         if self.headers.content_length == 0 or (self.version.startswith("1") and not self.headers.has_body):
             return
         more = True
+        pace = Pace(timeout)
         while more:
-            event = await self._receive_body(timeout)
+            event = await self._receive_body(pace)
             more = event.get("more_body", False)
             if piece := event.get("body", b""):
                 yield piece
 
-    async def _receive_body(self, timeout: float) -> dict[str, Any]:
+    async def _receive_body(self, pace: "Pace") -> dict[str, Any]:
+        began = time.monotonic()
         try:
-            event = await asyncio.wait_for(self._receive(), timeout)
+            event = await asyncio.wait_for(self._receive(), pace.left())
         except TimeoutError:
             raise malformed("the body did not arrive in time", http_status=408) from None
+        pace.came(len(event.get("body", b"")), time.monotonic() - began)
         if event["type"] == "http.disconnect":
             raise ClientGoneError
         return event
@@ -100,8 +142,9 @@ class Exchange:
         pieces: list[bytes] = []
         size = 0
         more = True
+        pace = Pace(timeout)
         while more:
-            event = await self._receive_body(timeout)
+            event = await self._receive_body(pace)
             piece = event.get("body", b"")
             size += len(piece)
             if size > limit:
@@ -128,9 +171,29 @@ class Exchange:
 
     async def respond(self, status: int, content_type: bytes, body: bytes, headers: HeaderList = ()) -> None:
         """Send a whole answer. A HEAD request gets the headers alone."""
+        if self.compressible and len(body) >= compression.COMPRESS_FROM_BYTES:
+            body, headers = await self._compressed(content_type, body, headers)
         length = (b"content-length", str(len(body)).encode())
         await self.start(status, [(b"content-type", content_type), length, *headers])
-        await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+        if self.method == "HEAD":
+            body = b""
+        if len(body) <= PIECE_BYTES:
+            await self._send({"type": "http.response.body", "body": body})
+            return
+        for at in range(0, len(body), PIECE_BYTES):
+            await self.piece(body[at : at + PIECE_BYTES], last=at + PIECE_BYTES >= len(body))
+
+    async def _compressed(
+        self, content_type: bytes, body: bytes, headers: HeaderList
+    ) -> tuple[bytes, HeaderList]:
+        named = {name for name, _ in headers}
+        if b"etag" in named or b"content-encoding" in named or not compression.is_text(content_type):
+            return body, headers
+        headers = [*headers, compression.VARY]
+        coding = compression.choose(self.headers.get(b"accept-encoding") or "")
+        if not coding:
+            return body, headers
+        return await compression.encode(body, coding), [*headers, (b"content-encoding", coding.encode())]
 
     async def respond_nothing(self, status: int, headers: HeaderList = ()) -> None:
         """Send an answer that has no body."""
@@ -152,16 +215,62 @@ class Exchange:
         common = [header for header in _COMMON if header[0] not in named]
         request_id = (b"x-request-id", self.headers.request_id.encode())
         await self._send(
-            {"type": "http.response.start", "status": status, "headers": [*headers, request_id, *common]}
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*headers, request_id, *common, *self.extra],
+            }
         )
 
     async def piece(self, data: bytes, *, last: bool = False) -> None:
-        """Send a piece of the body; returns when the server has room for more."""
+        """Send a piece of the body; returns when the server has room for more.
+
+        A client that leaves no room for `write_timeout` seconds ends the request: `status` is 499 and the request's task is cancelled.
+        """
+        guard = self._guard
+        if guard is None:
+            guard = self._guard = StallGuard(self.write_timeout, self._cut)
+        guard.begin()
         await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+        guard.end()
+
+    def _cut(self) -> None:
+        self.status = GONE
+        if self._task is not None:
+            self._task.cancel()
+
+    def close(self) -> None:
+        """The request is over: give back its place, watch nothing any more."""
+        if self._guard is not None:
+            self._guard.stop()
+        if self.ticket is not None:
+            self.ticket.leave()
 
     def watch(self, on_gone: Callable[[], object]) -> "Watch":
         """Call `on_gone` when the client goes away; use as a context manager around the waiting."""
         return Watch(self, self._receive, on_gone)
+
+
+class Pace:
+    """How long to wait for the next piece of a body: not longer than the timeout, and for all pieces together only a little longer, as
+    the body grows. Time that the gateway itself takes between two pieces does not count."""
+
+    __slots__ = ("_size", "_timeout", "_waited")
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._waited = 0.0
+        self._size = 0
+
+    def left(self) -> float:
+        """Seconds; 0 when the time is up."""
+        allowed = self._timeout + self._size / BODY_BYTES_PER_SECOND
+        return min(self._timeout, max(0.0, allowed - self._waited))
+
+    def came(self, size: int, seconds: float) -> None:
+        """A piece of `size` bytes came after that many seconds."""
+        self._size += size
+        self._waited += seconds
 
 
 class Watch:

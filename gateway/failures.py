@@ -5,6 +5,7 @@ be reached, or the deadline passed; those get the gateway's reason and never the
 """
 
 import time
+from typing import Final
 
 import grpc
 
@@ -19,6 +20,8 @@ from gateway.transcoding.errors import (
     unavailable,
 )
 from gateway.transcoding.errors import answer as answer_of
+
+STOPPING: Final = GatewayError(UNAVAILABLE, "SHUTTING_DOWN", "the gateway is stopping; connect again")
 
 
 def own_error(error: grpc.aio.AioRpcError, backend: Backend, deadline: float | None) -> GatewayError | None:

@@ -6,6 +6,11 @@ import time
 import uuid
 
 _WELL_FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[\x21-\x7e]{0,200})?"
+)
+MAX_TRACESTATE_CHARS = 512  # what everybody has to pass on (W3C Trace Context section 3.3.1.5)
+MAX_TRACESTATE_MEMBERS = 32  # section 3.3.1.1
 
 
 def request_id(given: str | None) -> str:
@@ -21,6 +26,17 @@ def new_id() -> str:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=value))
+
+
+def is_traceparent(given: str) -> bool:
+    """Whether a traceparent is one (W3C Trace Context section 3.2.2). A version above 00 may say more behind what is known."""
+    match = _TRACEPARENT.fullmatch(given)
+    return match is not None and (match[1] is None or not given.startswith("00"))
+
+
+def is_tracestate(given: str) -> bool:
+    """Whether a tracestate is within the bounds that everybody keeps; one that is not is left out whole."""
+    return len(given) <= MAX_TRACESTATE_CHARS and given.count(",") < MAX_TRACESTATE_MEMBERS
 
 
 def new_traceparent() -> str:

@@ -1,7 +1,8 @@
 """HTTP headers ⇄ gRPC metadata, and deadlines.
 
 Inwards only a short list passes: what identifies the caller, the request and the trace. Everything a client must not be
-able to say is made here: the client's address, and the request id when the client's is malformed. gRPC writes `user-agent`
+able to say is made here: the client's address, and the request id and the trace when the client's are malformed (a `tracestate` goes
+with the trace that it belongs to). gRPC writes `user-agent`
 itself, so the client's own travels as `x-user-agent`. Cookies end here: what of them a service needs is in its request
 message (`gateway.browser`). Outwards initial metadata becomes `Grpc-Metadata-*`, a unary call's
 trailing metadata `Grpc-Trailer-*`, a few names stay plain; binary values are base64.
@@ -9,7 +10,7 @@ trailing metadata `Grpc-Trailer-*`, a few names stay plain; binary values are ba
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from gateway import identifiers
@@ -21,8 +22,6 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 _INWARDS: Final = {
     b"authorization": "authorization",
-    b"traceparent": "traceparent",
-    b"tracestate": "tracestate",
     b"user-agent": "x-user-agent",
     b"idempotency-key": "idempotency-key",
 }
@@ -44,7 +43,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,128}")
 class RequestHeaders:
     """The headers of one HTTP request that the gateway reads; names are lower case, as ASGI gives them."""
 
-    __slots__ = ("_values", "request_id")
+    __slots__ = ("_values", "request_id", "secure")
 
     def __init__(self, headers: Headers) -> None:
         """Raises GatewayError when a header that may be given once is given twice."""
@@ -55,16 +54,27 @@ class RequestHeaders:
                     raise invalid(name.decode(), "the header is given twice", "MALFORMED_REQUEST")
                 if name == b"cookie":  # HTTP/2 sends it in pieces (RFC 9113 section 8.2.3)
                     value = values[name] + b"; " + value
-                elif name == b"x-forwarded-for":  # each proxy may write a line of its own
+                elif name in _LISTS:  # lines of a list are one list (RFC 9110 section 5.3)
                     value = values[name] + b"," + value
             values[name] = value
         self._values = values
         self.request_id = identifiers.request_id(self.get(b"x-request-id"))
+        self.secure = False
+        """Whether the client speaks TLS, as the connection or a trusted proxy says."""
 
     def get(self, name: bytes) -> str | None:
         """The value in Latin-1, or None."""
         value = self._values.get(name)
         return None if value is None else value.decode("latin-1")
+
+    def replace(self, name: bytes, value: str) -> None:
+        """Put what a trusted proxy says in the place of what came over the connection."""
+        self._values[name] = value.encode("latin-1")
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        """Every header with its value in Latin-1; of one that came in several lines what `get` gives."""
+        for name, value in self._values.items():
+            yield name.decode("latin-1"), value.decode("latin-1")
 
     @property
     def content_type(self) -> str:
@@ -80,6 +90,18 @@ class RequestHeaders:
         if not (text.isascii() and text.isdigit()):
             raise invalid("content-length", "expected a number of bytes", "MALFORMED_REQUEST")
         return int(text)
+
+    def require_sound(self, version: str) -> None:
+        """Raises GatewayError for what two ends may read in two ways (RFC 9112 sections 3.2 and 6.1). hyper takes away
+        a length beside chunks and closes the connection afterwards (section 6.3)."""
+        values = self._values
+        if not values.get(b"host") and version == "1.1":  # granian writes an empty one where there is none
+            raise invalid("host", "the header is missing", "MALFORMED_REQUEST")
+        coding = values.get(b"transfer-encoding")
+        if coding is None:
+            return
+        if coding.lower() != b"chunked":
+            raise invalid("transfer-encoding", "expected chunked and no other coding", "MALFORMED_REQUEST")
 
     @property
     def has_body(self) -> bool:
@@ -110,8 +132,7 @@ class RequestHeaders:
             if not (text.isascii() and text.isprintable()):
                 raise invalid(name.decode(), "expected printable ASCII", "MALFORMED_REQUEST")
             made.append((key, self.idempotency_key if key == "idempotency-key" else text))
-        if b"traceparent" not in self._values:
-            made.append(("traceparent", identifiers.new_traceparent()))
+        made += trace(self.get(b"traceparent"), self.get(b"tracestate"))
         return made
 
     def timeout(self) -> float | None:
@@ -137,13 +158,34 @@ _ONCE: Final = frozenset(
         b"authorization",
         b"content-type",
         b"content-length",
+        b"transfer-encoding",
+        b"host",
         b"grpc-timeout",
+        b"connect-timeout-ms",
         b"x-server-timeout",
         b"idempotency-key",
+        b"last-event-id",
         b"origin",
         b"sec-fetch-site",
+        b"content-encoding",
+        b"if-match",
     }
 )
+_LISTS: Final = frozenset(
+    {
+        b"accept", b"accept-encoding", b"if-none-match", b"traceparent", b"tracestate",
+        b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",
+    }
+)  # fmt: skip
+
+
+def trace(parent: str | None, state: str | None) -> Metadata:
+    """The trace that a call is part of: the client's where it is well formed, or a new one."""
+    if parent is None or not identifiers.is_traceparent(parent):
+        return [("traceparent", identifiers.new_traceparent())]
+    if not state or not (identifiers.is_tracestate(state) and state.isascii() and state.isprintable()):
+        return [("traceparent", parent)]
+    return [("traceparent", parent), ("tracestate", state)]
 
 
 def response_headers(initial: Any, trailing: Any) -> list[tuple[bytes, bytes]]:
@@ -168,7 +210,8 @@ def relayed_metadata(
 ) -> tuple[Metadata, str]:
     """Metadata of a gRPC client made fit for a service, and the request id in it. `peer` holds the connection."""
     made: Metadata = []
-    given = agent = None
+    given = agent = parent = None
+    states: list[str] = []
     forwarded: list[str] = []
     for key, value in incoming:
         if key == "x-request-id":
@@ -177,6 +220,10 @@ def relayed_metadata(
             forwarded.append(value)
         elif key == "user-agent":
             agent = value
+        elif key == "traceparent":
+            parent = str(value) if parent is None else ""  # two of them are none
+        elif key == "tracestate":
+            states.append(str(value))
         elif key not in _STRIPPED and not key.startswith("grpc-"):
             made.append((key, value))
     request_id = identifiers.request_id(given)
@@ -184,8 +231,7 @@ def relayed_metadata(
     made += [("x-request-id", request_id), ("x-forwarded-for", client)]
     if agent is not None:
         made.append(("x-user-agent", agent))
-    if not any(key == "traceparent" for key, _ in made):
-        made.append(("traceparent", identifiers.new_traceparent()))
+    made += trace(parent, ",".join(states))
     return made, request_id
 
 

@@ -1,5 +1,7 @@
 """Prometheus metrics of the gateway. Labels are route templates and method names, never raw paths."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -27,15 +29,30 @@ class Metrics:
         )  # fmt: skip
         self._relayed = Counter(
             "gateway_grpc_relayed_total",
-            "Calls relayed by the gRPC door.",
+            "Calls relayed as gRPC, gRPC-Web or Connect.",
             ["method", "code"],
             registry=self._registry,
         )
         self.in_flight = Gauge(
             "gateway_http_in_flight", "HTTP requests being answered.", registry=self._registry
         )
+        self.connections = Gauge(
+            "gateway_http_connections",
+            "HTTP connections that stand, at the last look.",
+            registry=self._registry,
+        )
+        self.connections_closed = Counter(
+            "gateway_http_connections_closed_total",
+            "HTTP connections ended by the gateway: idle for too long, or making room for others.",
+            ["reason"],
+            registry=self._registry,
+        )
         self._counted: dict[tuple[str, str, int], Counter] = {}
         self._timed: dict[str, Histogram] = {}
+
+    def show(self, name: str, what: str, read: Callable[[], float]) -> None:
+        """A gauge whose value is read whenever the metrics are."""
+        Gauge(name, what, registry=self._registry).set_function(read)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one HTTP answer; status 499 is a client that went away."""
@@ -50,7 +67,7 @@ class Metrics:
         timed.observe(seconds)
 
     def relayed(self, method: str, code: str) -> None:
-        """Count one call of the gRPC door by full method name and status code name."""
+        """Count one call by full method name and status code name; REST calls are counted by `answered`."""
         self._relayed.labels(method, code).inc()
 
     def render(self) -> bytes:

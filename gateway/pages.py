@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from gateway.edge.static import StaticAnswer
 from gateway.exchange import Exchange
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.openapi.published import Published
@@ -13,6 +14,9 @@ from gateway.transcoding.rendering import JSON, dump
 from gateway.transcoding.transcoder import wrong_method
 
 Page: TypeAlias = Callable[[Exchange], Awaitable[None]]
+
+PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""What watches the gateway has to get through however much else is going on."""
 
 _STATIC: Final = Path(__file__).parent / "static"
 _PAGE_POLICY: Final = (
@@ -23,6 +27,7 @@ _PAGE_POLICY: Final = (
     (b"cache-control", b"no-cache"),
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-embedder-policy", b"require-corp"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
 
@@ -48,9 +53,14 @@ class Pages:
         }
         if grpc_address is not None:
             page = (_STATIC / "index.html").read_text(encoding="utf-8")
-            self._page = page.replace("{{grpc_address}}", html.escape(grpc_address)).encode()
-            self._style = (_STATIC / "landing.css").read_bytes()
-            self._paths |= {"/": self._landing, "/landing.css": self._stylesheet}
+            page = page.replace("{{grpc_address}}", html.escape(grpc_address))
+            style = (_STATIC / "landing.css").read_bytes()
+            self._paths |= {
+                "/": StaticAnswer(b"text/html; charset=utf-8", page.encode(), _PAGE_POLICY),
+                "/landing.css": StaticAnswer(
+                    b"text/css; charset=utf-8", style, [(b"cache-control", b"max-age=3600")]
+                ),
+            }
         if published is not None:
             self._paths |= published.pages()
 
@@ -80,12 +90,5 @@ class Pages:
         await exchange.respond(200 if ready else 503, JSON, dump(body))
 
     async def _exposition(self, exchange: Exchange) -> None:
+        exchange.compressible = True
         await exchange.respond(200, CONTENT_TYPE, self._metrics.render())
-
-    async def _landing(self, exchange: Exchange) -> None:
-        await exchange.respond(200, b"text/html; charset=utf-8", self._page, _PAGE_POLICY)
-
-    async def _stylesheet(self, exchange: Exchange) -> None:
-        await exchange.respond(
-            200, b"text/css; charset=utf-8", self._style, [(b"cache-control", b"max-age=3600")]
-        )

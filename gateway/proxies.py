@@ -41,6 +41,15 @@ class Proxies:
                 break
         return nearest
 
+    @property
+    def trusts_nobody(self) -> bool:
+        """True when no proxy is trusted, so that no header of one is worth a look."""
+        return not self._trusted
+
+    def trusts(self, peer: str) -> bool:
+        """Whether the holder of the connection is a trusted proxy."""
+        return self._trusts(_address(peer))
+
     def _trusts(self, address: Address | None) -> bool:
         return address is not None and any(address in network for network in self._trusted)
 

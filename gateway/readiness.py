@@ -68,7 +68,7 @@ def serves(names: dict[str, str]) -> bool:
 async def listed(backend: Backend) -> Listed:
     """What one backend's health service lists; of the whole alone where it cannot list."""
     request = health_pb2.HealthListRequest().SerializeToString()
-    call = backend.call(LIST, "unary")(request, timeout=TIMEOUT_SECONDS)
+    call = backend.call(LIST, "unary", retryable=True)(request, timeout=TIMEOUT_SECONDS)
     try:
         answer = await call
     except grpc.aio.AioRpcError as error:
@@ -94,7 +94,7 @@ async def state(backend: Backend, service: str) -> str:
     """
     request = health_pb2.HealthCheckRequest(service=service).SerializeToString()
     try:
-        answer = await backend.call(CHECK, "unary")(request, timeout=TIMEOUT_SECONDS)
+        answer = await backend.call(CHECK, "unary", retryable=True)(request, timeout=TIMEOUT_SECONDS)
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
             return SERVING

@@ -2,13 +2,17 @@
 
 The body is the file itself, or multipart/form-data (RFC 7578) with the file in the part that the method's `body` names, and other fields
 in parts of their names before it. Fields of either form, and those of the query, go with the first message; every message carries a piece
-of the file. Nothing is held but the piece under way.
+of the file. Nothing is held but the piece under way. Forms are read by python-multipart, which is told piece by piece what came and tells
+what it saw; limits and order are ours.
 """
 
-import re
+import logging
 from collections.abc import AsyncIterator
 from typing import Final
 from urllib.parse import urlencode
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from gateway.transcoding.binding import RequestParts
 from gateway.transcoding.errors import malformed
@@ -18,11 +22,10 @@ PIECE_BYTES: Final = 512 * 1024
 MAX_HEAD_BYTES: Final = 8 * 1024
 MAX_FIELD_BYTES: Final = 16 * 1024
 MAX_FIELDS: Final = 32
-_BOUNDARY: Final = re.compile(r'boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
-_NAME: Final = re.compile(r';\s*name="([^"\r\n]*)"', re.IGNORECASE)
-_TYPE: Final = re.compile(r"^content-type:\s*([^\s;]+)", re.IGNORECASE | re.MULTILINE)
 
 Pieces = AsyncIterator[bytes]
+
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it would log what clients send
 
 
 async def messages_of(
@@ -30,10 +33,11 @@ async def messages_of(
 ) -> AsyncIterator[RequestParts]:
     """What each message is made of. `parts` is the request without its body, `content_type` the header as it came.
 
-    Raises GatewayError for a form that cannot be read.
+    Without a `file_field` the whole message is the file, and a form is a file like any other. Raises GatewayError for a form that cannot
+    be read.
     """
     query, kind = parts.query, parts.content_type
-    if kind == "multipart/form-data":
+    if kind == "multipart/form-data" and file_field:
         form = _Form(pieces, content_type, file_field)
         fields, kind = await form.head()
         query = "&".join(filter(None, (query, urlencode(fields))))
@@ -62,72 +66,131 @@ class _Form:
     """multipart/form-data, read once from front to back."""
 
     def __init__(self, pieces: Pieces, content_type: str, file_field: str) -> None:
-        found = _BOUNDARY.search(content_type)
-        if found is None:
+        boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+        if not 1 <= len(boundary) <= 70:  # RFC 2046 section 5.1.1
             raise malformed("multipart/form-data without a boundary")
-        self._pieces = pieces
-        self._file_field = file_field
-        self._delimiter = b"\r\n--" + (found.group(1) or found.group(2)).encode("latin-1")
-        self._buffer = bytearray(b"\r\n")
+        self._pieces = _without_preamble(pieces, b"--" + boundary)
+        self._parts = _Parts(file_field)
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._parts.begin,
+                "on_header_field": self._parts.header_name,
+                "on_header_value": self._parts.header_value,
+                "on_header_end": self._parts.header_end,
+                "on_headers_finished": self._parts.headers_end,
+                "on_part_data": self._parts.data,
+                "on_part_end": self._parts.end,
+                "on_end": self._parts.end_of_form,
+            },
+            max_header_size=MAX_HEAD_BYTES,
+        )
 
     async def head(self) -> tuple[dict[str, str], str]:
         """The fields before the file, and the file's type. Raises GatewayError."""
-        fields: dict[str, str] = {}
-        await self._until(self._delimiter, MAX_HEAD_BYTES)
-        while not await self._ends():
-            head = (await self._until(b"\r\n\r\n", MAX_HEAD_BYTES)).decode("utf-8", "replace")
-            name = _NAME.search(head)
-            if name is None:
-                raise malformed("a part of the form has no name")
-            if name.group(1) == self._file_field:
-                kind = _TYPE.search(head)
-                return fields, kind.group(1).lower() if kind else ""
-            value = await self._until(self._delimiter, MAX_FIELD_BYTES)
-            if name.group(1) in fields or len(fields) >= MAX_FIELDS:
-                raise malformed("the form repeats a field, or has too many")
-            fields[name.group(1)] = _text(value)
-        raise malformed(f"the form has no part {self._file_field}")
+        while not self._parts.in_file and await self._more():
+            pass
+        if not self._parts.in_file:
+            raise malformed("the form has no part for the file")
+        return self._parts.fields, self._parts.file_type
 
     async def file(self) -> Pieces:
         """The file's bytes. Raises GatewayError if the form ends before it, or goes on after it."""
-        keep = len(self._delimiter) - 1
-        while (end := self._buffer.find(self._delimiter)) < 0:
-            if len(self._buffer) > keep:
-                yield bytes(self._buffer[:-keep])
-                del self._buffer[:-keep]
-            await self._more()
-        yield bytes(self._buffer[:end])
-        del self._buffer[: end + len(self._delimiter)]
-        if not await self._ends():
-            raise malformed("fields belong before the file")
-        async for _ in self._pieces:  # an epilogue says nothing
-            pass
+        more = True
+        while more:
+            for piece in self._parts.take():
+                yield piece
+            more = await self._more()
 
-    async def _until(self, mark: bytes, most: int) -> bytes:
-        """The bytes before `mark`, which is read over."""
-        while (end := self._buffer.find(mark)) < 0 and len(self._buffer) <= most:
-            await self._more()
-        if not 0 <= end <= most:
-            raise malformed("a part of the form is too long")
-        found = bytes(self._buffer[:end])
-        del self._buffer[: end + len(mark)]
-        return found
-
-    async def _ends(self) -> bool:
-        """Whether the delimiter just read was the last."""
-        while len(self._buffer) < 2:
-            await self._more()
-        return self._buffer[:2] == b"--"
-
-    async def _more(self) -> None:
+    async def _more(self) -> bool:
+        """Read on; False once the form and what follows it are read."""
         async for piece in self._pieces:
-            self._buffer += piece
+            try:
+                self._parser.write(piece)
+            except FormParserError:
+                raise malformed("the form cannot be read") from None
+            return True
+        if not self._parts.complete:
+            raise malformed("the form is not complete")
+        return False
+
+
+class _Parts:
+    """What the parser has told so far; refuses what does not belong into such a form."""
+
+    def __init__(self, file_field: str) -> None:
+        self._file_field = file_field
+        self.fields: dict[str, str] = {}
+        self.file_type = ""
+        self.in_file = self.complete = False
+        self._file: list[bytes] = []
+        self._headers: dict[str, bytes] = {}
+        self._name = ""
+        self._header, self._value, self._content = bytearray(), bytearray(), bytearray()
+
+    def take(self) -> list[bytes]:
+        """The bytes of the file that came since the last time."""
+        taken, self._file = self._file, []
+        return taken
+
+    def begin(self) -> None:
+        if self.in_file:
+            raise malformed("fields belong before the file")
+        self._headers = {}
+        self._content.clear()
+
+    def header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        self._headers[self._header.decode("ascii").lower()] = bytes(self._value)
+        self._header.clear()
+        self._value.clear()
+
+    def headers_end(self) -> None:
+        name = parse_options_header(self._headers.get("content-disposition"))[1].get(b"name")
+        if name is None:
+            raise malformed("a part of the form has no name")
+        self._name = name.decode("utf-8", "replace")
+        self.in_file = self._name == self._file_field
+        if self.in_file:
+            self.file_type = parse_options_header(self._headers.get("content-type"))[0].decode("latin-1")
+        elif self._name in self.fields or len(self.fields) >= MAX_FIELDS:
+            raise malformed("the form repeats a field, or has too many")
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        if self.in_file:
+            self._file.append(data[start:end])
             return
-        raise malformed("the form is not complete")
+        self._content += data[start:end]
+        if len(self._content) > MAX_FIELD_BYTES:
+            raise malformed("a part of the form is too long")
+
+    def end(self) -> None:
+        if self.in_file:
+            return
+        try:
+            self.fields[self._name] = self._content.decode()
+        except UnicodeDecodeError:
+            raise malformed("a field of the form is not UTF-8") from None
+
+    def end_of_form(self) -> None:
+        self.complete = True
 
 
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise malformed("a field of the form is not UTF-8") from None
+async def _without_preamble(pieces: Pieces, delimiter: bytes) -> Pieces:
+    """The form from its first boundary on; what stands before says nothing (RFC 2046 section 5.1.1), and the parser does not know it."""
+    buffer = b"\r\n"
+    async for piece in pieces:
+        if buffer:
+            buffer += piece
+            at = buffer.find(b"\r\n" + delimiter)
+            if at < 0:
+                if len(buffer) > MAX_HEAD_BYTES:
+                    raise malformed("a part of the form is too long")
+                continue
+            piece, buffer = buffer[at + 2 :], b""
+        yield piece

@@ -1,7 +1,7 @@
 """Whether the process of this container does its job: the health check of docker-compose.yml.
 
     python deploy/compose/probe.py grpc                 its own mesh port says SERVING over mutual TLS
-    python deploy/compose/probe.py http 8080 /healthz   GET answers 200
+    python deploy/compose/probe.py http 8080 /healthz   GET answers 200, over TLS where the gateway has it
 
 Exit code 0 for yes, 1 for no. Certificate and port are those of the process, read from the same environment; every mesh
 certificate is good for `localhost`, so a process may ask itself.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cli.layout import TlsFiles
 from cli.ports import LOOPBACK
-from cli.probes import grpc_serves, http_ok
+from cli.probes import gateway_has_tls, grpc_serves, http_ok
 
 
 async def healthy(arguments: Sequence[str], environ: Mapping[str, str]) -> bool:
@@ -26,7 +26,7 @@ async def healthy(arguments: Sequence[str], environ: Mapping[str, str]) -> bool:
             port = environ["VIVESPHERE_LISTEN"].rpartition(":")[2]
             return await grpc_serves(f"{LOOPBACK}:{port}", "localhost", tls)
         case ["http", port, path]:
-            return await http_ok(LOOPBACK, int(port), path)
+            return await http_ok(LOOPBACK, int(port), path, tls=gateway_has_tls(environ))
     raise ValueError(f"grpc, or http PORT PATH, not {arguments!r}")
 
 

@@ -129,14 +129,18 @@ class CookieContract:
         """Whether a message of this type can hold a cookie's field at any depth."""
         known = self._holding.get(desc)
         if known is None:
-            known = self._holding[desc] = any(self._marked(one) for one in _reachable(desc))
+            known = self._holding[desc] = any(self._marked(one) for one in reachable(desc))
         return known
 
     def _marked(self, desc: DescMessage) -> bool:
-        return any(_option(field.proto.options, self._field_option) is not None for field in desc.fields)
+        return any(self.is_cookie(field) for field in desc.fields)
+
+    def is_cookie(self, field: DescField) -> bool:
+        """Whether the field's text lives in a cookie."""
+        return _option(field.proto.options, self._field_option) is not None
 
 
-def _reachable(desc: DescMessage) -> set[DescMessage]:
+def reachable(desc: DescMessage) -> set[DescMessage]:
     """A message type and all types of its fields, theirs, and so on."""
     found, left = {desc}, [desc]
     while left:

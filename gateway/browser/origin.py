@@ -3,11 +3,15 @@
 A browser sends a user's cookies with whatever a page asks for, so a call that may change something must come from a page of
 this origin. Browsers say so in Sec-Fetch-Site (Fetch Metadata, W3C), which scripts cannot set; those that leave it out (plain
 HTTP away from loopback, old versions) send Origin with every unsafe request (RFC 6454), which is held against the Host header.
-A proxy in front must therefore pass Host on as it came. Safe methods are not checked: they change nothing, and the browser
-keeps their answers from pages of other origins, since no CORS header is ever sent.
+A proxy in front must therefore pass Host on as it came, or be trusted and send X-Forwarded-Host (`gateway.edge.front`). Safe
+methods are not checked: they change nothing, and the browser keeps their answers from pages of other origins.
+
+Origins that the operator names (`gateway.edge.cors`) may call too, as scripts may: with a bearer token. That is safe as long as
+the browser adds nothing of its own, so a request of theirs with any cookie is refused like a stranger's, and one without is no
+browser's in what follows: it gets its tokens in bodies and is given no cookie.
 """
 
-import re
+from collections.abc import Callable
 from typing import Final
 
 from gateway.browser import authority
@@ -17,8 +21,6 @@ from gateway.transcoding.errors import PERMISSION_DENIED, GatewayError
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _OUR_SITES: Final = frozenset({"same-origin", "none"})  # none: the person, by address bar or bookmark
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_ORIGIN = re.compile(rf"(https?)://{authority.HOST_AND_PORT}")
 
 
 def is_browser(headers: RequestHeaders) -> bool:
@@ -26,22 +28,31 @@ def is_browser(headers: RequestHeaders) -> bool:
     return headers.get(b"sec-fetch-site") is not None or headers.get(b"origin") is not None
 
 
-def require_ours(headers: RequestHeaders) -> None:
-    """Raise GatewayError CROSS_ORIGIN_REFUSED unless a page of this origin, or the person, asks; for unsafe methods of browsers."""
+def require_ours(headers: RequestHeaders, allows: Callable[[str | None], bool] | None = None) -> bool:
+    """Whether a page of this origin, or the person, asks; for unsafe methods of browsers.
+
+    False for a page of another origin that `allows` and that sends no cookie. Any other raises GatewayError CROSS_ORIGIN_REFUSED.
+    """
     site = headers.get(b"sec-fetch-site")
     ours = _is_own_origin(headers) if site is None else site in _OUR_SITES
-    if not ours:
-        raise GatewayError(
-            PERMISSION_DENIED, "CROSS_ORIGIN_REFUSED", "a page of another origin asked for this"
-        )
+    if ours:
+        return True
+    if allows is None or not allows(headers.get(b"origin")):
+        raise _refused("a page of another origin asked for this")
+    if headers.get(b"cookie") is not None:
+        raise _refused("pages of other origins call with tokens and without cookies")
+    return False
+
+
+def _refused(message: str) -> GatewayError:
+    return GatewayError(PERMISSION_DENIED, "CROSS_ORIGIN_REFUSED", message)
 
 
 def _is_own_origin(headers: RequestHeaders) -> bool:
     """Whether Origin names the host and port of Host. The scheme is not compared: TLS may end in front of the gateway."""
-    origin = _ORIGIN.fullmatch(headers.get(b"origin") or "")
+    origin = authority.parse_origin(headers.get(b"origin") or "")
     host = authority.parse(headers.get(b"host") or "")
     if origin is None or host is None:  # `null`, the origin of sandboxed and local pages, among them
         return False
-    default = _DEFAULT_PORTS[origin[1]]
-    port = int(origin[3]) if origin[3] else default
-    return (origin[2].lower(), port) == (host[0], default if host[1] is None else host[1])
+    scheme, name, port = origin
+    return (name, port) == (host[0], authority.default_port(scheme) if host[1] is None else host[1])

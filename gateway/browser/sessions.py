@@ -13,8 +13,8 @@ Messages are read and written again only where a browser calls a route that has 
 look at two headers.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
 
 from gateway.browser import authority, origin
 from gateway.browser.contract import CookieContract, CookieUse
@@ -23,17 +23,36 @@ from gateway.metadata import RequestHeaders
 from gateway.transcoding.codec import CodecError
 from gateway.transcoding.errors import invalid
 from gateway.transcoding.router import ANY_METHOD
-from gateway.transcoding.schema import Schema, SchemaError
-from gateway.transcoding.transcoder import Endpoint
+from gateway.transcoding.schema import Method, Schema, SchemaError
 
 _NOT_CHECKED: Final = origin.SAFE_METHODS | {ANY_METHOD}
+
+
+class Target(Protocol):
+    """What a browser calls: an endpoint of REST, or a method by its own name. One object each, so that tables may be kept by it."""
+
+    @property
+    def method(self) -> Method: ...
+    @property
+    def http_method(self) -> str: ...
+    @property
+    def label(self) -> str: ...
 
 
 class Browsers:
     """Every endpoint that has to do with cookies; immutable once made."""
 
-    def __init__(self, schema: Schema, endpoints: Iterable[Endpoint]) -> None:
-        """Raises SchemaError for a contract that wants from cookies what is not safe or not built."""
+    def __init__(
+        self,
+        schema: Schema,
+        endpoints: Iterable[Target],
+        allows: Callable[[str | None], bool] | None = None,
+    ) -> None:
+        """`allows` says which other origins' pages may call without cookies.
+
+        Raises SchemaError for a contract that wants from cookies what is not safe or not built.
+        """
+        self._allows = allows
         contract = CookieContract(schema)
         self._uses = {endpoint: use for endpoint in endpoints if (use := contract.use_of(endpoint.method))}
         for endpoint, use in self._uses.items():
@@ -41,12 +60,12 @@ class Browsers:
         self._of_sessions = frozenset(name for use in self._uses.values() for name in use.clears)
         self._require_known()
 
-    def enter(self, headers: RequestHeaders, http_method: str, endpoint: Endpoint) -> "BrowserCall | None":
-        """The call, where a browser makes it and cookies have a part in it. Raises GatewayError CROSS_ORIGIN_REFUSED."""
+    def enter(self, headers: RequestHeaders, http_method: str, endpoint: Target) -> "BrowserCall | None":
+        """The call, where a page of ours makes it and cookies have a part in it. Raises GatewayError CROSS_ORIGIN_REFUSED."""
         if not origin.is_browser(headers):
             return None
-        if http_method not in origin.SAFE_METHODS:
-            origin.require_ours(headers)
+        if http_method not in origin.SAFE_METHODS and not origin.require_ours(headers, self._allows):
+            return None
         use = self._uses.get(endpoint)
         return None if use is None else BrowserCall(headers, endpoint, use, self._of_sessions)
 
@@ -60,7 +79,7 @@ class Browsers:
                 )
 
 
-def _require_possible(endpoint: Endpoint, use: CookieUse) -> None:
+def _require_possible(endpoint: Target, use: CookieUse) -> None:
     where = f"{endpoint.method.path}: {endpoint.http_method} {endpoint.label}"
     if endpoint.method.kind != "unary":
         raise SchemaError(f"{where}: streams have no part in cookies")
@@ -75,10 +94,11 @@ class BrowserCall:
     __slots__ = ("_cookies", "_endpoint", "_filled", "_header", "_of_sessions", "_use")
 
     def __init__(
-        self, headers: RequestHeaders, endpoint: Endpoint, use: CookieUse, of_sessions: frozenset[str]
+        self, headers: RequestHeaders, endpoint: Target, use: CookieUse, of_sessions: frozenset[str]
     ) -> None:
         host = authority.parse(headers.get(b"host") or "")
-        self._cookies: Cookies = ON_LOOPBACK if host and authority.is_loopback(host[0]) else WITH_TLS
+        plain = host is not None and authority.is_loopback(host[0]) and not headers.secure
+        self._cookies: Cookies = ON_LOOPBACK if plain else WITH_TLS
         self._header = headers.get(b"cookie") or ""
         self._endpoint = endpoint
         self._use = use

@@ -1,18 +1,16 @@
 """The document and its pages as the gateway serves them, each made when somebody first asks.
 
 Making the document takes a third of a second for the mesh's contracts, so a thread does it and calls go on meanwhile. Nothing of it
-changes while the process lives: entity tags are hashes.
+changes while the process lives.
 """
 
 import asyncio
-import base64
-import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from gateway.edge.static import StaticAnswer
 from gateway.exchange import Exchange
 from gateway.openapi.document import About, Described, describe, tag_of
 from gateway.openapi.reference.pages import ReferencePages
@@ -44,20 +42,6 @@ PRODUCT: Final = About(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """Bytes to serve and their entity tag, with its quotes."""
-
-    body: bytes
-    etag: bytes
-
-
-def sheet(body: bytes) -> Sheet:
-    """Bytes with a strong entity tag."""
-    tag = base64.urlsafe_b64encode(hashlib.sha256(body).digest()[:15]).decode()
-    return Sheet(body, f'"{tag}"'.encode())
-
-
 class Published:
     """The document of a schema, and the pages made of it."""
 
@@ -67,7 +51,7 @@ class Published:
         self._lock = asyncio.Lock()
         self._described: Described | None = None
         self._reference: ReferencePages | None = None
-        self._sheets: dict[str, Sheet] = {}
+        self._answers: dict[str, StaticAnswer] = {}
 
     def pages(self) -> dict[str, Page]:
         """A handler for each path; the paths are known without the document."""
@@ -88,12 +72,8 @@ class Published:
         self, content_type: bytes, make: Callable[[], bytes], headers: Sequence[tuple[bytes, bytes]]
     ) -> Page:
         async def answer(exchange: Exchange) -> None:
-            found = await self._sheet(exchange.path, make)
-            tagged = [*headers, (b"etag", found.etag)]
-            if found.etag.decode() in (exchange.headers.get(b"if-none-match") or ""):
-                await exchange.respond_nothing(304, tagged)
-            else:
-                await exchange.respond(200, content_type, found.body, tagged)
+            found = await self._found(exchange.path, lambda: StaticAnswer(content_type, make(), headers))
+            await found(exchange)
 
         return answer
 
@@ -103,13 +83,13 @@ class Published:
     def _service(self, name: str) -> Callable[[], bytes]:
         return lambda: self._html().service(name) or b""
 
-    async def _sheet(self, path: str, make: Callable[[], bytes]) -> Sheet:
+    async def _found(self, path: str, make: Callable[[], StaticAnswer]) -> StaticAnswer:
         """What is served at a path; made in a thread, one at a time, and kept. There are as many as pages."""
-        if path not in self._sheets:
+        if path not in self._answers:
             async with self._lock:
-                if path not in self._sheets:
-                    self._sheets[path] = await asyncio.to_thread(lambda: sheet(make()))
-        return self._sheets[path]
+                if path not in self._answers:
+                    self._answers[path] = await asyncio.to_thread(make)
+        return self._answers[path]
 
     def _made(self) -> Described:
         if self._described is None:

@@ -11,9 +11,9 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from protobuf import DescField, DescFieldValueList, DescFieldValueMap, DescMessage, ScalarType
+from protobuf import DescField, DescFieldValueList, DescFieldValueMap, DescMessage, Registry, ScalarType
 
-from gateway.transcoding import fields, locate, mask, strict
+from gateway.transcoding import depth, fields, locate, mask, strict
 from gateway.transcoding.codec import Codec, CodecError, JsonSyntaxError, parse_json
 from gateway.transcoding.errors import GatewayError, invalid, invalid_all, malformed
 from gateway.transcoding.fields import Convert, JsonValue
@@ -32,6 +32,8 @@ class RequestParts:
     body: bytes = b""
     content_type: str = ""
     idempotency_key: str = ""
+    full_content_type: str = ""
+    """The header as it came, for a google.api.HttpBody; "" where the short form is all there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,17 @@ class RequestBinder:
     """Compiled once a route; raises SchemaError when the HTTP rule does not fit the request message."""
 
     def __init__(
-        self, method: Method, binding: HttpBinding, template: Template, codec: Codec, ignored: frozenset[str]
+        self,
+        method: Method,
+        binding: HttpBinding,
+        template: Template,
+        codec: Codec,
+        ignored: frozenset[str],
+        registry: Registry | None = None,
     ) -> None:
+        """`ignored` query parameters are nobody's; `registry` resolves google.protobuf.Any in bodies."""
         self._desc = method.input
+        self._registry = registry
         self._codec = codec
         self._message = codec.message(method.input)
         self._where = f"{method.path}: {binding.http_method} {binding.template}"
@@ -55,9 +65,15 @@ class RequestBinder:
         self._body = binding.body
         self._body_field = self._find_body_field()
         self._raw_body = self._is_raw()
+        self._special = fields.has_special_json(method.input)
         self._mask = mask.mask_field(method.input) if binding.http_method == "PATCH" else None
         self._idempotency = _idempotency_field(method.input)
         self._query = QueryReader(method.input, self._taken_by, ignored)
+
+    @property
+    def takes_bytes(self) -> bool:
+        """True when the body is a google.api.HttpBody, whole or in a field: any bytes, with their content type."""
+        return self._raw_body
 
     @property
     def file_field(self) -> str:
@@ -71,10 +87,13 @@ class RequestBinder:
             self._put_path(tree, field, text)
         if parts.query:
             self._query.read(parts.query, tree)
-        strict.check(self._desc, tree)
+        if sloppy := strict.examine(self._desc, tree, self._registry):
+            raise invalid_all(locate.with_others(sloppy, self._codec, self._desc, tree))
         mask_paths = self._mask_paths(tree)
         if parts.idempotency_key and self._idempotency is not None:
             self._fill_request_id(tree, parts.idempotency_key)
+        if self._special and self._body != WHOLE:
+            tree = fields.from_fields(self._desc, tree)
         return self._encode(tree, mask_paths)
 
     def _encode(self, tree: JsonValue, mask_paths: tuple[str, list[str]] | None) -> bytes:
@@ -83,7 +102,7 @@ class RequestBinder:
         except CodecError:
             found = locate.violations(self._codec, self._desc, tree)
         if not found:
-            raise malformed("the message is nested too deeply")
+            raise depth.too_deep()
         raise invalid_all(found)
 
     # body
@@ -94,16 +113,17 @@ class RequestBinder:
                 raise malformed("this method takes no body")
             return {}
         if self._raw_body:
-            content = {"contentType": parts.content_type, "data": base64.b64encode(parts.body).decode()}
+            kind = parts.full_content_type or parts.content_type
+            content = {"contentType": kind, "data": base64.b64encode(parts.body).decode()}
             return content if self._body_field is None else {self._body_field.name: content}
         if parts.content_type not in ("", "application/json"):
             raise malformed("expected Content-Type: application/json", http_status=415)
         value = self._parse(parts.body)
         if self._body_field is not None:
             return {} if value is None else {self._body_field.name: value}
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) and (not self._special or self._path_fields):
             raise malformed("expected a JSON object as the body")
-        return value
+        return value  # type: ignore[no-any-return]  # an object, or the value of a well-known type
 
     def _parse(self, body: bytes) -> JsonValue:
         if not body:
@@ -111,9 +131,15 @@ class RequestBinder:
                 None if self._body_field is not None and fields.submessage(self._body_field) is None else {}
             )
         try:
-            return parse_json(body)
+            value = parse_json(body)
         except JsonSyntaxError as error:
             raise malformed(f"the body is not valid JSON: {error}") from None
+        if depth.may_be_deep(body):
+            depth.check_text(value)
+            depth.check_message(
+                self._desc, value if self._body_field is None else {self._body_field.name: value}
+            )
+        return value
 
     def _find_body_field(self) -> DescField | None:
         if self._body in ("", WHOLE):

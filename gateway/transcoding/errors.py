@@ -19,7 +19,8 @@ DOMAIN: Final = "vivesphere"  # google.rpc.ErrorInfo.domain of errors the gatewa
 TYPE_PREFIX: Final = "type.googleapis.com/"
 
 CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 1, 2, 3, 4, 5
-PERMISSION_DENIED, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 7, 11, 12, 13, 14, 16
+PERMISSION_DENIED, RESOURCE_EXHAUSTED, ABORTED, OUT_OF_RANGE = 7, 8, 10, 11
+UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
 
 # "HTTP Mapping" of each code in google/rpc/code.proto; an unknown code is 500.
 HTTP_STATUS: Final[Mapping[int, int]] = {
@@ -43,7 +44,8 @@ class GatewayError(Exception):
     """A refusal made by the gateway itself.
 
     `reason` is a name of vivesphere.mesh.v1.ErrorReason without its prefix; `http_status` is set where HTTP has a better
-    answer than the code's own (404 for a route, 405, 413, 415); `headers` are sent along over HTTP.
+    answer than the code's own (404 for a route, 405, 413, 415); `headers` are sent along over HTTP. `retry_after_seconds` above 0 says
+    when to come back, as google.rpc.RetryInfo and Retry-After.
     """
 
     code: int
@@ -53,6 +55,7 @@ class GatewayError(Exception):
     metadata: Mapping[str, str] = field(default_factory=dict)
     http_status: int = 0
     headers: Sequence[tuple[bytes, bytes]] = ()
+    retry_after_seconds: float = 0.0
 
     def to_status(self) -> status_pb2.Status:
         """As a message, for the gRPC door."""
@@ -64,6 +67,10 @@ class GatewayError(Exception):
             for violation in self.violations:
                 bad_request.field_violations.add(field=violation.field, description=violation.description)
             status.details.add().Pack(bad_request)
+        if self.retry_after_seconds > 0:
+            retry = error_details_pb2.RetryInfo()
+            retry.retry_delay.FromMilliseconds(self._retry_milliseconds)
+            status.details.add().Pack(retry)
         return status
 
     def to_json(self) -> Json:
@@ -74,10 +81,18 @@ class GatewayError(Exception):
         info: Json = {"@type": TYPE_PREFIX + "google.rpc.ErrorInfo", "reason": self.reason, "domain": DOMAIN}
         if self.metadata:
             info["metadata"] = dict(self.metadata)
-        if not self.violations:
-            return [info]
-        violations = [{"field": v.field, "description": v.description} for v in self.violations]
-        return [info, {"@type": TYPE_PREFIX + "google.rpc.BadRequest", "fieldViolations": violations}]
+        details = [info]
+        if self.violations:
+            violations = [{"field": v.field, "description": v.description} for v in self.violations]
+            details.append({"@type": TYPE_PREFIX + "google.rpc.BadRequest", "fieldViolations": violations})
+        if self.retry_after_seconds > 0:
+            delay = f"{self._retry_milliseconds / 1000:g}s"
+            details.append({"@type": TYPE_PREFIX + "google.rpc.RetryInfo", "retryDelay": delay})
+        return details
+
+    @property
+    def _retry_milliseconds(self) -> int:
+        return math.ceil(self.retry_after_seconds * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +143,10 @@ def internal(incident: str) -> GatewayError:
 def answer(error: GatewayError) -> ErrorAnswer:
     """A gateway-made error for HTTP."""
     status = error.http_status or HTTP_STATUS.get(error.code, 500)
-    return ErrorAnswer(status, error.to_json(), (*error.headers, *_challenge(status)))
+    headers = (*error.headers, *_challenge(status))
+    if error.retry_after_seconds > 0:
+        headers = (*headers, (b"retry-after", str(math.ceil(error.retry_after_seconds)).encode()))
+    return ErrorAnswer(status, error.to_json(), headers)
 
 
 class StatusRenderer:

@@ -34,20 +34,28 @@ _WRAPPERS = frozenset(
         "Int64Value", "StringValue", "UInt32Value", "UInt64Value",
     )
 )  # fmt: skip
+_WRAPPER_DEFAULTS: dict[str, JsonValue] = {"BoolValue": False, "BytesValue": "", "StringValue": ""}
+_NUMBER_WRAPPERS = _WRAPPERS - {
+    _WELL_KNOWN + "BoolValue",
+    _WELL_KNOWN + "BytesValue",
+    _WELL_KNOWN + "StringValue",
+}
 _TEXT_FORMS = frozenset(_WELL_KNOWN + name for name in ("Timestamp", "Duration", "Value"))
 _SPECIAL_JSON = (
     _WRAPPERS
     | _TEXT_FORMS
     | {_WELL_KNOWN + "FieldMask", _WELL_KNOWN + "Struct", _WELL_KNOWN + "ListValue", _WELL_KNOWN + "Any"}
 )
+ANY = _WELL_KNOWN + "Any"
 FIELD_MASK = _WELL_KNOWN + "FieldMask"
 HTTP_BODY = "google.api.HttpBody"
+VALUE = _WELL_KNOWN + "Value"
 REQUEST_ID = "request_id"  # AIP-155: the field that makes a create idempotent
 
-INT_SCALARS = frozenset(ScalarType) - {
-    ScalarType.BOOL, ScalarType.BYTES, ScalarType.DOUBLE, ScalarType.FLOAT, ScalarType.STRING,
-}  # fmt: skip
-_INTEGER = re.compile(r"-?[0-9]+")
+NUMBER_SCALARS = frozenset(ScalarType) - {ScalarType.BOOL, ScalarType.BYTES, ScalarType.STRING}
+INT_SCALARS = NUMBER_SCALARS - {ScalarType.DOUBLE, ScalarType.FLOAT}
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+_HUMP = re.compile(r"_([a-z])")
 
 
 def find(desc: DescMessage, name: str) -> DescField | None:
@@ -66,6 +74,33 @@ def has_special_json(desc: DescMessage) -> bool:
     return desc.type_name in _SPECIAL_JSON
 
 
+def is_wrapper(desc: DescMessage) -> bool:
+    """True for google.protobuf.StringValue and its kind."""
+    return desc.type_name in _WRAPPERS
+
+
+def wrapped(desc: DescMessage) -> ScalarType:
+    """The scalar in a wrapper."""
+    value = desc.fields[0].value
+    if not isinstance(value, DescFieldValueScalar):
+        raise TypeError(f"{desc.type_name} is no wrapper")
+    return value.scalar
+
+
+def from_fields(desc: DescMessage, tree: dict[str, Any]) -> JsonValue:
+    """The ProtoJSON of a wrapper or a Duration given by its fields; anything else as it is.
+
+    A method may take such a type as its whole request, and then path and query name its fields.
+    """
+    if desc.type_name in _WRAPPERS:
+        return tree.get("value", _WRAPPER_DEFAULTS.get(desc.name, "0"))
+    if desc.type_name == _WELL_KNOWN + "Duration" and set(tree) <= {"seconds", "nanos"}:
+        seconds, nanos = (int(tree.get(name, "0")) for name in ("seconds", "nanos"))
+        if abs(nanos) < 1_000_000_000 and seconds * nanos >= 0:
+            return f"{'-' if seconds < 0 or nanos < 0 else ''}{abs(seconds)}.{abs(nanos):09d}s"
+    return tree
+
+
 def oneof_of(field: DescField) -> str | None:
     """The name of the oneof that the field belongs to; None also for proto3 `optional`."""
     if isinstance(field.value, DescFieldValueList | DescFieldValueMap) or field.value.oneof is None:
@@ -78,6 +113,11 @@ def submessage(field: DescField) -> DescMessage | None:
     if isinstance(field.value, DescFieldValueMessage) and not has_special_json(field.value.message):
         return field.value.message
     return None
+
+
+def is_map(field: DescField) -> bool:
+    """True for a map."""
+    return isinstance(field.value, DescFieldValueMap)
 
 
 def element_of(field: DescField) -> Element:
@@ -109,7 +149,7 @@ def converter(element: Element) -> Convert | None:
 
 
 def is_decimal(text: str) -> bool:
-    """True for an optional minus and ASCII digits."""
+    """True for an integer in its one decimal spelling: no sign but a minus, no leading zero."""
     return _INTEGER.fullmatch(text) is not None
 
 
@@ -120,10 +160,25 @@ def is_integer(element: Element) -> bool:
     return isinstance(element, DescMessage) and element.type_name in _WRAPPERS and "Int" in element.name
 
 
+def is_number(element: Element) -> bool:
+    """True for integers, floats and doubles and their wrappers."""
+    if isinstance(element, ScalarType):
+        return element in NUMBER_SCALARS
+    return isinstance(element, DescMessage) and element.type_name in _NUMBER_WRAPPERS
+
+
 def camel_case(name: str) -> str:
-    """`display_name` → `displayName`, as ProtoJSON writes the paths of a field mask."""
+    """`display_name` → `displayName`, as protoc makes JSON names."""
     head, *rest = name.split("_")
     return head + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+def mask_path(path: str) -> str:
+    """A path of a field mask as ProtoJSON writes it: `sub.display_name` → `sub.displayName`.
+
+    What has no way back (`field_1`) keeps its underscore, and ProtoJSON has no form for it.
+    """
+    return _HUMP.sub(lambda match: match[1].upper(), path)
 
 
 def expected(element: Element) -> str:
@@ -167,4 +222,4 @@ def _enum(text: str) -> JsonValue:
 
 def _mask(text: str) -> JsonValue:
     """A field mask; original names are taken as well as JSON names."""
-    return ",".join(".".join(camel_case(part) for part in path.split(".")) for path in text.split(","))
+    return mask_path(text)

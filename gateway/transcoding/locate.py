@@ -17,8 +17,16 @@ from gateway.transcoding.strict import MAX_VIOLATIONS
 def violations(codec: Codec, desc: DescMessage, tree: JsonValue) -> list[Violation]:
     """The fields that the codec refuses, at most MAX_VIOLATIONS; empty when only the whole is refused (depth)."""
     found: list[Violation] = []
+    if fields.has_special_json(desc):
+        return [Violation("(request)", f"expected {fields.expected(desc)}")]
     _message(codec, desc, tree, "", found)
     return found[:MAX_VIOLATIONS]
+
+
+def with_others(known: list[Violation], codec: Codec, desc: DescMessage, tree: JsonValue) -> list[Violation]:
+    """`known` and what the codec refuses beside them, each field once."""
+    named = {one.field: one for one in (*violations(codec, desc, tree), *known)}
+    return list(named.values())[:MAX_VIOLATIONS]
 
 
 def _message(codec: Codec, desc: DescMessage, tree: JsonValue, prefix: str, found: list[Violation]) -> None:

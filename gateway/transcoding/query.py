@@ -2,7 +2,7 @@
 
 A name is a field path in proto or JSON names, dotted through singular messages to a leaf; `m[key]=v` fills a map. A
 repeated field takes the parameter several times; a singular one given twice is refused, as is every unknown name. What the
-path or the body already fills is off limits.
+path or the body already fills is off limits. Errors call a field by its proto name, an unknown parameter as it was given.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ MAX_KNOWN = 1000  # names remembered a route; a recursive message has more
 
 @dataclass(frozen=True, slots=True)
 class _Target:
+    label: str  # the field in errors: its proto name, whatever name the parameter has
     path: tuple[str, ...]  # proto names
     convert: Convert
     integer: bool
@@ -52,7 +53,7 @@ class QueryReader:
         for name, value in pairs:
             target = self._known.get(name) or self._resolve(name)
             if target is not None:
-                self._put(tree, name, target, value)
+                self._put(tree, target, value)
             elif name not in self._ignored:
                 unknown.append(Violation(name[:200], "no such query parameter"))
         if unknown:
@@ -68,14 +69,15 @@ class QueryReader:
         if field is None:
             return None
         path = tuple(self._names(parts))
-        self._refuse_taken(name, path)
+        label = ".".join(path) + bracket + key
+        self._refuse_taken(label, path)
         is_map = isinstance(field.value, DescFieldValueMap)
         convert = fields.converter(fields.element_of(field))
         if is_map != bool(bracket) or convert is None:
-            raise invalid(name, self._hint(field), "INVALID_FIELD")
+            raise invalid(label, self._hint(field))
         integer = fields.is_integer(fields.element_of(field))
         repeated = isinstance(field.value, DescFieldValueList)
-        target = _Target(path, convert, integer, repeated, key[:-1] if is_map else None)
+        target = _Target(label, path, convert, integer, repeated, key[:-1] if is_map else None)
         if not is_map and len(self._known) < MAX_KNOWN:
             self._known[name] = target
         return target
@@ -114,27 +116,27 @@ class QueryReader:
             return "a list takes its name once for each element, without brackets"
         return "is a message; name its fields with dots"
 
-    def _put(self, tree: dict[str, JsonValue], name: str, target: _Target, text: str) -> None:
+    def _put(self, tree: dict[str, JsonValue], target: _Target, text: str) -> None:
         node = tree
         for part in target.path[:-1]:
             node = node.setdefault(part, {})
         leaf = target.path[-1]
         if target.integer and not fields.is_decimal(text):
-            raise invalid(name, "expected an integer in decimal digits")
+            raise invalid(target.label, "expected an integer in decimal digits")
         value = target.convert(text)
         if target.repeated:
             node.setdefault(leaf, []).append(value)
         elif target.map_key is not None:
-            self._set_once(node.setdefault(leaf, {}), target.map_key, value, name)
+            self._set_once(node.setdefault(leaf, {}), target.map_key, value, target.label)
         else:
-            self._set_once(node, leaf, value, name)
+            self._set_once(node, leaf, value, target.label)
 
     @staticmethod
-    def _set_once(node: dict[str, JsonValue], key: str, value: JsonValue, name: str) -> None:
+    def _set_once(node: dict[str, JsonValue], key: str, value: JsonValue, label: str) -> None:
         if key in node:
-            raise _twice(name)
+            raise _twice(label)
         node[key] = value
 
 
-def _twice(name: str) -> GatewayError:
-    return invalid(name, "is given twice", "CONFLICTING_FIELD")
+def _twice(label: str) -> GatewayError:
+    return invalid(label, "is given twice", "CONFLICTING_FIELD")

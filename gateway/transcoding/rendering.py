@@ -1,8 +1,7 @@
 """Response messages → HTTP bodies, for one route.
 
 Whole messages and the field that `response_body` names print as ProtoJSON; google.api.HttpBody passes raw with its own
-content type. A stream's items are lines of `{"result": …}`, its failure a last line of `{"error": …}`, so that no reader can
-take a broken stream for a complete one.
+content type. What stands around the items of a stream is `gateway.framing`'s.
 """
 
 import json
@@ -44,11 +43,11 @@ class ResponseRenderer:
         """Content type and body of a unary answer. Raises CodecError."""
         if self.raw:
             return self.http_body(wire)
-        return JSON, self._json(wire)
+        return JSON, self.json(wire)
 
-    def item(self, wire: bytes) -> bytes:
-        """One line of a stream. Raises CodecError."""
-        return b'{"result":' + self._json(wire) + b"}\n"
+    def json(self, wire: bytes) -> bytes:
+        """A message, or its field, as JSON without line breaks. Raises CodecError."""
+        return self._message.field_to_json(wire, self._field) if self._field else self._message.to_json(wire)
 
     def http_body(self, wire: bytes) -> tuple[bytes, bytes]:
         """Content type and bytes of a google.api.HttpBody."""
@@ -61,15 +60,7 @@ class ResponseRenderer:
         printable = content_type.isascii() and content_type.isprintable()
         return (content_type.encode() if content_type and printable else OCTETS), message.data
 
-    def _json(self, wire: bytes) -> bytes:
-        return self._message.field_to_json(wire, self._field) if self._field else self._message.to_json(wire)
-
 
 def dump(value: Json) -> bytes:
     """An error body, or any other JSON value of the gateway's own."""
     return _compact(value).encode()
-
-
-def error_item(status: Json) -> bytes:
-    """The last line of a stream that failed."""
-    return b'{"error":' + dump(status) + b"}\n"

@@ -44,12 +44,16 @@ class Template:
     segments: tuple[str, ...]
     variables: tuple[Variable, ...]
     verb: str
+    loose: bool  # has a wildcard outside its variables
 
-    def extract(self, segments: list[str]) -> list[str]:
+    def extract(self, segments: list[str], kept: frozenset[int] = urls.RESERVED) -> list[str]:
         """Return the decoded value of each variable for the raw path segments of a path that matched.
 
-        Raises ValueError for a broken escape or invalid UTF-8.
+        `kept` are the bytes that stay encoded in a variable of several segments. Raises ValueError for a broken escape or
+        invalid UTF-8, also where a wildcard without a variable takes it.
         """
+        if self.loose:
+            urls.check("/".join(segments))
         surplus = len(segments) - len(self.segments)
         rest = self.segments.index(REST) if surplus else 0
         values = []
@@ -57,7 +61,7 @@ class Template:
             start = variable.start + (surplus if surplus and variable.start > rest else 0)
             end = variable.end + (surplus if surplus and variable.end > rest else 0)
             raw = segments[start] if end == start + 1 else "/".join(segments[start:end])
-            values.append(urls.decode_unreserved(raw) if variable.multiple else urls.decode(raw))
+            values.append(urls.decode_except(raw, kept) if variable.multiple else urls.decode(raw))
         return values
 
 
@@ -89,7 +93,7 @@ class _Parser:
         paths = [variable.field_path for variable in self._variables]
         if len(set(paths)) != len(paths):
             raise self._error("a variable is bound twice")
-        return Template(self._text, tuple(self._segments), tuple(self._variables), verb)
+        return Template(self._text, tuple(self._segments), tuple(self._variables), verb, self._is_loose())
 
     def _read_segments(self, *, inside_variable: bool) -> None:
         self._read_segment(inside_variable=inside_variable)
@@ -130,6 +134,10 @@ class _Parser:
         after = self._segments[self._segments.index(REST) + 1 :]
         if STAR in after or REST in after:
             raise self._error("no wildcard may follow **")
+
+    def _is_loose(self) -> bool:
+        bound = {at for variable in self._variables for at in range(variable.start, variable.end)}
+        return any(one in (STAR, REST) and at not in bound for at, one in enumerate(self._segments))
 
     def _read(self, pattern: re.Pattern[str], what: str) -> str:
         match = pattern.match(self._text, self._at)

@@ -6,7 +6,7 @@ raises here, before a port is open.
 
 from dataclasses import dataclass
 
-from gateway.transcoding import template
+from gateway.transcoding import template, urls
 from gateway.transcoding.binding import RequestBinder, RequestParts
 from gateway.transcoding.codec import Codec, ProtobufPyCodec
 from gateway.transcoding.errors import NOT_FOUND, UNIMPLEMENTED, GatewayError, StatusRenderer, malformed
@@ -38,9 +38,16 @@ class Transcoder:
         schema: Schema,
         codec: Codec | None = None,
         ignored_query_parameters: frozenset[str] = frozenset(),
+        kept_encoded: frozenset[int] = urls.RESERVED,
     ) -> None:
-        """Compile every binding; raises SchemaError, TemplateError or RouteConflictError."""
-        self._codec = codec or ProtobufPyCodec(schema.registry)
+        """Compile every binding; raises SchemaError, TemplateError or RouteConflictError.
+
+        `ignored_query_parameters` may be in any query and mean nothing; `kept_encoded` are the bytes that stay encoded in path
+        variables of several segments (`urls.RESERVED`, `urls.SLASH`, `urls.NOTHING`).
+        """
+        self.schema = schema
+        self.codec = codec or ProtobufPyCodec(schema.registry)
+        self._kept = kept_encoded
         self._router: Router[Endpoint] = Router()
         self.statuses = StatusRenderer(schema.details)
         self.endpoints: list[Endpoint] = []
@@ -52,11 +59,21 @@ class Transcoder:
             parsed = template.parse(binding.template)
             if not binding.http_method:
                 raise SchemaError(f"{method.path}: custom HTTP rule without a kind")
-            binder = RequestBinder(method, binding, parsed, self._codec, ignored)
-            renderer = ResponseRenderer(method, binding, self._codec)
+            binder = RequestBinder(method, binding, parsed, self.codec, ignored, self.schema.registry)
+            renderer = ResponseRenderer(method, binding, self.codec)
             endpoint = Endpoint(method, binding.http_method, binding.template, binder, renderer)
             self._router.add(Route(binding.http_method, parsed, method.path, endpoint))
             self.endpoints.append(endpoint)
+
+    def takes(self, http_method: str, raw_path: str) -> bool:
+        """Whether some template matches, with this HTTP method or another."""
+        try:
+            self._router.match(http_method, raw_path)
+        except NoRouteError:
+            return False
+        except WrongMethodError:
+            return True
+        return True
 
     def route(self, http_method: str, raw_path: str) -> tuple[Endpoint, list[str]]:
         """The endpoint and the decoded path variables; raises GatewayError 404, 405 or 400."""
@@ -67,7 +84,7 @@ class Transcoder:
         except WrongMethodError as error:
             raise wrong_method(error.allow) from None
         try:
-            return route.target, route.template.extract(segments)
+            return route.target, route.template.extract(segments, self._kept)
         except ValueError:
             raise malformed("the path is not UTF-8 in percent encoding") from None
 

@@ -10,6 +10,9 @@ from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc import error_details_pb2, status_pb2
 
+ENDED_BEFORE_CANCELLED = 0.01
+"""Seconds. grpc.aio ends a stream of requests that was cancelled as if it were complete; the cancellation comes right behind."""
+
 Unary = Callable[[Any, Any], Awaitable[Any]]
 Stream = Callable[[Any, Any], AsyncIterator[Any]]
 
@@ -79,12 +82,13 @@ class ScriptedBackend(grpc.GenericRpcHandler):
             noted = self._note(method, context)
             if method.name in self.impatient:
                 await abort(context, 11, "enough")
-            if method.client_streaming:
-                async for item in request:
-                    noted.requests.append(item)
-            else:
-                noted.requests.append(request)
             try:
+                if method.client_streaming:
+                    async for item in request:
+                        noted.requests.append(item)
+                    await asyncio.sleep(ENDED_BEFORE_CANCELLED)
+                else:
+                    noted.requests.append(request)
                 behaviour = self.behaviours.get(method.name)
                 return await behaviour(noted.requests[-1], context) if behaviour else noted.requests[-1]
             except asyncio.CancelledError:
@@ -101,6 +105,7 @@ class ScriptedBackend(grpc.GenericRpcHandler):
                     async for item in request:
                         noted.requests.append(item)
                         yield item
+                    await asyncio.sleep(ENDED_BEFORE_CANCELLED)
                 else:
                     noted.requests.append(request)
                     async for item in self.behaviours[method.name](request, context):

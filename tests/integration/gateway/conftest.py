@@ -14,12 +14,14 @@ from grpc_health.v1.health import aio as health_aio
 from gateway.backends import Backends, single_backend
 from gateway.door import GrpcDoor, GrpcServer
 from gateway.health import HealthService
-from gateway.http import HttpDoor, HttpServer
+from gateway.http import HttpDoor
 from gateway.metrics import Metrics
 from gateway.pages import Pages
+from gateway.protocols.door import ProcedureDoor, procedure_door
 from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
+from gateway.server import HttpServer
 from gateway.settings import Limits
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
@@ -44,6 +46,7 @@ class Running:
     backend: ScriptedBackend
     backends: Backends
     readiness: Readiness
+    procedures: ProcedureDoor
 
 
 async def start_backend(backend: ScriptedBackend, port: int = 0) -> tuple[grpc.aio.Server, int]:
@@ -94,15 +97,17 @@ async def running() -> AsyncIterator[Running]:
     await grpc_server.start()
     port = free_port()
     pages = Pages(readiness, metrics, f"127.0.0.1:{grpc_server.port}")
+    transcoder = Transcoder(schema)
+    procedures = procedure_door(transcoder, backends, limits, metrics, browsers=False)
     http_server = HttpServer(
-        HttpDoor(RestRelay(Transcoder(schema), backends, limits), pages, metrics, limits),
+        HttpDoor(RestRelay(transcoder, backends, limits), pages, metrics, limits, procedures),
         "127.0.0.1",
         port,
         limits,
     )
     http_server.start()
     await wait_for_port(port)
-    yield Running(f"http://127.0.0.1:{port}", grpc_server.port, backend, backends, readiness)
+    yield Running(f"http://127.0.0.1:{port}", grpc_server.port, backend, backends, readiness, procedures)
     await http_server.stop()
     await grpc_server.stop()
     await backends.close()

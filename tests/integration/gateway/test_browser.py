@@ -11,11 +11,13 @@ import pytest
 
 from gateway.backends import single_backend
 from gateway.browser.sessions import Browsers
-from gateway.http import HttpDoor, HttpServer
+from gateway.http import HttpDoor
 from gateway.metrics import Metrics
 from gateway.pages import Pages
+from gateway.protocols.door import procedure_door
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
+from gateway.server import HttpServer
 from gateway.settings import Limits
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
@@ -56,7 +58,8 @@ async def served() -> AsyncIterator[Guests]:
     relay = RestRelay(transcoder, backends, limits, Browsers(schema, transcoder.endpoints))
     port = free_port()
     pages = Pages(Readiness(backends), metrics, "127.0.0.1:9090")
-    server = HttpServer(HttpDoor(relay, pages, metrics, limits), "127.0.0.1", port, limits)
+    procedures = procedure_door(transcoder, backends, limits, metrics, browsers=True)
+    server = HttpServer(HttpDoor(relay, pages, metrics, limits, procedures), "127.0.0.1", port, limits)
     server.start()
     await wait_for_port(port)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
@@ -423,3 +426,62 @@ async def test_nobody_stores_an_answer_unless_the_service_allows_it(guests: Gues
 async def test_own_pages_say_how_long_they_keep(guests: Guests, path: str, value: str) -> None:
     """States are of the moment; the page is asked for again, its style is kept."""
     assert (await guests.client.get(path)).headers.get_list("cache-control") == [value]
+
+
+async def test_calls_by_name_have_the_same_cookies(guests: Guests) -> None:
+    """A token that scripts cannot read over REST must not be readable in an envelope beside it."""
+    guests.given = PASS
+    sent = {**BROWSER, "content-type": "application/json", "cookie": "guest-device=device-1"}
+    path = "/vivesphere.guest.v1.GuestService/Enter"
+    answer = await guests.client.post(path, content=b'{"name":"n"}', headers=sent)
+    assert answer.json() == {"pass": {"accessToken": "access"}}
+    assert guests.request.device_token == "device-1"
+    cookies = SimpleCookie("; ".join(answer.headers.get_list("set-cookie")))
+    assert {name: cookies[name].value for name in ("guest-refresh", "guest-device")} == {
+        "guest-refresh": "refresh-2",
+        "guest-device": "device-2",
+    }
+    web = {**sent, "content-type": "application/grpc-web+proto"}
+    answer = await guests.client.post(path, content=b"\0\0\0\0\0", headers=web)
+    assert b"access" in answer.content
+    assert b"refresh-2" not in answer.content
+    assert guests.request.device_token == "device-1"
+    guests.client.cookies.clear()
+    program = {"content-type": "application/grpc-web+proto"}
+    answer = await guests.client.post(path, content=b"\0\0\0\0\0", headers=program)
+    assert b"refresh-2" in answer.content
+    assert "set-cookie" not in answer.headers
+
+
+async def test_a_session_that_ended_is_taken_away_in_every_protocol(guests: Guests) -> None:
+    """A browser that keeps a dead cookie shows it again and again."""
+    guests.code = 16
+    cookie = {**BROWSER, "cookie": "guest-refresh=refresh-1"}
+    for kind, body, status in (
+        ("application/json", b"{}", 401),
+        ("application/grpc-web+proto", b"\0\0\0\0\0", 200),
+    ):
+        answer = await guests.client.post(
+            "/vivesphere.guest.v1.GuestService/Renew", content=body, headers={**cookie, "content-type": kind}
+        )
+        assert answer.status_code == status
+        assert "guest-refresh=; Max-Age=0" in answer.headers["set-cookie"]
+
+
+async def test_pages_of_others_cannot_call_by_name(guests: Guests) -> None:
+    """A form or a fetch of another site would act as the user, whatever the protocol; streams that carry a cookie's field are not there."""
+    foreign = {"sec-fetch-site": "cross-site", "cookie": "guest-refresh=r"}
+    path = "/vivesphere.guest.v1.GuestService"
+    answer = await guests.client.post(
+        f"{path}/Change", content=b"{}", headers={**foreign, "content-type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+    web = {**foreign, "content-type": "application/grpc-web+proto"}
+    answer = await guests.client.post(f"{path}/Change", content=b"\0\0\0\0\0", headers=web)
+    assert answer.headers["grpc-status"] == "7"
+    assert guests.backend.seen == []
+    own = {**BROWSER, "content-type": "application/grpc-web+proto"}
+    answer = await guests.client.post(f"{path}/Passes", content=b"\0\0\0\0\0", headers=own)
+    assert answer.headers["grpc-status"] == "12"
+    seen = await guests.client.get(f"{path}/Renew?encoding=json&message=%7B%7D", headers=BROWSER)
+    assert (seen.status_code, seen.headers["allow"]) == (405, "POST")

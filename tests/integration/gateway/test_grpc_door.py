@@ -3,18 +3,31 @@
 import asyncio
 import json
 import sysconfig
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2
 from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
+from gateway.backends import Backends
+from gateway.door import GrpcDoor, GrpcServer
+from gateway.health import HealthService
+from gateway.metrics import Metrics
+from gateway.proxies import Proxies
+from gateway.readiness import Readiness
+from gateway.settings import Limits
+from gateway.transcoding.schema import Schema
 from tests.integration.gateway.conftest import Running
 from tests.integration.gateway.test_rest import until
 
+ROOT = Path(__file__).parents[3]
 SERVICE = "vivesphere.echo.v1.EchoService"
 
 
@@ -194,3 +207,125 @@ async def test_grpcurl_lists_describes_and_calls(running: Running) -> None:
     code, failed = await grpcurl(running, f"{SERVICE}/Fail", data='{"code":5,"with":"info"}')
     assert code != 0
     assert "BOT_NOT_FOUND" in failed
+
+
+@asynccontextmanager
+async def door_of(schema: Schema, backends: Backends, limits: Limits) -> AsyncIterator[Any]:
+    """A channel to a gRPC door of its own."""
+    health = HealthService(schema, backends, Readiness(backends))
+    server = GrpcServer(GrpcDoor(schema, backends, health, Metrics(), Proxies()), "127.0.0.1", 0, limits)
+    await server.start()
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options) as channel:
+        yield channel
+    await server.stop()
+
+
+def symbols(file: descriptor_pb2.FileDescriptorProto) -> Iterator[str]:
+    """Full names: every service and method of a file, and one of each other kind that it has."""
+    for service in file.service:
+        yield f"{file.package}.{service.name}"
+        yield from (f"{file.package}.{service.name}.{method.name}" for method in service.method)
+    yield from (f"{file.package}.{extension.name}" for extension in file.extension[:1])
+    yield from _of_enums(file.enum_type[:1], file.package)
+    for message in file.message_type[-1:]:
+        name = f"{file.package}.{message.name}"
+        yield name
+        for parts in (message.field, message.oneof_decl, message.nested_type):
+            yield from (f"{name}.{part.name}" for part in parts[:1])
+        yield from _of_enums(message.enum_type[:1], name)
+
+
+def _of_enums(enums: Iterable[descriptor_pb2.EnumDescriptorProto], scope: str) -> Iterator[str]:
+    for enum in enums:
+        yield f"{scope}.{enum.name}"
+        yield f"{scope}.{enum.value[-1].name}"
+
+
+async def test_everything_in_the_products_contract_is_described() -> None:
+    """A client that has the address alone finds every service, method, message, field, enum and option, with all imports."""
+    raw = (ROOT / "generated" / "vivesphere.binpb").read_bytes()
+    wanted = [
+        name for file in descriptor_pb2.FileDescriptorSet.FromString(raw).file for name in symbols(file)
+    ]
+    assert "vivesphere.bot_manager.v1.PostService.CreatePost" in wanted
+    files: dict[str, bytes] = {}
+    async with door_of(Schema(raw), Backends({}), Limits()) as channel:
+        call = channel.stream_stream(
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )(timeout=60)
+        for name in wanted:
+            await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name))
+            answer = await call.read()
+            assert answer.WhichOneof("message_response") == "file_descriptor_response", name
+            files |= {str(hash(one)): one for one in answer.file_descriptor_response.file_descriptor_proto}
+        await call.done_writing()
+    found = [descriptor_pb2.FileDescriptorProto.FromString(one) for one in files.values()]
+    assert {name for file in found for name in file.dependency} <= {file.name for file in found}
+
+
+async def test_a_message_over_the_limit_is_refused_in_words(channel: Any, running: Running) -> None:
+    """Neither a cut connection nor INTERNAL: the client can tell what was wrong, and go on with the same channel."""
+    check = channel.unary_unary(f"/{SERVICE}/CheckThing")
+    with pytest.raises(grpc.aio.AioRpcError, match="larger than max") as caught:
+        await check(thing(running, data=b"x" * 1_000_001), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert running.backend.seen == []
+
+    async def vast(request: Any, context: Any) -> Any:
+        return running.backend.type("vivesphere.echo.v1.Thing")(data=b"x" * 4_000_001)
+
+    running.backend.behaviours["CheckThing"] = vast
+    try:
+        with pytest.raises(grpc.aio.AioRpcError, match="larger than max") as caught:
+            await check(b"", timeout=10)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    finally:
+        del running.backend.behaviours["CheckThing"]
+    assert await check(b"", timeout=10) == b""
+
+
+async def test_old_connections_are_asked_to_go_and_their_calls_go_on(running: Running) -> None:
+    """A balancer in front spreads connections, not calls: clients must come anew, and a watch must not be cut for it."""
+    limits = Limits(grpc_max_connection_age_seconds=0.2, drain_seconds=0.2)
+    async with door_of(Schema(running.backend.raw), running.backends, limits) as channel:
+        chat = channel.stream_stream(f"/{SERVICE}/Chat")()
+        await chat.write(b"")
+        assert await chat.read() == b""
+        async with asyncio.timeout(30):
+            while (state := channel.get_state()) is grpc.ChannelConnectivity.READY:
+                await channel.wait_for_state_change(state)
+        await chat.write(thing(running, big=1))
+        assert await chat.read() == thing(running, big=1)
+        assert await channel.unary_unary(f"/{SERVICE}/CheckThing")(b"", timeout=10) == b""
+        chat.cancel()
+
+
+async def test_calls_that_are_left_leave_nothing(channel: Any, running: Running) -> None:
+    """Clients come and go all day; a task for each that went would be the end of a long-lived process."""
+
+    def tasks() -> Counter[str]:
+        return Counter(str(task.get_coro().__qualname__) for task in asyncio.all_tasks())  # type: ignore[union-attr]  # every coroutine has a name
+
+    await channel.unary_unary(f"/{SERVICE}/CheckThing")(b"")
+    before = tasks()
+    count = channel.unary_stream(f"/{SERVICE}/Count")
+    chat, newer = (channel.stream_stream(f"/{SERVICE}/{name}") for name in ("Chat", "Newer"))
+    for _ in range(20):
+        stream = count(fail(running, 0, "", after=100_000))
+        await stream.read()
+        stream.cancel()
+        talk = chat()
+        await talk.write(b"")
+        await talk.read()
+        talk.cancel()
+        unknown = newer()  # the service ends it while this side is open
+        await unknown.write(b"")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await unknown.read()
+    counted = [seen for seen in running.backend.seen if seen.method == "Count"]
+    assert len(counted) == 20
+    await until(lambda: all(seen.cancelled for seen in counted))
+    await until(lambda: not tasks() - before)

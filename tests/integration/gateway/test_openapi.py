@@ -11,13 +11,14 @@ import pytest
 
 from gateway.__main__ import main
 from gateway.backends import Backends
-from gateway.http import HttpDoor, HttpServer
+from gateway.http import HttpDoor
 from gateway.metrics import Metrics
 from gateway.openapi.document import About
 from gateway.openapi.published import Published
 from gateway.pages import Pages
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
+from gateway.server import HttpServer
 from gateway.settings import Limits
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder

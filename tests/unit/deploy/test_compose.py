@@ -16,7 +16,7 @@ import sandbox.settings
 from cli.pki import OTHER_IDENTITIES
 from cli.registry import PROJECT_ROOT, load_registry
 from cli.setup.command import SetupSettings
-from gateway.settings import GatewaySettings, Limits
+from gateway.settings import GatewaySettings, Limits, Transcoding
 from mesh.settings import ProcessSettings, TlsSettings
 from tests.unit.deploy.compose import COMPOSE_FILE, load
 
@@ -55,7 +55,7 @@ def known_variables(name: str) -> set[str]:
     if name == "sandbox":
         return {sandbox.settings.PREFIX + field.name.upper() for field in fields(sandbox.settings.Settings)}
     if name == "gateway":
-        return variables_of(GatewaySettings) | variables_of(Limits)
+        return variables_of(GatewaySettings) | variables_of(Limits) | variables_of(Transcoding)
     kinds: list[type[BaseSettings]] = [ProcessSettings, TlsSettings, *own_settings(SERVICES[name].name)]
     return set().union(*map(variables_of, kinds))
 

@@ -11,7 +11,9 @@ from grpc_tools import protoc
 PROTOS = Path(__file__).parent / "protos"
 CONTRACTS = Path(__file__).parents[3] / "proto"
 ECHO = "vivesphere/echo/v1/echo.proto"
+FLOW = "vivesphere/flow/v1/flow.proto"
 GUEST = "vivesphere/guest/v1/guest.proto"
+SHELF = "vivesphere/shelf/v1/shelf.proto"
 
 
 def compile_set(root: Path, *files: str) -> bytes:
@@ -45,3 +47,15 @@ def echo_set() -> bytes:
 def guest_set() -> bytes:
     """The descriptor set of guest.proto."""
     return compile_set(PROTOS, GUEST)
+
+
+@functools.cache
+def shelf_set() -> bytes:
+    """The descriptor set of shelf.proto."""
+    return compile_set(PROTOS, SHELF)
+
+
+@functools.cache
+def flow_set() -> bytes:
+    """The descriptor set of flow.proto."""
+    return compile_set(PROTOS, FLOW)

@@ -81,7 +81,7 @@ def test_query_parameters_fill_fields_of_every_kind(query: str, expected: dict[s
         ("sub.nope=1", "UNKNOWN_FIELD", "sub.nope"),
         ("display_name.x=1", "UNKNOWN_FIELD", "display_name.x"),
         ("displayName=a&display_name=b", "CONFLICTING_FIELD", "display_name"),
-        ("displayName=a&displayName=a", "CONFLICTING_FIELD", "displayName"),
+        ("displayName=a&displayName=a", "CONFLICTING_FIELD", "display_name"),
         ("left=a&right=1", "CONFLICTING_FIELD", "right"),
         ("names[0]=a", "INVALID_FIELD", "names[0]"),
         ("labels=a", "INVALID_FIELD", "labels"),

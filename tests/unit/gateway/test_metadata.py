@@ -10,6 +10,8 @@ from gateway.metadata import RequestHeaders, details_of, relayed_metadata, respo
 from gateway.proxies import Proxies
 from gateway.transcoding.errors import GatewayError
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"  # W3C Trace Context, section 3.2.4
+
 
 def headers(**values: str) -> RequestHeaders:
     """Headers by name with underscores for dashes."""
@@ -22,14 +24,14 @@ def test_only_the_short_list_passes_inwards() -> None:
     """A client must not be able to speak for the gateway or another proxy."""
     made = dict(
         headers(
-            authorization="Bearer t", x_forwarded_for="6.6.6.6", forwarded="for=6.6.6.6", cookie="c", traceparent="00-1",
+            authorization="Bearer t", x_forwarded_for="6.6.6.6", forwarded="for=6.6.6.6", cookie="c", traceparent=TRACE,
             user_agent="curl", x_request_id="client-id-1", grpc_metadata_admin="yes",
         ).metadata("10.0.0.1")
     )  # fmt: skip
     assert made == {
         "authorization": "Bearer t",
         "x-forwarded-for": "10.0.0.1",
-        "traceparent": "00-1",
+        "traceparent": TRACE,
         "x-user-agent": "curl",
         "x-request-id": "client-id-1",
     }
@@ -112,14 +114,60 @@ def test_response_metadata_becomes_headers_with_binary_in_base64() -> None:
     ]
 
 
-TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"  # W3C Trace Context, section 3.2.4
-
-
 def test_a_request_without_a_trace_begins_one() -> None:
     """What one request does in all services can be found by one id."""
     for made in (headers().metadata("p"), relayed_metadata([], "p", Proxies())[0]):
         assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", str(dict(made)["traceparent"]))
     assert dict(headers(traceparent=TRACE).metadata("p"))["traceparent"] == TRACE
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "00-1", "", TRACE.upper(), TRACE + "-more", "ff" + TRACE[2:], TRACE.replace("4bf92f3577b34da6a3ce929d0e0e4736", "0" * 32),
+        TRACE.replace("00f067aa0ba902b7", "0" * 16), TRACE[:-1], TRACE + " ", "01" + TRACE[2:] + "more", TRACE + "," + TRACE,
+    ],
+)  # fmt: skip
+def test_a_malformed_trace_ends_here(given: str) -> None:
+    """W3C Trace Context, section 3.2.2: one that cannot be read is begun anew, and its state means nothing."""
+    for made in (
+        dict(headers(traceparent=given, tracestate="a=1").metadata("p")),
+        dict(relayed_metadata([("traceparent", given), ("tracestate", "a=1")], "p", Proxies())[0]),
+    ):
+        assert identifiers.is_traceparent(str(made["traceparent"]))
+        assert made["traceparent"] != given
+        assert "tracestate" not in made
+
+
+def test_a_later_version_of_the_trace_passes() -> None:
+    """Section 3.2.1: what is known is read, and the rest goes on."""
+    later = "01" + TRACE[2:] + "-what-may-come"
+    assert dict(headers(traceparent=later).metadata("p"))["traceparent"] == later
+
+
+def test_a_trace_that_is_given_twice_is_none() -> None:
+    """Nobody can say which of them is meant."""
+    made = RequestHeaders([(b"traceparent", TRACE.encode())] * 2).metadata("p")
+    assert dict(made)["traceparent"] != TRACE
+
+
+@pytest.mark.parametrize(
+    ("given", "passes"),
+    [("a=1,b=2", True), ("a=" + "x" * 510, True), ("a=" + "x" * 511, False), (",".join(["a=1"] * 32), True), (",".join(["a=1"] * 33), False), ("a=\x7f", False)],
+)  # fmt: skip
+def test_a_state_is_passed_within_its_bounds_or_left_out(given: str, passes: bool) -> None:
+    """Section 3.3.1: 512 characters and 32 members are what everybody keeps; the trace goes on either way."""
+    made = dict(headers(traceparent=TRACE, tracestate=given).metadata("p"))
+    assert made["traceparent"] == TRACE
+    assert ("tracestate" in made) is passes
+
+
+def test_lines_of_a_state_are_one_list() -> None:
+    """Section 3.3.1: several headers are joined in their order."""
+    made = RequestHeaders(
+        [(b"traceparent", TRACE.encode()), (b"tracestate", b"a=1"), (b"tracestate", b"b=2")]
+    )
+    assert dict(made.metadata("p"))["tracestate"] == "a=1,b=2"
 
 
 def test_a_grpc_client_cannot_set_what_the_gateway_vouches_for() -> None:

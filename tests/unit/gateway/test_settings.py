@@ -1,13 +1,16 @@
 """Laws of settings, service ownership and the service config."""
 
+import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from gateway.assembly import compiled
 from gateway.backends import owner_of, service_config, service_of
 from gateway.door import peer_address
-from gateway.settings import Limits, parse_targets, read_settings
+from gateway.settings import Limits, Transcoding, parse_targets, read_settings
+from gateway.transcoding.binding import RequestParts
 from gateway.transcoding.schema import Schema
 from tests.unit.gateway.support import echo_set
 
@@ -23,6 +26,23 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.targets == {"authentication": "127.0.0.1:1", "bot_manager": "127.0.0.1:2"}
     assert (settings.http_port, settings.grpc_port, settings.tls_key_file) == (18080, 9090, Path("k"))
     assert Limits().max_body_bytes == 1000
+
+
+def test_choices_of_transcoding_reach_the_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parameters that mean nothing are skipped, long variables are decoded as chosen, answers have the chosen names, by either library."""
+    chosen = {"IGNORED_QUERY_PARAMETERS": "key, $alt", "PATH_DECODING": "all", "JSON_PROTO_NAMES": "true"}
+    for name, value in chosen.items():
+        monkeypatch.setenv("VIVESPHERE_GATEWAY_" + name, value)
+    for codec in ("protobuf-py", "json_format"):
+        monkeypatch.setenv("VIVESPHERE_GATEWAY_JSON_CODEC", codec)
+        transcoder = compiled(Schema(echo_set()), Transcoding())
+        endpoint, values = transcoder.route("GET", "/api/v1/deep/a%2Fb")
+        assert values == ["deep/a/b"]
+        wire = endpoint.bind(values, RequestParts(query="key=1&%24alt=json&publishNow=true"))
+        assert json.loads(endpoint.renderer.unary(wire)[1]) == {"id": "deep/a/b", "publish_now": True}
+    monkeypatch.setenv("VIVESPHERE_GATEWAY_PATH_DECODING", "some")
+    with pytest.raises(ValidationError, match="path_decoding"):
+        Transcoding()
 
 
 @pytest.mark.parametrize("text", ["a", "a=", "=b", "a=b,c"])

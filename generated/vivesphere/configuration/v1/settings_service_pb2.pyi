@@ -683,7 +683,9 @@ class WatchSettingsRequest(_message.Message):
 
     FROM_REVISION_FIELD_NUMBER: _builtins.int
     from_revision: _builtins.int
-    """Optional. Revision that is known already, as ListSettings answered it; later ones are sent. 0: only what changes from now on."""
+    """Optional. Revision that is known already, as ListSettings answered it; later ones are sent. 0: only what changes from now on.
+    Over REST the Last-Event-ID header fills it.
+    """
     def __init__(
         self,
         *,

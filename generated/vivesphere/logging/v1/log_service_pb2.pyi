@@ -397,7 +397,9 @@ class TailLogsRequest(_message.Message):
     initial_count: _builtins.int
     """Optional. Begin with this many of the newest records that match, oldest first; 0 to 1,000, 0 means only what comes from now on."""
     resume_token: _builtins.str
-    """Optional. `resume_token` of the last item read: goes on behind it and misses nothing; `initial_count` is then ignored."""
+    """Optional. `resume_token` of the last item read: goes on behind it and misses nothing; `initial_count` is then
+    ignored. Over REST the Last-Event-ID header fills it.
+    """
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_log_record_pb2.LogCategory.ValueType]:
         """Optional. Only these categories; empty means all."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n vivesphere/mesh/v1/browser.proto\x12\x12vivesphere.mesh.v1\x1a google/protobuf/descriptor.proto\"6\n\rBrowserCookie\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fmax_age_seconds\x18\x02 \x01(\x03:R\n\x06\x63ookie\x12\x1d.google.protobuf.FieldOptions\x18\xbf\x87\x03 \x01(\x0b\x32!.vivesphere.mesh.v1.BrowserCookie:8\n\x0e\x63lears_cookies\x12\x1e.google.protobuf.MethodOptions\x18\xc0\x87\x03 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n vivesphere/mesh/v1/browser.proto\x12\x12vivesphere.mesh.v1\x1a google/protobuf/descriptor.proto\"6\n\rBrowserCookie\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fmax_age_seconds\x18\x02 \x01(\x03\"=\n\x0b\x45ventStream\x12\x15\n\rrequest_field\x18\x01 \x01(\t\x12\x17\n\x0fresponse_fields\x18\x02 \x03(\t:R\n\x06\x63ookie\x12\x1d.google.protobuf.FieldOptions\x18\xbf\x87\x03 \x01(\x0b\x32!.vivesphere.mesh.v1.BrowserCookie:8\n\x0e\x63lears_cookies\x12\x1e.google.protobuf.MethodOptions\x18\xc0\x87\x03 \x03(\t:W\n\x0c\x65vent_stream\x12\x1e.google.protobuf.MethodOptions\x18\xc1\x87\x03 \x01(\x0b\x32\x1f.vivesphere.mesh.v1.EventStreamb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,4 +34,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BROWSERCOOKIE']._serialized_start=90
   _globals['_BROWSERCOOKIE']._serialized_end=144
+  _globals['_EVENTSTREAM']._serialized_start=146
+  _globals['_EVENTSTREAM']._serialized_end=207
 # @@protoc_insertion_point(module_scope)

@@ -190,6 +190,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. X does not answer or refuses for now."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 127
     """RESOURCE_EXHAUSTED. The server has as many calls in flight as it allows; RetryInfo says when to come back."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 144
+    """RESOURCE_EXHAUSTED. The client asks more often than the gateway lets it; RetryInfo says when the next call is taken."""
     ERROR_REASON_DEADLINE_TOO_SHORT: _ErrorReason.ValueType  # 128
     """DEADLINE_EXCEEDED. The call's deadline passed, or too little of it was left to begin."""
     ERROR_REASON_VAULT_SEALED: _ErrorReason.ValueType  # 129
@@ -416,6 +418,8 @@ ERROR_REASON_X_UNAVAILABLE: ErrorReason.ValueType  # 126
 """UNAVAILABLE. X does not answer or refuses for now."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 127
 """RESOURCE_EXHAUSTED. The server has as many calls in flight as it allows; RetryInfo says when to come back."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 144
+"""RESOURCE_EXHAUSTED. The client asks more often than the gateway lets it; RetryInfo says when the next call is taken."""
 ERROR_REASON_DEADLINE_TOO_SHORT: ErrorReason.ValueType  # 128
 """DEADLINE_EXCEEDED. The call's deadline passed, or too little of it was left to begin."""
 ERROR_REASON_VAULT_SEALED: ErrorReason.ValueType  # 129

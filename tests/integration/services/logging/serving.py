@@ -14,12 +14,13 @@ from cli.registry import PROJECT_ROOT
 from gateway.backends import Backend, Backends
 from gateway.door import GrpcDoor, GrpcServer
 from gateway.health import HealthService
-from gateway.http import HttpDoor, HttpServer
+from gateway.http import HttpDoor
 from gateway.metrics import Metrics
 from gateway.pages import Pages
 from gateway.proxies import Proxies
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
+from gateway.server import HttpServer
 from gateway.settings import Limits
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder

@@ -1,0 +1,33 @@
+"""What one REST call answers with, once the service has: the message rendered, or the failure as a status.
+
+Shared by every kind of call. Metadata of a unary answer goes into headers, initial and trailing; a stream's headers leave before its
+trailing metadata is known, which is left out: an item for it would be one that no reader of results and errors expects.
+"""
+
+import secrets
+from collections.abc import Sequence
+
+from loguru import logger
+
+from gateway.exchange import Exchange
+from gateway.transcoding.codec import CodecError
+from gateway.transcoding.errors import GatewayError, internal
+from gateway.transcoding.transcoder import Endpoint
+
+
+async def respond(
+    exchange: Exchange, endpoint: Endpoint, answered: bytes, headers: Sequence[tuple[bytes, bytes]]
+) -> None:
+    """Send the one answer of a call that went well; raises GatewayError when it cannot be rendered."""
+    try:
+        content_type, body = endpoint.renderer.unary(answered)
+    except CodecError:
+        raise unprintable(endpoint) from None
+    await exchange.respond(200, content_type, body, headers)
+
+
+def unprintable(endpoint: Endpoint) -> GatewayError:
+    """INTERNAL for an answer that is no message, or none that JSON can hold; logged under its incident id."""
+    incident = secrets.token_hex(8)
+    logger.bind(incident=incident, method=endpoint.method.path).error("response cannot be sent over HTTP")
+    return internal(incident)

@@ -1,0 +1,14 @@
+"""Unary gRPC calls over HTTP/2 in the gateway's own event loop.
+
+grpc.aio carries every call through threads of its core and back: on one core, four fifths of what a unary REST request costs the
+gateway is that way, and most of it is switching between threads. This package speaks the same protocol (gRPC over HTTP/2, RFC 9113, RFC 7541)
+in the loop that serves the request. It does unary calls and nothing else; streams, health and the gRPC door stay with grpc.aio.
+
+    wire.py        frames and header blocks: bytes only, no state
+    calls.py       one call: its message, its answer, what its failure is called
+    connection.py  one connection: streams, flow control, pings, the end
+    channel.py     a service: addresses, round robin, reconnecting, what may be tried again
+
+What it is held to: whatever the peer does that the protocol forbids ends the connection, and every call on it fails by name. A call
+is sent again only if the peer says that it did not touch it, or if the contract allows it.
+"""

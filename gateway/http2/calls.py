@@ -1,0 +1,189 @@
+"""One unary call: what is sent, what came back, and what its failure is called.
+
+It looks as grpc.aio's call does where the gateway looks: await it for the answer's bytes or an AioRpcError, then ask for its metadata.
+How HTTP/2 and HTTP tell failures, and what gRPC calls them, is in the tables of gRPC over HTTP/2 and of its status codes.
+"""
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any, Final, Protocol
+from urllib.parse import unquote
+
+import grpc
+
+from gateway.http2 import wire
+
+PREFIX_BYTES: Final = 5  # compressed flag and length before each message
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+_OF_HTTP: Final = {
+    400: grpc.StatusCode.INTERNAL, 401: grpc.StatusCode.UNAUTHENTICATED, 403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.UNIMPLEMENTED, 429: grpc.StatusCode.UNAVAILABLE, 502: grpc.StatusCode.UNAVAILABLE,
+    503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.UNAVAILABLE,
+}  # fmt: skip
+_OF_RESET: Final = {
+    wire.REFUSED_STREAM: grpc.StatusCode.UNAVAILABLE, wire.CANCEL: grpc.StatusCode.CANCELLED,
+    wire.ENHANCE_YOUR_CALM: grpc.StatusCode.RESOURCE_EXHAUSTED, wire.INADEQUATE_SECURITY: grpc.StatusCode.PERMISSION_DENIED,
+}  # fmt: skip
+_NOTHING: Final[wire.HeaderList] = ()
+
+
+class Carrier(Protocol):
+    """What a call asks of the connection that carries it."""
+
+    def abandon(self, call: "UnaryCall") -> None:
+        """Tell the peer that nobody waits for this call any more."""
+
+
+class UnaryCall:
+    """One attempt of a call; made by the connection that carries it. `untouched` once the peer says that it did not process it."""
+
+    __slots__ = (
+        "_body", "_carrier", "_done", "_future", "_initial", "_limit", "_timer", "_trailing", "stream", "unsent", "untouched", "window",
+    )  # fmt: skip
+
+    def __init__(self, carrier: Carrier, stream: int, window: int, limit: int) -> None:
+        """`limit` is the largest answer in bytes; `window` what the peer will take of this stream at first."""
+        self._carrier = carrier
+        self._future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._body: bytes | bytearray = b""
+        self._initial: wire.HeaderList | None = None
+        self._trailing: wire.HeaderList = _NOTHING
+        self._limit = limit
+        self._timer: asyncio.TimerHandle | None = None
+        self._done = False
+        self.stream = stream
+        self.window = window
+        self.unsent = b""
+        self.untouched = False
+
+    def __await__(self) -> Generator[Any, None, bytes]:
+        try:
+            return (yield from self._future.__await__())
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+    def cancel(self) -> bool:
+        """Give the call up; whoever awaits it gets CancelledError. False when it was over already."""
+        if self._done:
+            return False
+        self._over()
+        self._carrier.abandon(self)
+        self._future.cancel()
+        return True
+
+    def expire_after(self, seconds: float) -> None:
+        """Fail with DEADLINE_EXCEEDED unless it is over by then."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    async def initial_metadata(self) -> wire.HeaderList:
+        """What came before the answer, of a call that is over."""
+        return self._initial or _NOTHING
+
+    async def trailing_metadata(self) -> wire.HeaderList:
+        """What came behind the answer, of a call that is over."""
+        return self._trailing
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has its answer or failed."""
+        return self._done
+
+    # what the connection reports
+
+    def on_headers(self, found: wire.HeaderList, *, last: bool) -> None:
+        """A header block: the first is the answer's beginning, unless it is `last` and all there is."""
+        if self._initial is None:
+            status = found[0][1] if found and found[0][0] == ":status" else ""
+            if status != "200":
+                if str(status).startswith("1") and not last:  # an interim answer
+                    return
+                http = int(status) if isinstance(status, str) and status.isdecimal() else 0
+                if not any(name == "grpc-status" for name, _ in found):
+                    self.fail(
+                        _OF_HTTP.get(http, grpc.StatusCode.UNKNOWN), f"HTTP status {http} from the service"
+                    )
+                    return
+            if not last:
+                self._initial = found[1:]
+                return
+            found = found[1:]
+        elif not last:
+            raise wire.WireError(wire.PROTOCOL_ERROR, "headers in the middle of an answer")
+        self._finish(found)
+
+    def on_data(self, data: bytes, *, last: bool) -> None:
+        """A piece of the answer."""
+        if self._initial is None:
+            raise wire.WireError(wire.PROTOCOL_ERROR, "an answer's body before its headers")
+        if self._body:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += data
+        else:
+            self._body = data
+        if len(self._body) > self._limit + PREFIX_BYTES:
+            self._carrier.abandon(self)
+            self.fail(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"the answer is over the limit of {self._limit} bytes"
+            )
+        elif last:
+            self.fail(grpc.StatusCode.INTERNAL, "the answer has no status")
+
+    def on_reset(self, code: int) -> None:
+        """The peer ended the stream."""
+        self.untouched = code == wire.REFUSED_STREAM
+        self.fail(
+            _OF_RESET.get(code, grpc.StatusCode.INTERNAL),
+            f"the service reset the call with HTTP/2 error {code}",
+        )
+
+    def fail(self, code: grpc.StatusCode, details: str, *, untouched: bool = False) -> None:
+        """End the call with a failure that is no answer of the service's own."""
+        self.untouched = self.untouched or untouched
+        self._end(lambda: self._future.set_exception(self._error(code, details)))
+
+    def _finish(self, trailers: wire.HeaderList) -> None:
+        """The status is here, and with it the end."""
+        code, details = None, ""
+        kept = []
+        for name, value in trailers:
+            if name == "grpc-status":
+                code = _CODES.get(int(value), grpc.StatusCode.UNKNOWN) if str(value).isdecimal() else None
+            elif name == "grpc-message":
+                details = unquote(str(value), errors="replace")
+            else:
+                kept.append((name, value))
+        self._trailing = tuple(kept)
+        if code is not grpc.StatusCode.OK:
+            missing = code is None
+            code = grpc.StatusCode.UNKNOWN if code is None else code
+            self.fail(code, "the answer has no status" if missing else details)
+            return
+        body = self._body
+        length = len(body) - PREFIX_BYTES
+        if length < 0 or body[0] or int.from_bytes(body[1:5], "big") != length:
+            self.fail(grpc.StatusCode.INTERNAL, "the answer is not one uncompressed message")
+            return
+        self._end(lambda: self._future.set_result(bytes(body[PREFIX_BYTES:])))
+
+    def _expire(self) -> None:
+        if not self._done:
+            self._carrier.abandon(self)
+            self.fail(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+
+    def _error(self, code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
+        initial, trailing = grpc.aio.Metadata(*(self._initial or ())), grpc.aio.Metadata(*self._trailing)
+        return grpc.aio.AioRpcError(code, initial, trailing, details)
+
+    def _end(self, tell: Callable[[], None]) -> None:
+        if self._done:
+            return
+        self._over()
+        if not self._future.done():
+            tell()
+
+    def _over(self) -> None:
+        self._done = True
+        if self._timer is not None:
+            self._timer.cancel()

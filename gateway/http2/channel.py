@@ -1,0 +1,344 @@
+"""The way to one service: a connection to each of its addresses, used in turn.
+
+A keeper looks the name up, connects to what it finds, and again whenever a connection ends or half a minute has passed. Until the first
+attempt has ended calls wait for it; when no address can be reached they fail at once, and the keeper goes on trying, twice a second at
+first and every two seconds later. A call is tried again where the peer says that it did not touch it, and where the contract says that
+it may be (`retryable`) after UNAVAILABLE; three attempts in all, within its deadline.
+"""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+from loguru import logger
+
+from gateway.http2 import wire
+from gateway.http2.calls import UnaryCall
+from gateway.http2.connection import KEEPALIVE_SECONDS, Connection
+
+ATTEMPTS: Final = 3
+FIRST_PAUSE_SECONDS: Final = 0.05  # between two attempts of a call; doubled each time
+CONNECT_SECONDS: Final = 2.0
+LOOK_UP_SECONDS: Final = 30.0
+RECONNECT_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+MAX_ADDRESSES: Final = 64
+USER_AGENT: Final = "vivesphere-gateway"
+
+Metadata = Sequence[tuple[str, str | bytes]]
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a service is. `tls` None is plaintext; `server_name` is whom the certificate must be of."""
+
+    host: str
+    port: int
+    answer_limit: int
+    tls: ssl.SSLContext | None = None
+    server_name: str = ""
+    keepalive_seconds: float = KEEPALIVE_SECONDS
+
+    @property
+    def authority(self) -> str:
+        """What the calls say in `:authority`."""
+        return self.server_name or f"{self.host}:{self.port}"
+
+
+def parse_target(target: str) -> Address:
+    """`dns:///name:port`, `ipv4:1.2.3.4:5` or `host:port` → host and port. Raises ValueError."""
+    text = target
+    for prefix in ("dns:///", "dns:", "ipv4:", "ipv6:"):
+        text = text.removeprefix(prefix)
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError(f"expected host:port, not {target!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def tls_context(ca: bytes, cert_file: str, key_file: str) -> ssl.SSLContext:
+    """Mutual TLS with HTTP/2 by ALPN; raises OSError or ssl.SSLError for files that are none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cadata=ca.decode("ascii"))
+    context.load_cert_chain(cert_file, key_file)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+LookUp = Callable[[str, int], Awaitable[list[Address]]]
+
+
+async def look_up_addresses(host: str, port: int) -> list[Address]:
+    """What the resolver of this machine finds."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError):
+        return []
+    return list(dict.fromkeys((str(entry[4][0]), int(entry[4][1])) for entry in found))[:MAX_ADDRESSES]
+
+
+class Channel:
+    """Made before or in the running loop; begins with the first call, ends with `close`."""
+
+    def __init__(self, target: Target, look_up: LookUp = look_up_addresses) -> None:
+        """`look_up` gives the addresses of a host and port, none when it cannot."""
+        self._target = target
+        self._look_up = look_up
+        self._connections: dict[Address, Connection] = {}
+        self._usable: list[Connection] = []
+        self._turn = 0
+        self._keeper: asyncio.Task[None] | None = None
+        self._look = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._closed = False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a call could begin right now."""
+        return bool(self._usable)
+
+    def unary(self, path: str, *, retryable: bool) -> Callable[..., "Call"]:
+        """The way to call a method: `(message, metadata=…, timeout=…)` → Call."""
+        target = self._target
+        block = wire.request_block(
+            target.authority, path, secure=target.tls is not None, user_agent=USER_AGENT
+        )
+
+        def begin(message: bytes, *, metadata: Metadata = (), timeout: float | None = None) -> Call:
+            return Call(self, block, message, metadata, timeout, retryable)
+
+        return begin
+
+    def pick(self) -> Connection | None:
+        """The connection whose turn it is; None when there is none."""
+        usable = self._usable
+        if not usable:
+            self._wake()
+            return None
+        self._turn = (self._turn + 1) % len(usable)
+        return usable[self._turn]
+
+    async def wait(self, timeout: float | None) -> Connection | None:
+        """A connection, waiting for an attempt that is under way; None when none can be had."""
+        try:
+            async with asyncio.timeout(timeout):
+                while (found := self.pick()) is None and not self._closed and not self._tried.is_set():
+                    await self._tried.wait()
+        except TimeoutError:
+            return None
+        return found
+
+    async def close(self) -> None:
+        """End every connection; calls in flight fail."""
+        self._closed = True
+        self._tried.set()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+        for connection in list(self._connections.values()):
+            connection.close()
+
+    # the keeper
+
+    def _wake(self) -> None:
+        if self._keeper is None and not self._closed:
+            self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="gateway channel")
+        self._look.set()
+
+    async def _keep(self) -> None:
+        failures = 0
+        while True:
+            self._look.clear()
+            reached = await self._connect_all()
+            self._tried.set()
+            failures = 0 if reached else failures + 1
+            if reached:
+                pause = LOOK_UP_SECONDS
+            else:
+                pause = RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS)) - 1]
+                await asyncio.sleep(pause)
+                continue
+            try:
+                async with asyncio.timeout(pause):
+                    await self._look.wait()
+            except TimeoutError:
+                continue
+
+    async def _connect_all(self) -> bool:
+        """Connect to every address that has no usable connection; whether any has one afterwards."""
+        addresses = await self._look_up(self._target.host, self._target.port)
+        missing = [
+            address
+            for address in addresses
+            if (connection := self._connections.get(address)) is None or not connection.usable
+        ]
+        if addresses:  # a name that cannot be looked up just now keeps what it has
+            for address in set(self._connections) - set(addresses):
+                self._connections.pop(address).drain()
+        await asyncio.gather(*(self._connect(address) for address in missing))
+        self._usable = [connection for connection in self._connections.values() if connection.usable]
+        return bool(self._usable)
+
+    async def _connect(self, address: Address) -> None:
+        loop = asyncio.get_running_loop()
+        target = self._target
+        connection = Connection(target.answer_limit, self._on_retired, target.keepalive_seconds)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                transport, _ = await loop.create_connection(
+                    lambda: connection,
+                    address[0],
+                    address[1],
+                    ssl=target.tls,
+                    server_hostname=target.server_name if target.tls is not None else None,
+                )
+                _require_http2(transport)
+                await connection.ready
+        except (OSError, TimeoutError) as error:
+            logger.bind(error=type(error).__name__).debug("no connection to a service")
+            connection.close()
+            return
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        old = self._connections.pop(address, None)
+        self._connections[address] = connection
+        if old is not None:
+            old.drain()
+
+    def _on_retired(self, connection: Connection) -> None:
+        """A connection takes no more calls: those that come now wait for the next attempt, which begins at once."""
+        if connection in self._usable:
+            self._usable = [one for one in self._usable if one is not connection]
+            if not self._usable:
+                self._tried.clear()
+            self._look.set()
+
+
+def _require_http2(transport: asyncio.BaseTransport) -> None:
+    """Raise OSError when TLS was agreed on without HTTP/2."""
+    secured = transport.get_extra_info("ssl_object")
+    if secured is not None and secured.selected_alpn_protocol() != "h2":
+        raise OSError("the service does not speak HTTP/2")
+
+
+class Call:
+    """A call with its attempts; await it once."""
+
+    __slots__ = (
+        "_attempt", "_block", "_cancelled", "_channel", "_deadline", "_message", "_retryable", "_waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        channel: Channel,
+        block: bytes,
+        message: bytes,
+        metadata: Metadata,
+        timeout: float | None,
+        retryable: bool,
+    ) -> None:
+        self._channel = channel
+        self._message = message
+        self._retryable = retryable
+        self._cancelled = False
+        self._waiting: asyncio.Task[object] | None = None
+        self._block = block + b"".join([wire.literal(name, value) for name, value in metadata])
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        connection = channel.pick()
+        self._attempt: UnaryCall | None = None
+        if connection is not None:
+            self._attempt = self._begin(connection, timeout)
+
+    def __await__(self) -> Generator[Any, None, bytes]:
+        attempt = self._attempt
+        if attempt is not None:
+            try:
+                return (yield from attempt.__await__())
+            except grpc.aio.AioRpcError as error:
+                if not self._may_go_again(error, attempt):
+                    raise
+        return (yield from self._go_again().__await__())
+
+    def cancel(self) -> bool:
+        """Give the call up; whoever awaits it gets CancelledError."""
+        self._cancelled = True
+        if self._waiting is not None:
+            return self._waiting.cancel()
+        return self._attempt is not None and self._attempt.cancel()
+
+    async def initial_metadata(self) -> wire.HeaderList:
+        """What came before the answer."""
+        return () if self._attempt is None else await self._attempt.initial_metadata()
+
+    async def trailing_metadata(self) -> wire.HeaderList:
+        """What came behind the answer."""
+        return () if self._attempt is None else await self._attempt.trailing_metadata()
+
+    def _begin(self, connection: Connection, timeout: float | None) -> UnaryCall:
+        block = self._block
+        if timeout is not None:
+            block += wire.literal("grpc-timeout", _timeout(timeout))
+        return connection.call(block, self._message, timeout)
+
+    async def _go_again(self) -> bytes:
+        """The attempts after a first one that failed or could not begin."""
+        for number in range(1 if self._attempt is None else 2, ATTEMPTS + 1):
+            pause = FIRST_PAUSE_SECONDS * 2 ** (number - 2) if number > 1 else 0.0
+            if self._attempt is not None and self._attempt.untouched:
+                pause = 0.0
+            connection = await self._wait(pause)
+            left = self._left()
+            if connection is None or (left is not None and left <= 0):
+                raise _unreachable(self._deadline)
+            self._attempt = self._begin(connection, left)
+            try:
+                return await self._attempt
+            except grpc.aio.AioRpcError as error:
+                if number == ATTEMPTS or not self._may_go_again(error, self._attempt):
+                    raise
+        raise _unreachable(self._deadline)
+
+    async def _wait(self, pause: float) -> Connection | None:
+        """Pause, then wait for a connection; `cancel` ends it."""
+        self._waiting = asyncio.current_task()
+        try:
+            if pause:
+                await asyncio.sleep(pause)
+            return await self._channel.wait(self._left())
+        except asyncio.CancelledError:
+            if self._cancelled and self._waiting is not None:
+                self._waiting.uncancel()  # it is the call that ends, not the task
+            raise
+        finally:
+            self._waiting = None
+
+    def _may_go_again(self, error: grpc.aio.AioRpcError, attempt: UnaryCall) -> bool:
+        if self._cancelled:
+            return False
+        return attempt.untouched or (self._retryable and error.code() is grpc.StatusCode.UNAVAILABLE)
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else self._deadline - time.monotonic()
+
+
+def _unreachable(deadline: float | None) -> grpc.aio.AioRpcError:
+    late = deadline is not None and time.monotonic() >= deadline
+    code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.UNAVAILABLE
+    return grpc.aio.AioRpcError(
+        code, grpc.aio.Metadata(), grpc.aio.Metadata(), "the service cannot be reached"
+    )
+
+
+def _timeout(seconds: float) -> str:
+    """`grpc-timeout`: at most eight digits and a unit; rounded up, so that the service does not give up before us."""
+    millis = int(seconds * 1000) + 1
+    return f"{millis}m" if millis < 100_000_000 else f"{min(int(seconds) + 1, 99_999_999)}S"

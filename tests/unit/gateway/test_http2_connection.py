@@ -1,0 +1,114 @@
+"""What a connection makes of bytes does not depend on how they are cut."""
+
+import asyncio
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.http2 import wire
+from gateway.http2.connection import Connection
+
+OK = ((":status", "200"), ("content-type", "application/grpc"))
+
+
+class Transport(asyncio.Transport):
+    """Remembers what was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        return
+
+    def abort(self) -> None:
+        return
+
+
+def block(*fields: tuple[str, str]) -> bytes:
+    return b"".join(wire.literal(*field) for field in fields)
+
+
+def answer(stream: int, message: bytes, padding: int, pieces: int) -> bytes:
+    data = b"\0" + len(message).to_bytes(4, "big") + message
+    size = max(1, len(data) // pieces)
+    sent = wire.headers(stream, block(*OK))
+    for at in range(0, len(data), size):
+        piece = bytes((padding,)) + data[at : at + size] + bytes(padding)
+        sent += wire.frame(wire.DATA, wire.PADDED, stream, piece)
+    return sent + wire.frame(
+        wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, stream, block(("grpc-status", "0"))
+    )
+
+
+@given(
+    messages=st.lists(st.binary(max_size=300), min_size=1, max_size=5),
+    padding=st.integers(0, 255),
+    pieces=st.integers(1, 7),
+    cuts=st.lists(st.integers(0, 3000), max_size=30),
+)
+def test_answers_are_the_same_however_they_arrive(
+    messages: list[bytes], padding: int, pieces: int, cuts: list[int]
+) -> None:
+    """TCP has no frames: a frame's head may come in nine reads, or ten answers in one."""
+
+    async def run() -> list[bytes]:
+        connection = Connection(1000, lambda _: None)
+        connection.connection_made(Transport())
+        connection.data_received(wire.settings(()))
+        calls = [connection.call(b"", b"", None) for _ in messages]
+        sent = b"".join(
+            answer(call.stream, message, padding, pieces)
+            for call, message in zip(calls, messages, strict=True)
+        )
+        edges = [0, *sorted(min(cut, len(sent)) for cut in cuts), len(sent)]
+        for start, end in itertools.pairwise(edges):
+            connection.data_received(sent[start:end])
+        answers = [await call for call in calls]
+        connection.close()
+        return answers
+
+    assert asyncio.run(run()) == messages
+
+
+@given(st.binary(max_size=400))
+def test_rubbish_ends_in_a_failure_and_never_in_an_exception(rubbish: bytes) -> None:
+    """Whatever a peer sends, the call is over when the connection is."""
+
+    async def run() -> None:
+        connection = Connection(1000, lambda _: None)
+        connection.connection_made(Transport())
+        connection.data_received(wire.settings(()))
+        call = connection.call(b"", b"", None)
+        connection.data_received(rubbish)
+        connection.connection_lost(None)
+        assert call.is_over
+        await asyncio.gather(_swallow(call))
+
+    asyncio.run(run())
+
+
+async def _swallow(call: object) -> None:
+    try:
+        await call  # type: ignore[misc]
+    except Exception as error:
+        assert type(error).__name__ == "AioRpcError"  # noqa: PT017
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True),
+            st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=400),
+        ),
+        max_size=12,
+    )
+)
+def test_header_blocks_are_read_as_they_were_written(fields: list[tuple[str, str]]) -> None:
+    """Names of any length, values longer than a length byte; what is -bin is bytes."""
+    fields = [(name.removesuffix("-bin") or "x", value) for name, value in fields]
+    assert wire.read_block(block(*fields), 1_000_000) == tuple(fields)
