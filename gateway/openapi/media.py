@@ -25,7 +25,9 @@ def of_file(contract: Contract, method: Method, field_name: str) -> list[str]:
     """Media types of the file in this field of the answer; the whole answer is the file where the name is ""."""
     comments = contract.comments
     texts = [comments.of(f"{method.output.type_name}.{field_name}")] if field_name else []
-    texts += [comments.of(method.output.type_name), contract.comment(method)]
+    if method.output.type_name != fields.HTTP_BODY:  # whose comment is of files in general
+        texts.append(comments.of(method.output.type_name))
+    texts.append(contract.comment(method))
     for text in texts:
         if found := prose.media_types(text):
             return found
