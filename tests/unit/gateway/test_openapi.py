@@ -375,3 +375,23 @@ def test_what_the_server_writes_and_what_is_secret_is_marked(mesh: dict[str, Any
     password = schemas["LoginRequest"]["properties"]["password"]
     assert (password["writeOnly"], password["format"]) == (True, "password")
     assert "required" not in schemas["RefreshTokenRequest"], "a browser's cookie fills it"
+
+
+def test_only_what_changes_something_takes_an_idempotency_key(mesh: dict[str, Any]) -> None:
+    """A search for a request's id has a field of that name too, and is no call to be made once."""
+    told = {
+        operation["operationId"]: any(p["name"] == "Idempotency-Key" for p in operation.get("parameters", ()))
+        for _, _, operation in operations(mesh)
+    }
+    assert told["PostService_CreatePost"]
+    assert not told["LogService_TailLogs"]
+    assert not told["LogService_QueryLogs"]
+
+
+def test_streams_that_resume_say_so(mesh: dict[str, Any]) -> None:
+    """An EventSource goes on behind the last event it has seen, by a header that scripts cannot set."""
+    watch = mesh["paths"]["/api/v1/events:watch"]["get"]
+    assert [p["name"] for p in watch["parameters"] if p["in"] == "header"] == ["Last-Event-ID"]
+    export = mesh["paths"]["/api/v1/logs:export"]["get"]
+    assert "Last-Event-ID" not in [p["name"] for p in export["parameters"]]
+    assert set(export["responses"]["200"]["content"]) == {"application/x-ndjson", "text/csv"}
