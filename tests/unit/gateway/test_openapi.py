@@ -1,6 +1,7 @@
 """The OpenAPI document says what the transcoder does, of the mesh's contracts and of those made for the tests."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from openapi_spec_validator.schemas import schema_v31
 
 from gateway.openapi.document import OTHER_METHODS, About, Described, describe
 from gateway.openapi.operations import Operation
+from gateway.openapi.reference import curl
 from gateway.openapi.validation import Validator
 from gateway.transcoding import template
 from gateway.transcoding.binding import RequestParts
@@ -395,3 +397,16 @@ def test_streams_that_resume_say_so(mesh: dict[str, Any]) -> None:
     export = mesh["paths"]["/api/v1/logs:export"]["get"]
     assert "Last-Event-ID" not in [p["name"] for p in export["parameters"]]
     assert set(export["responses"]["200"]["content"]) == {"application/x-ndjson", "text/csv"}
+
+
+def test_commands_say_what_the_examples_say(described: Described) -> None:
+    """What people paste goes to the route it stands at, with the example as its body."""
+    for one in described.operations:
+        words = shlex.split(curl.command(one))
+        assert words[0] == "curl"
+        target = next(word for word in words if word.startswith("$URL"))
+        assert "{" not in target, one.id
+        if "--json" in words:
+            told = one.json["requestBody"]["content"]["application/json"]["example"]
+            assert json.loads(words[words.index("--json") + 1]) == told
+        assert ("Authorization: Bearer $TOKEN" in words) == one.access.signed_in
