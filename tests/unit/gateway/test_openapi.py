@@ -410,3 +410,24 @@ def test_commands_say_what_the_examples_say(described: Described) -> None:
             told = one.json["requestBody"]["content"]["application/json"]["example"]
             assert json.loads(words[words.index("--json") + 1]) == told
         assert ("Authorization: Bearer $TOKEN" in words) == one.access.signed_in
+
+
+def test_messages_that_hold_each_other_have_an_end() -> None:
+    """Ten types that hold one another have millions of ways through them; neither parameters nor examples may go them all."""
+    names = [f"M{number}" for number in range(10)]
+    messages = "".join(
+        f"message {name} {{ string text = 99; "
+        + "".join(f"{other} {other.lower()} = {at};" for at, other in enumerate(names, start=1))
+        + "}\n"
+        for name in names
+    )
+    raw = compile_text(
+        f'syntax = "proto3"; package t.v1; import "google/api/annotations.proto";\n{messages}'
+        'service S { rpc Look(M0) returns (M1) { option (google.api.http) = { get: "/v1/look" }; }\n'
+        'rpc Put(M0) returns (M1) { option (google.api.http) = { post: "/v1/put" body: "*" }; } }'
+    )
+    document = describe(Schema(raw), ABOUT).json
+    told = document["paths"]["/v1/look"]["get"]["parameters"]
+    assert len(told) == 300
+    assert "not listed" in told[-1]["description"]
+    assert len(json.dumps(document)) < 1_000_000
