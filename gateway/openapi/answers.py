@@ -7,9 +7,9 @@ models them, with the item's JSON in `data`), an element of the array.
 
 from typing import Final
 
-from protobuf import DescField, DescMessage
+from protobuf import DescField, DescFieldValueList, DescFieldValueMap, DescMessage
 
-from gateway.openapi import media, prose
+from gateway.openapi import media, presence, prose
 from gateway.openapi.contract import Contract
 from gateway.openapi.failures import STATUS
 from gateway.openapi.schemas import PREFIX, Schemas
@@ -59,12 +59,23 @@ class Answers:
     def _schema(self, method: Method, field: DescField | None) -> Json:
         if field is None:
             return self._schemas.element(method.output, request=False)
-        return self._schemas.value(field, request=False)
+        made = self._schemas.value(field, request=False)
+        return {"anyOf": [made, {"type": "null"}]} if _may_be_null(field) else made
 
     def _about(self, method: Method, field: DescField | None) -> str:
         comment = self._contract.field_comment(field) if field is not None else ""
         comment = comment or self._contract.comments.of(method.output.type_name)
         return prose.of_field(comment).text or "Success."
+
+
+def _may_be_null(field: DescField) -> bool:
+    """Whether an absent field prints as null where it is the whole answer: it has presence, and no object to be empty."""
+    if (
+        isinstance(field.value, DescFieldValueList | DescFieldValueMap)
+        or fields.submessage(field) is not None
+    ):
+        return False
+    return presence.has_presence(field)
 
 
 def _is_file(method: Method, field: DescField | None) -> bool:

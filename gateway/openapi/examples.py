@@ -18,6 +18,7 @@ from gateway.transcoding import fields
 Tree = dict[str, Any]
 
 MAX_DEPTH: Final = 5
+ANSWER_DEPTH: Final = 3
 EXTRAS: Final = 3  # optional fields of a request
 INNER_EXTRAS: Final = 2  # and of a message within it
 EVERYTHING: Final = 100

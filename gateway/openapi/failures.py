@@ -62,6 +62,10 @@ class Failures:
         self.schemas = self._make_schemas(schemas)
         self.components = {name: _response(status, text) for status, (name, text) in _MEANINGS.items()}
         self.components["BadRequest"]["content"][JSON]["example"] = _EXAMPLE.to_json()
+        self.components["NotModified"] = {
+            "description": "What If-None-Match names is current.",
+            "headers": _etag(),
+        }
         self.components["Error"] = _response(0, "Any other failure.")
 
     def responses(self, comment: str, access: Access, statuses: set[int]) -> Json:
@@ -153,6 +157,10 @@ def _response(status: int, text: str) -> Json:
             headers[name] = {"$ref": f"#/components/headers/{name}"}
     schema = {"$ref": PREFIX + STATUS}
     return {"description": text, "headers": headers, "content": {JSON: {"schema": schema}}}
+
+
+def _etag() -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", "ETag")}
 
 
 def _detail(schema: Json, type_name: str) -> Json:

@@ -18,12 +18,16 @@ from gateway.transcoding.schema import Method
 OCTETS: Final = "application/octet-stream"
 BINARY: Final[Json] = {"type": "string", "format": "binary", "contentMediaType": OCTETS}
 
+_OWN_FORM: Final = "A file in a form of its own, which its method describes."
+
 
 def of_file(contract: Contract, method: Method, field_name: str) -> list[str]:
     """Media types of the file in this field of the answer; the whole answer is the file where the name is ""."""
     comments = contract.comments
     texts = [comments.of(f"{method.output.type_name}.{field_name}")] if field_name else []
-    texts += [comments.of(method.output.type_name), contract.comment(method)]
+    if method.output.type_name != fields.HTTP_BODY:  # whose comment is of files in general
+        texts.append(comments.of(method.output.type_name))
+    texts.append(contract.comment(method))
     for text in texts:
         if found := prose.media_types(text):
             return found
@@ -42,8 +46,8 @@ def _of_formats(contract: Contract, desc: DescMessage) -> list[str]:
 
 def content(media_type: str) -> Json:
     """The Media Type Object of a file."""
-    if media_type.startswith("text/") or media_type.endswith(("yaml", "x-ndjson", "xml")):
+    if media_type.startswith("text/"):
         return {"schema": {"type": "string"}}
-    if media_type == "application/json" or media_type.endswith("+json"):
-        return {"schema": {"description": "JSON of the file's own form."}}
+    if media_type.endswith(("json", "yaml")):
+        return {"schema": {"description": _OWN_FORM}}
     return {"schema": dict(BINARY)}

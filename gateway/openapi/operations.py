@@ -19,6 +19,7 @@ from gateway.transcoding import fields
 from gateway.transcoding.schema import HttpBinding, Method
 
 _IDEMPOTENCY: Final = {0: "none", 1: "no side effects", 2: "idempotent"}
+_NO_SIDE_EFFECTS: Final = 1
 _CHANGES: Final = frozenset({"PATCH", "PUT", "DELETE"})
 _EVENT_STREAM: Final = "vivesphere.mesh.v1.event_stream"
 
@@ -77,6 +78,8 @@ class Operations:
         statuses = self._statuses(method, binding, body, parameters)
         failed = self.failures.responses(comment, access, statuses)
         made["responses"] = {"200": self._answers.response(method, binding)} | failed
+        if any(one["name"] == "If-None-Match" for one in parameters):
+            made["responses"]["304"] = {"$ref": "#/components/responses/NotModified"}
         if contract.has_access_rules:
             made["security"] = self.security.requirement(access, method.input, self._sessions)
         made |= self._extensions(method, access)
@@ -92,7 +95,8 @@ class Operations:
             )
             found += self._parameters.query(method.input, taken, partial=binding.http_method == "PATCH")
         request_id = fields.find(method.input, fields.REQUEST_ID)
-        if request_id is not None and fields.element_of(request_id) is ScalarType.STRING:
+        repeats = self._level(method) != _NO_SIDE_EFFECTS  # elsewhere request_id is what is looked for
+        if repeats and request_id is not None and fields.element_of(request_id) is ScalarType.STRING:
             schema = self._schemas.value(request_id, request=True)
             found.append(header("Idempotency-Key", _KEY, schema))
         if binding.http_method in _CHANGES and has_etag(method.input, body):
@@ -102,6 +106,11 @@ class Operations:
         if self._resumes(method):
             found.append(header("Last-Event-ID", _LAST_EVENT, {"type": "string"}))
         return found
+
+    def _level(self, method: Method) -> int:
+        """Its google.protobuf.MethodOptions.IdempotencyLevel."""
+        desc = self._contract.method(method)
+        return int(desc.idempotency) if desc is not None else 0
 
     def _resumes(self, method: Method) -> bool:
         desc = self._contract.method(method)
@@ -120,8 +129,7 @@ class Operations:
     def _extensions(self, method: Method, access: Access) -> Json:
         desc = self._contract.method(method)
         made: Json = {"x-grpc-method": method.path.removeprefix("/")}
-        if desc is not None:
-            made["x-idempotency"] = _IDEMPOTENCY.get(int(desc.idempotency), "none")
+        made["x-idempotency"] = _IDEMPOTENCY.get(self._level(method), "none")
         if access.permission:
             made["x-permission"] = access.permission
         flags = {

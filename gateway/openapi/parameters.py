@@ -2,10 +2,11 @@
 
 The query takes what `gateway.transcoding.query` takes: every leaf that neither path nor body fills, dotted through singular
 messages; a list several times, a map as `name[key]=value` (OpenAPI's deepObject). A message that holds itself is followed once;
-deeper names work too and are not listed.
+deeper names work too and are not listed, nor is what is beyond MAX_LISTED.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from protobuf import DescField, DescFieldValueList, DescFieldValueMap, DescMessage
@@ -17,9 +18,11 @@ from gateway.openapi.schemas import Schemas
 from gateway.openapi.well_known import Json
 from gateway.transcoding import fields
 
+MAX_LISTED: Final = 300  # query parameters of a method; messages that hold each other have no end of them
 Taken = set[tuple[str, ...]]
 
 _DEEPER: Final = "Fields of `{}` within `{}` may be named the same way, to any depth the gateway takes; they are not listed."
+_MORE: Final = "There are more fields, which may be named the same way; they are not listed."
 _SEVERAL: Final = (
     "Any number of path segments, slashes as they are; reserved characters stay percent-encoded."
 )
@@ -51,7 +54,11 @@ class Parameters:
 
     def query(self, desc: DescMessage, taken: Taken, *, partial: bool = False) -> list[Json]:
         """All parameters of the query. `taken` are paths, in proto names, that something else fills."""
-        return [self._query(path, note, partial) for path, note in self._leaves(desc, (), (desc,), taken)]
+        leaves = list(islice(self._leaves(desc, (), (desc,), taken), MAX_LISTED + 1))
+        made = [self._query(path, note, partial) for path, note in leaves[:MAX_LISTED]]
+        if len(leaves) > MAX_LISTED:
+            made[-1]["description"] = "\n\n".join(filter(None, [made[-1].get("description", ""), _MORE]))
+        return made
 
     def _leaves(
         self, desc: DescMessage, above: tuple[DescField, ...], types: tuple[DescMessage, ...], taken: Taken

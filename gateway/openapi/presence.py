@@ -30,10 +30,11 @@ def is_required(contract: Contract, field: DescField, *, by_comment: bool) -> bo
     rules = contract.rules(field)
     if rules is None or int(rules.ignore) != _IGNORE_UNSPECIFIED:
         return False
-    return rules.required or (not _has_presence(field) and refuses_zero(rules))
+    return rules.required or (not has_presence(field) and refuses_zero(rules))
 
 
-def _has_presence(field: DescField) -> bool:
+def has_presence(field: DescField) -> bool:
+    """Whether a message tells an absent field from one with the zero value."""
     if isinstance(field.value, DescFieldValueList | DescFieldValueMap):
         return False
     return isinstance(fields.element_of(field), DescMessage) or int(field.presence) != _IMPLICIT

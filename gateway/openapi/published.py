@@ -33,6 +33,7 @@ _PAGE_POLICY: Final = (
     _REVALIDATE,
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-embedder-policy", b"require-corp"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
 PRODUCT: Final = About(

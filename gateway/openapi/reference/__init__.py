@@ -6,6 +6,7 @@ and the operations behind it; what a page says, the document says too.
     markup.py       Markdown of comments → HTML
     words.py        JSON Schemas → words
     curl.py         operations → commands to try
+    fields.py       fields and types
     views.py        what the templates show
     pages.py        the pages, rendered when first asked for
 """

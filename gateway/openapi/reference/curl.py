@@ -25,11 +25,9 @@ def command(one: Operation) -> str:
         parts.append('-H "Authorization: Bearer $TOKEN"')
     parts += _body(one)
     line = " ".join(parts)
-    return (
-        line
-        if len(line) <= _NARROW and "\n" not in line
-        else _CONTINUED.join([" ".join(parts[:-1]), parts[-1]] if len(parts) > 2 else parts)
-    )
+    if len(line) <= _NARROW and "\n" not in line:
+        return line
+    return _CONTINUED.join([" ".join(parts[:-1]), parts[-1]])
 
 
 def _method(one: Operation) -> list[str]:

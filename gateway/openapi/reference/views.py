@@ -1,8 +1,6 @@
 """What the templates show: services, methods, rows of fields, types. Text is escaped or made by `markup` and `words` here."""
 
 import json
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,22 +8,11 @@ from markupsafe import Markup
 
 from gateway.openapi.document import Described, tag_of
 from gateway.openapi.operations import Operation
-from gateway.openapi.reference import curl, markup, words
-from gateway.openapi.schemas import PREFIX
+from gateway.openapi.reference import curl, markup
+from gateway.openapi.reference.fields import Fields, Row, TypeView
 from gateway.openapi.well_known import Json
 
 _STREAMED: Final = frozenset({"server_streaming", "bidi_streaming"})
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A field, a parameter, or a header."""
-
-    name: str
-    kind: Markup
-    text: Markup
-    limits: list[Markup]
-    marks: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +47,6 @@ class MethodView:
 
 
 @dataclass(frozen=True, slots=True)
-class TypeView:
-    """A message or enum."""
-
-    name: str
-    text: Markup
-    rows: list[Row]
-
-
-@dataclass(frozen=True, slots=True)
 class ServiceView:
     """A service with its methods and the types they use."""
 
@@ -86,8 +64,7 @@ class Views:
         self._document = described.json
         self._described = described
         self._schemas: Json = described.json["components"]["schemas"]
-        self._types = words.Types(self._schemas)
-        self._in_place = self._find_in_place()
+        self._fields = Fields(described.json, described.operations)
         self._reasons = frozenset(name for name, _ in self.reasons())
 
     def services(self) -> list[ServiceView]:
@@ -114,7 +91,11 @@ class Views:
         operations = [one for one in self._described.operations if tag_of(one.method.service) == tag["name"]]
         text = tag.get("description", "")
         first, _, rest = text.partition("\n\n")
-        types = [self._type(name) for name in sorted(self._types_of(operations))] if with_types else []
+        types = (
+            [self._fields.type(name) for name in sorted(self._fields.types_of(operations))]
+            if with_types
+            else []
+        )
         methods = [self._method(one) for one in operations]
         return ServiceView(tag["name"], markup.inline(first), markup.blocks(rest), methods, types)
 
@@ -145,7 +126,7 @@ class Views:
         found = []
         for place, title in (("path", "Path"), ("query", "Query"), ("header", "Headers")):
             rows = [
-                self._row(
+                self._fields.row(
                     p["name"], p["schema"] | _said(p), required=bool(p.get("required")) and place != "path"
                 )
                 for p in one.json.get("parameters", ())
@@ -156,13 +137,13 @@ class Views:
         if body is not None:
             media_type, content = next(iter(body["content"].items()))
             schema = content["schema"]
-            kind = Markup("{} as <code>{}</code>. ").format(self._types.words(schema), media_type)
-            if self._is_inline(schema):
+            kind = Markup("{} as <code>{}</code>. ").format(self._fields.words(schema), media_type)
+            if self._fields.is_inline(schema):
                 kind = Markup("<code>{}</code>. ").format(media_type)
-            elif self._is_empty(schema):
+            elif self._fields.is_empty(schema):
                 kind = Markup("An empty object as <code>{}</code>, or nothing. ").format(media_type)
             text = kind + markup.inline(body.get("description", ""))
-            found.append(Group("Body", self._inline_rows(schema), text))
+            found.append(Group("Body", self._fields.inline_rows(schema), text))
         return found
 
     def _answer(self, content: Json, *, streamed: bool) -> tuple[Markup, list[Row]]:
@@ -170,14 +151,14 @@ class Views:
         schema = next(iter(content.values()))["schema"]
         if streamed and "text/event-stream" in content:
             item = content["application/json"]["schema"]["items"]["anyOf"][0]
-            return Markup("a stream of {} as {}").format(self._types.words(item), names), []
+            return Markup("a stream of {} as {}").format(self._fields.words(item), names), []
         if streamed or "application/json" not in content:
             return Markup("a file: {}").format(names), []
-        if self._is_inline(schema):
-            return Markup(""), self._inline_rows(schema)
-        if self._is_empty(schema):
+        if self._fields.is_inline(schema):
+            return Markup(""), self._fields.inline_rows(schema)
+        if self._fields.is_empty(schema):
             return Markup("an empty object"), []
-        return self._types.words(schema), []
+        return self._fields.words(schema), []
 
     def _example(self, content: Json) -> str:
         found: Json = content.get("application/x-ndjson") or content.get("application/json", {})
@@ -190,87 +171,13 @@ class Views:
     def _failures(self, responses: Json) -> list[tuple[str, Markup]]:
         found = []
         for status, response in responses.items():
-            if status in ("200", "default"):
+            if status in ("200", "304", "default"):
                 continue
             shared = self._document["components"]["responses"][response["$ref"].rpartition("/")[2]]
             found.append(
                 (status, markup.blocks(response.get("description", shared["description"]), self._reasons))
             )
         return found
-
-    # fields and types
-
-    def _is_inline(self, schema: Json) -> bool:
-        """Whether a schema is shown where it is used: its fields are of this one method."""
-        return schema.get("$ref") in self._in_place and "properties" in self._resolved(schema)
-
-    def _is_empty(self, schema: Json) -> bool:
-        return "$ref" in schema and not self._resolved(schema).keys() & {"properties", "enum", "anyOf"}
-
-    def _inline_rows(self, schema: Json) -> list[Row]:
-        if "properties" in schema:
-            return self._rows(schema)
-        return self._rows(self._resolved(schema)) if self._is_inline(schema) else []
-
-    def _resolved(self, schema: Json) -> Json:
-        found: Json = self._schemas[schema["$ref"].removeprefix(PREFIX)] if "$ref" in schema else schema
-        return found
-
-    def _rows(self, schema: Json) -> list[Row]:
-        required = schema.get("required", ())
-        return [
-            self._row(name, one, required=name in required)
-            for name, one in schema.get("properties", {}).items()
-        ]
-
-    def _row(self, name: str, schema: Json, *, required: bool) -> Row:
-        marks = ["required"] if required else []
-        marks += ["only in answers"] if schema.get("readOnly") else []
-        marks += ["secret"] if schema.get("x-sensitive") else []
-        marks += ["deprecated"] if schema.get("deprecated") else []
-        text = markup.blocks(schema.get("description", ""))
-        return Row(name, self._types.words(schema), text, words.limits(schema), marks)
-
-    def _type(self, name: str) -> TypeView:
-        schema = self._types.schema(name)
-        return TypeView(name, markup.blocks(schema.get("description", "")), self._rows(schema))
-
-    def _types_of(self, operations: list[Operation]) -> set[str]:
-        """Names of all types that operations use, directly or through others, apart from those shown in place."""
-        left = [one.json.get(part) for one in operations for part in ("parameters", "requestBody")]
-        left += [one.json["responses"]["200"] for one in operations]
-        found: set[str] = set()
-        while left:
-            for reference in _references(left.pop()):
-                if not reference.startswith(PREFIX):
-                    continue
-                name = self._types.name(reference)
-                if name not in found:
-                    found.add(name)
-                    left.append(self._types.schema(name))
-        shown = {name for name in found - {"Status"} if not self._is_inline({"$ref": PREFIX + name})}
-        return {name for name in shown if not self._is_empty({"$ref": PREFIX + name})}
-
-    def _find_in_place(self) -> frozenset[str]:
-        """References to schemas that are the body or the answer of one method and nothing else."""
-        uses = Counter(_references([self._document["paths"], self._schemas]))
-        found: set[str] = set()
-        for one in self._described.operations:
-            parts = (one.json.get("requestBody", {}), one.json["responses"]["200"])
-            contents = [content for part in parts for content in part.get("content", {}).values()]
-            found |= {content["schema"]["$ref"] for content in contents if "$ref" in content["schema"]}
-        return frozenset(reference for reference in found if uses[reference] == 1)
-
-
-def _references(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("$ref"), str):
-            yield node["$ref"]
-        for below in node.values():
-            yield from _references(below)
-    elif isinstance(node, list):
-        for below in node:
-            yield from _references(below)
 
 
 def _said(parameter: Json) -> Json:

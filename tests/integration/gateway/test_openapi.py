@@ -75,6 +75,7 @@ async def test_the_document_is_served_and_revalidated(reference: httpx.AsyncClie
     head = await reference.head("/api/v1/openapi.json")
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == first.headers["content-length"]
+    assert int(first.headers["content-length"]) < len(first.content) / 4, "it is sent compressed"
 
 
 async def test_the_document_is_the_same_every_time(
