@@ -288,10 +288,11 @@ async def test_the_pages_of_the_gateway_break_no_policy_of_their_own(
 
     page.on("console", heard)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    for scheme in ("light", "dark"):
-        await page.emulate_media(color_scheme=scheme)
-        answer = await page.goto(running.url)
-        assert answer is not None
-        assert answer.status == 200
-        await page.screenshot(path=tmp_path / f"landing-{scheme}.png", full_page=True)
+    for path, name in (("/", "landing"), ("/docs", "docs")):
+        for scheme in ("light", "dark"):
+            await page.emulate_media(color_scheme=scheme)
+            answer = await page.goto(running.url + path)
+            assert answer is not None
+            assert answer.status == 200
+            await page.screenshot(path=tmp_path / f"{name}-{scheme}.png")
     assert complaints == []
