@@ -19,7 +19,6 @@ from gateway.transcoding import fields
 from gateway.transcoding.schema import HttpBinding, Method
 
 _IDEMPOTENCY: Final = {0: "none", 1: "no side effects", 2: "idempotent"}
-_NO_SIDE_EFFECTS: Final = 1
 _CHANGES: Final = frozenset({"PATCH", "PUT", "DELETE"})
 _EVENT_STREAM: Final = "vivesphere.mesh.v1.event_stream"
 
@@ -95,7 +94,7 @@ class Operations:
             )
             found += self._parameters.query(method.input, taken, partial=binding.http_method == "PATCH")
         request_id = fields.find(method.input, fields.REQUEST_ID)
-        repeats = self._level(method) != _NO_SIDE_EFFECTS  # elsewhere request_id is what is looked for
+        repeats = not method.reads_only  # elsewhere request_id is what is looked for
         if repeats and request_id is not None and fields.element_of(request_id) is ScalarType.STRING:
             schema = self._schemas.value(request_id, request=True)
             found.append(header("Idempotency-Key", _KEY, schema))

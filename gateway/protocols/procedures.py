@@ -6,8 +6,6 @@ Left out are paths that a REST template takes, and streams that would carry a co
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from protobuf import DescMethod
-
 from gateway.browser.contract import CookieContract
 from gateway.transcoding import fields, template
 from gateway.transcoding.binding import RequestBinder
@@ -15,7 +13,6 @@ from gateway.transcoding.codec import Codec, MessageCodec
 from gateway.transcoding.schema import HttpBinding, Method, Schema
 from gateway.transcoding.transcoder import Transcoder
 
-_NO_SIDE_EFFECTS = 1  # google.protobuf.MethodOptions.IdempotencyLevel
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # one object a method, so tables may be kept by procedure
@@ -53,7 +50,7 @@ def _all(schema: Schema, codec: Codec, contract: CookieContract | None) -> Itera
         touches_cookies = contract is not None and bool(contract.use_of(method))
         if touches_cookies and method.kind != "unary":
             continue
-        by_get = method.kind == "unary" and not touches_cookies and _changes_nothing(schema, method)
+        by_get = method.kind == "unary" and not touches_cookies and method.reads_only
         yield Procedure(method, by_get, _binder(schema, method, codec), codec.message(method.output))
 
 
@@ -62,9 +59,3 @@ def _binder(schema: Schema, method: Method, codec: Codec) -> RequestBinder | Non
         return None
     binding = HttpBinding("POST", method.path, "*", "")
     return RequestBinder(method, binding, template.parse(method.path), codec, frozenset(), schema.registry)
-
-
-def _changes_nothing(schema: Schema, method: Method) -> bool:
-    service = schema.registry.service(method.service)
-    found: list[DescMethod] = [m for m in service.methods if m.name == method.name] if service else []
-    return any(int(desc.idempotency) == _NO_SIDE_EFFECTS for desc in found)

@@ -62,7 +62,8 @@ class RequestBinder:
         self._raw_body = self._is_raw()
         self._special = fields.has_special_json(method.input)
         self._mask = mask.mask_field(method.input) if binding.http_method == "PATCH" else None
-        self._idempotency = _idempotency_field(method.input)
+        # What only reads has nothing to repeat: a request_id there is what is looked for.
+        self._idempotency = None if method.reads_only else _idempotency_field(method.input)
         self._query = QueryReader(method.input, self._taken_by, ignored)
         self._plain = None if self._body or self._special else plain_of(method.input, template)
 

@@ -49,6 +49,7 @@ class Method:
     output: DescMessage
     retryable: bool  # NO_SIDE_EFFECTS, or IDEMPOTENT without the help of a request_id
     bindings: tuple[HttpBinding, ...]
+    reads_only: bool = False  # NO_SIDE_EFFECTS
 
 
 class Schema:
@@ -102,6 +103,7 @@ def _method(desc: DescMethod, rule: Any) -> Method:
         input=desc.input,
         output=desc.output,
         retryable=_retryable(desc),
+        reads_only=int(desc.idempotency) == _NO_SIDE_EFFECTS,
         bindings=tuple(_bindings(path, rule)) if rule is not None else (),
     )
 

@@ -251,6 +251,8 @@ def test_the_idempotency_key_fills_an_absent_request_id() -> None:
         "CONFLICTING_FIELD",
         ["request_id"],
     )
+    # A search for a request's logs is not told by a header that means something else.
+    assert bind("GET /api/v1/things/7", idempotency_key="k1") == {"id": "7"}
 
 
 def test_an_http_body_takes_any_bytes() -> None:
