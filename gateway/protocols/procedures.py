@@ -14,7 +14,6 @@ from gateway.transcoding.schema import HttpBinding, Method, Schema
 from gateway.transcoding.transcoder import Transcoder
 
 
-
 @dataclass(frozen=True, slots=True, eq=False)  # one object a method, so tables may be kept by procedure
 class Procedure:
     """One method. `binder` is None where the request is any bytes (google.api.HttpBody), which have no JSON."""
