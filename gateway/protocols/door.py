@@ -173,6 +173,7 @@ class ProcedureDoor:
         try:
             with call.failing(exchange):
                 await dialect.start(exchange, await call.initial())
+                await exchange.piece(b"")  # the server keeps headers back until there is a body
                 while (item := await call.handle.read()) is not grpc.aio.EOF:
                     await dialect.item(exchange, procedure, item)
                 return await call.handle.trailing_metadata(), None

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -286,3 +286,25 @@ async def test_open_streams_end_with_a_status_when_the_gateway_stops(
     running.procedures.end_streams()
     _, told = parts(await waiting)
     assert (status_of(told)[0], reason_of(told)) == (14, "SHUTTING_DOWN")
+
+
+async def test_a_stream_that_has_nothing_to_say_yet_is_open(
+    client: httpx.AsyncClient, running: Running
+) -> None:
+    """A watch may wait for hours; its client must know that it stands."""
+    speak = asyncio.Event()
+
+    async def late(request: Any, context: Any) -> AsyncIterator[Any]:
+        await speak.wait()
+        yield running.backend.type("vivesphere.echo.v1.Thing")(big=7)
+
+    before = running.backend.behaviours["Count"]
+    running.backend.behaviours["Count"] = late
+    try:
+        async with client.stream("POST", f"/{SERVICE}/Count", content=sealed(b""), headers=BINARY) as answer:
+            assert answer.status_code == 200
+            speak.set()
+            content = await answer.aread()
+    finally:
+        running.backend.behaviours["Count"] = before
+    assert next(opened(content)) == (0, thing(running, big=7))
