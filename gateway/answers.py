@@ -12,6 +12,7 @@ from loguru import logger
 from gateway.exchange import Exchange
 from gateway.transcoding.codec import CodecError
 from gateway.transcoding.errors import GatewayError, internal
+from gateway.transcoding.schema import Method
 from gateway.transcoding.transcoder import Endpoint
 
 
@@ -22,12 +23,12 @@ async def respond(
     try:
         content_type, body = endpoint.renderer.unary(answered)
     except CodecError:
-        raise unprintable(endpoint) from None
+        raise unprintable(endpoint.method) from None
     await exchange.respond(200, content_type, body, headers)
 
 
-def unprintable(endpoint: Endpoint) -> GatewayError:
+def unprintable(method: Method) -> GatewayError:
     """INTERNAL for an answer that is no message, or none that JSON can hold; logged under its incident id."""
     incident = secrets.token_hex(8)
-    logger.bind(incident=incident, method=endpoint.method.path).error("response cannot be sent over HTTP")
+    logger.bind(incident=incident, method=method.path).error("response cannot be sent over HTTP")
     return internal(incident)

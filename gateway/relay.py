@@ -163,7 +163,7 @@ class RestRelay:
                 headers += cookies
             etag = self._conditions.tag(endpoint, answered, headers)
         except CodecError:
-            raise unprintable(endpoint) from None
+            raise unprintable(endpoint.method) from None
         if etag and is_not_modified(exchange.headers, exchange.method, etag):
             await exchange.respond_nothing(304, headers)
             return

@@ -104,7 +104,7 @@ class StreamAnswers:
             if made.exchange.status != GONE:
                 await output.fail(made.failed(error, self._statuses))
         except CodecError:
-            await output.fail(answer(unprintable(made.endpoint)))
+            await output.fail(answer(unprintable(made.endpoint.method)))
         else:
             await output.end()
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import grpc
 
+from gateway.answers import unprintable
 from gateway.backends import Backends
 from gateway.browser.sessions import BrowserCall, Browsers
 from gateway.cancelling import cancel
@@ -23,7 +24,6 @@ from gateway.protocols.choice import Choice
 from gateway.protocols.connect import STREAM_TYPE
 from gateway.protocols.dialect import Dialect, StreamDialect, UnaryDialect
 from gateway.protocols.failure import Failure
-from gateway.protocols.forms import unwritable
 from gateway.protocols.grpc_web import TYPE
 from gateway.protocols.headers import Header, call_metadata
 from gateway.protocols.procedures import Procedure, find_procedures
@@ -144,7 +144,7 @@ class ProcedureDoor:
             try:
                 answered, cookies = browser.keep(answered)
             except CodecError:
-                raise unwritable(procedure) from None
+                raise unprintable(procedure.method) from None
         await dialect.answer(exchange, procedure, answered, initial, trailing, cookies)
         self._metrics.relayed(procedure.label, "OK")
 

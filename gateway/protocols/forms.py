@@ -1,14 +1,12 @@
 """A message as the client writes it: protobuf, which passes as it is, or ProtoJSON, read as strictly as REST's bodies."""
 
-import secrets
 from typing import Final, Protocol
 
-from loguru import logger
-
+from gateway.answers import unprintable
 from gateway.protocols.procedures import Procedure
 from gateway.transcoding.binding import RequestParts
 from gateway.transcoding.codec import CodecError
-from gateway.transcoding.errors import UNIMPLEMENTED, GatewayError, internal
+from gateway.transcoding.errors import UNIMPLEMENTED, GatewayError
 
 
 class Form(Protocol):
@@ -47,16 +45,9 @@ class _Json:
         try:
             return procedure.response.to_json(wire)
         except CodecError:
-            raise unwritable(procedure) from None
+            raise unprintable(procedure.method) from None
 
 
 PROTO: Final[Form] = _Proto()
 JSON: Final[Form] = _Json()
 FORMS: Final = {form.name: form for form in (PROTO, JSON)}
-
-
-def unwritable(procedure: Procedure) -> GatewayError:
-    """INTERNAL, for an answer that its client cannot be given; what is wrong with it is in the log."""
-    incident = secrets.token_hex(8)
-    logger.bind(incident=incident, method=procedure.label).error("response cannot be sent over HTTP")
-    return internal(incident)
