@@ -190,8 +190,8 @@ class _Output:
     async def _open(self, content_type: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self._opened = True
         await self._exchange.start(200, [(b"content-type", content_type), _UNBUFFERED, *headers])
-        if not self._raw and (beginning := self._framing.begin()):
-            await self._piece(beginning)
+        # The server keeps headers back until there is a piece of a body, though it be empty.
+        await self._piece(b"" if self._raw else self._framing.begin())
 
     async def _piece(self, data: bytes, *, last: bool = False) -> None:
         self._sent += 1

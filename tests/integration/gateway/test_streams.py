@@ -141,6 +141,16 @@ async def test_a_stream_that_has_nothing_to_tell_has_headers_all_the_same(lively
     assert (items, reason(error)) == ([], "BOT_NOT_FOUND")
 
 
+@pytest.mark.parametrize("form", FORMS)
+async def test_the_headers_of_an_idle_stream_leave_without_an_item(lively: Flow, form: str) -> None:
+    """A server that keeps headers until there is a body would leave a client waiting that has been let in."""
+    async with (
+        lively.client() as client,
+        client.stream("GET", "/api/v1/flow/hang:watch?count=0", headers={"accept": form}) as answer,
+    ):
+        assert (answer.status_code, answer.headers["content-type"]) == (200, form)
+
+
 @pytest.mark.parametrize(("form", "heartbeat"), [(EVENTS, b":\n\n"), (JSON, b"\n")])
 async def test_an_idle_stream_has_signs_of_life(lively: Flow, form: str, heartbeat: bytes) -> None:
     """Proxies keep it open, and clients that are gone are found."""
