@@ -16,7 +16,7 @@ from gateway.transcoding.fields import JsonValue
 Step = tuple[str, str] | int | str  # a field by JSON and proto name, a place in a list, a key of a map
 Taken = list[tuple[tuple[Step, ...], str]]
 
-_REGULAR = re.compile(r"[a-z0-9.]+(?:_[a-z][a-z0-9.]*)*")
+_REGULAR = re.compile(r"(?:[^A-Z_]|_[a-z])+")  # what comes back from lowerCamelCase as it was
 
 
 def text_of(paths: list[str]) -> str:

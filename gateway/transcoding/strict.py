@@ -19,7 +19,8 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")  #
 _WORDS = frozenset(
     {"NaN", "Infinity", "-Infinity"}
 )  # ProtoJSON's, for floats; the codec refuses them for integers
-_MASK = re.compile(r"(?:[^.,]+(?:\.[^.,]+)*(?:,[^.,]+(?:\.[^.,]+)*)*)?")
+_PATH = r"[!-+\-/-~]+(?:\.[!-+\-/-~]+)*"  # visible ASCII, as field names are
+_MASK = re.compile(rf"(?:{_PATH}(?:,{_PATH})*)?")
 MAX_VIOLATIONS = 20  # enough to mend a form in one go, and a bound on the answer
 
 
