@@ -116,6 +116,12 @@ class Exchange:
         """Address and port of the other end; granian gives the port as text."""
         return (self._client[0], int(self._client[1])) if self._client else ("", 0)
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether the path is all that the request says of its message: no query, no body, no key. HTTP/2 tells of a body only when it
+        comes, so there the answer is no."""
+        return not (self.query or self.version == "2" or self.headers.has_body_or_key)
+
     async def body_pieces(self, timeout: float) -> AsyncIterator[bytes]:
         """The body as it comes; raises GatewayError when no piece comes for `timeout`, ClientGoneError."""
         if self.headers.content_length == 0 or (self.version.startswith("1") and not self.headers.has_body):
@@ -181,7 +187,7 @@ class Exchange:
         """Send a whole answer. A HEAD request gets the headers alone."""
         if self.compressible and len(body) >= compression.COMPRESS_FROM_BYTES:
             body, headers = await self._compressed(content_type, body, headers)
-        length = (b"content-length", str(len(body)).encode())
+        length = (b"content-length", b"%d" % len(body))
         await self.start(status, [(b"content-type", content_type), length, *headers])
         if self.method == "HEAD":
             body = b""

@@ -10,6 +10,7 @@ from typing import Final
 import grpc
 
 from gateway.backends import Backend
+from gateway.http2.calls import AnswerTooLargeError
 from gateway.metadata import details_of
 from gateway.transcoding.errors import (
     DEADLINE_EXCEEDED,
@@ -30,6 +31,8 @@ def own_error(error: grpc.aio.AioRpcError, backend: Backend, deadline: float | N
     `deadline` is a time of time.monotonic().
     """
     code = error.code().value[0]
+    if isinstance(error, AnswerTooLargeError):  # 429 would make clients come again for the same answer
+        return GatewayError(code, "MESSAGE_TOO_LARGE", error.details() or "", http_status=500)
     if code == UNAVAILABLE and not backend.is_connected():
         return unavailable(backend.name)
     if code == DEADLINE_EXCEEDED and deadline is not None and time.monotonic() >= deadline:

@@ -110,6 +110,12 @@ class RequestHeaders:
         return b"content-length" in self._values or b"transfer-encoding" in self._values
 
     @property
+    def has_body_or_key(self) -> bool:
+        """Whether there is a body (of HTTP/1.1) or an Idempotency-Key."""
+        values = self._values
+        return b"content-length" in values or b"transfer-encoding" in values or b"idempotency-key" in values
+
+    @property
     def idempotency_key(self) -> str:
         """The key without the quotes of a structured field string; "" when absent."""
         text = self.get(b"idempotency-key")

@@ -84,7 +84,11 @@ class RestRelay:
             made = StreamCall(exchange, endpoint, backend, metadata, timeout, _deadline(timeout))
             await self._stream(made, values)
             return
-        wire = await self._bound(exchange, endpoint, values)
+        plain_message = endpoint.binder.plain
+        if plain_message is not None and exchange.is_bare:
+            wire = plain_message.wire(values)
+        else:
+            wire = await self._bound(exchange, endpoint, values)
         if browser is not None:
             wire = browser.fill(wire)
         if exchange.condition is not None:

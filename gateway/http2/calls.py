@@ -30,6 +30,10 @@ _FINE: Final = ((("grpc-status", "0"),), (("grpc-status", "0"), ("grpc-message",
 _NOTHING: Final[wire.HeaderList] = ()
 
 
+class AnswerTooLargeError(grpc.aio.AioRpcError):
+    """The service answered more than the gateway takes; no fault of the client's."""
+
+
 class Carrier(Protocol):
     """What a call asks of the connection that carries it."""
 
@@ -138,9 +142,8 @@ class UnaryCall:
             self._body = data
         if len(self._body) > self._limit + PREFIX_BYTES:
             self._carrier.abandon(self)
-            self.fail(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"the answer is over the limit of {self._limit} bytes"
-            )
+            details = f"the answer is over the limit of {self._limit} bytes"
+            self.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, details, kind=AnswerTooLargeError)
         elif last:
             self.fail(grpc.StatusCode.INTERNAL, "the answer has no status")
 
@@ -152,13 +155,24 @@ class UnaryCall:
             f"the service reset the call with HTTP/2 error {code}",
         )
 
-    def fail(self, code: grpc.StatusCode, details: str, *, untouched: bool = False) -> None:
+    def fail(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        *,
+        untouched: bool = False,
+        kind: type[grpc.aio.AioRpcError] = grpc.aio.AioRpcError,
+    ) -> None:
         """End the call with a failure that is no answer of the service's own."""
         self.untouched = self.untouched or untouched
         if not self._done:
             self._over()
             if not self._future.done():
-                self._future.set_exception(self._error(code, details))
+                initial, trailing = (
+                    grpc.aio.Metadata(*(self._initial or ())),
+                    grpc.aio.Metadata(*self._trailing),
+                )
+                self._future.set_exception(kind(code, initial, trailing, details))
 
     def _finish(self, trailers: wire.HeaderList) -> None:
         """The status is here, and with it the end."""
@@ -197,10 +211,6 @@ class UnaryCall:
         if not self._done:
             self._carrier.abandon(self)
             self.fail(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
-
-    def _error(self, code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
-        initial, trailing = grpc.aio.Metadata(*(self._initial or ())), grpc.aio.Metadata(*self._trailing)
-        return grpc.aio.AioRpcError(code, initial, trailing, details)
 
     def _over(self) -> None:
         self._done = True

@@ -65,7 +65,8 @@ class RequestBinder:
         # What only reads has nothing to repeat: a request_id there is what is looked for.
         self._idempotency = None if method.reads_only else _idempotency_field(method.input)
         self._query = QueryReader(method.input, self._taken_by, ignored)
-        self._plain = None if self._body or self._special else plain_of(method.input, template)
+        self.plain = None if self._body or self._special else plain_of(method.input, template)
+        """Writes the message of a request that has nothing but its path, where that is possible."""
 
     @property
     def takes_bytes(self) -> bool:
@@ -79,8 +80,6 @@ class RequestBinder:
 
     def bind(self, values: Sequence[str], parts: RequestParts) -> bytes:
         """Build the request message; `values` are the path variables in template order. Raises GatewayError."""
-        if self._plain is not None and not (parts.query or parts.body or parts.idempotency_key):
-            return self._plain.wire(values)
         tree = self._read_body(parts)
         self._path.put(tree, values)
         if parts.query:

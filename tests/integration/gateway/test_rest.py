@@ -274,3 +274,20 @@ async def test_the_landing_page_runs_no_script(client: httpx.AsyncClient, runnin
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
     assert (await client.get("/landing.css")).headers["content-type"].startswith("text/css")
+
+
+async def test_an_answer_over_the_limit_is_no_fault_of_the_clients(
+    client: httpx.AsyncClient, running: Running
+) -> None:
+    """A status that asks it to come again later would bring it back for the same answer for ever."""
+
+    async def vast(request: Any, context: Any) -> Any:
+        return running.backend.type("vivesphere.echo.v1.Thing")(data=b"x" * 4_000_001)
+
+    running.backend.behaviours["CheckThing"] = vast
+    try:
+        answer = await client.post("/api/v1/things/1:check", json={})
+    finally:
+        del running.backend.behaviours["CheckThing"]
+    assert (answer.status_code, reason_of(answer)) == (500, "MESSAGE_TOO_LARGE")
+    assert (await client.get("/api/v1/things/1")).status_code == 200
