@@ -77,7 +77,7 @@ class RestRelay:
         exchange.compressible = self._traits[endpoint].compressible
         exchange.condition = self._conditions.of(exchange.headers, exchange.method, endpoint)
         metadata = exchange.headers.metadata(exchange.client)
-        timeout = self._timeout(exchange, streaming=method.kind != "unary")
+        timeout = self._limits.timeout(exchange.headers.timeout(), streaming=method.kind != "unary")
         if method.kind != "unary":
             if exchange.ticket is not None:
                 exchange.ticket.becomes_stream()
@@ -124,12 +124,6 @@ class RestRelay:
                 wire = made.resume.fill(wire, headers.get(b"last-event-id"), wins=events)
             factory = made.backend.call(method.path, "server_streaming")
             await self._answers.send(made, factory(wire, metadata=made.metadata, timeout=made.timeout))
-
-    def _timeout(self, exchange: Exchange, *, streaming: bool) -> float | None:
-        asked = exchange.headers.timeout()
-        if asked is None:
-            return None if streaming else self._limits.default_deadline_seconds
-        return asked if streaming else min(asked, self._limits.max_deadline_seconds)
 
     async def _unary(
         self,

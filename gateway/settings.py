@@ -73,6 +73,12 @@ class Limits(BaseSettings):
     max_streams_per_client: int = Field(default=128, ge=1)
     """Open streams of one client; a console needs one or two a tab."""
 
+    def timeout(self, asked: float | None, *, streaming: bool) -> float | None:
+        """Seconds for a call whose client asks for so many, or for none; a stream ends only when its client says so."""
+        if asked is None:
+            return None if streaming else self.default_deadline_seconds
+        return asked if streaming else min(asked, self.max_deadline_seconds)
+
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _parse_proxies(cls, value: object) -> object:

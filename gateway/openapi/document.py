@@ -1,14 +1,15 @@
 """The OpenAPI 3.1 document of a descriptor set: every binding of every method once, in the contract's order."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from gateway.openapi import failures, prose
 from gateway.openapi.contract import Contract
 from gateway.openapi.illustration import illustrate
 from gateway.openapi.operations import Operation, Operations
 from gateway.openapi.paths import Paths
+from gateway.openapi.references import references
 from gateway.openapi.schemas import Schemas
 from gateway.openapi.well_known import Json
 from gateway.transcoding import template
@@ -71,21 +72,10 @@ def describe(schema: Schema, about: About) -> Described:
 def _prune(document: Json) -> None:
     """Take away shared responses, then headers, that nothing refers to."""
     for kind in ("responses", "headers"):
-        used = set(_references(document))
+        used = set(references(document))
         shared = document["components"][kind]
         for name in [name for name in shared if f"#/components/{kind}/{name}" not in used]:
             del shared[name]
-
-
-def _references(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("$ref"), str):
-            yield node["$ref"]
-        for below in node.values():
-            yield from _references(below)
-    elif isinstance(node, list):
-        for below in node:
-            yield from _references(below)
 
 
 def _info(about: About) -> Json:

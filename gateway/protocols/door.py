@@ -80,7 +80,7 @@ class ProcedureDoor:
         backend = self._backends.of(method.service)
         if backend is None:
             raise unavailable(method.service)
-        timeout = self._timeout(dialect.timeout(exchange.headers), streaming=method.kind != "unary")
+        timeout = self._limits.timeout(dialect.timeout(exchange.headers), streaming=method.kind != "unary")
         if method.kind == "server_streaming" and exchange.ticket is not None:
             exchange.ticket.becomes_stream()
         metadata = call_metadata(exchange.headers, exchange.client)
@@ -114,11 +114,6 @@ class ProcedureDoor:
         self._metrics.relayed(procedure.label if procedure is not None else "other", failure.name)
         await dialect.fail(exchange, failure)
         return True
-
-    def _timeout(self, asked: float | None, *, streaming: bool) -> float | None:
-        if asked is None:
-            return None if streaming else self._limits.default_deadline_seconds
-        return asked if streaming else min(asked, self._limits.max_deadline_seconds)
 
     async def _unary(
         self,

@@ -4,14 +4,14 @@ A message that is the body or the answer of one method and nothing else is shown
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
 from gateway.openapi.operations import Operation
 from gateway.openapi.reference import markup, words
+from gateway.openapi.references import references
 from gateway.openapi.schemas import PREFIX
 from gateway.openapi.well_known import Json
 
@@ -95,7 +95,7 @@ class Fields:
         left += [one.json["responses"]["200"] for one in operations]
         found: set[str] = set()
         while left:
-            for reference in _references(left.pop()):
+            for reference in references(left.pop()):
                 if not reference.startswith(PREFIX):
                     continue
                 name = self._types.name(reference)
@@ -107,21 +107,10 @@ class Fields:
 
     def _find_in_place(self) -> frozenset[str]:
         """References to schemas that are the body or the answer of one method and nothing else."""
-        uses = Counter(_references([self._document["paths"], self._schemas]))
+        uses = Counter(references([self._document["paths"], self._schemas]))
         found: set[str] = set()
         for one in self._operations:
             parts = (one.json.get("requestBody", {}), one.json["responses"]["200"])
             contents = [content for part in parts for content in part.get("content", {}).values()]
             found |= {content["schema"]["$ref"] for content in contents if "$ref" in content["schema"]}
         return frozenset(reference for reference in found if uses[reference] == 1)
-
-
-def _references(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("$ref"), str):
-            yield node["$ref"]
-        for below in node.values():
-            yield from _references(below)
-    elif isinstance(node, list):
-        for below in node:
-            yield from _references(below)

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import grpc
@@ -60,6 +60,13 @@ async def start_backend(backend: ScriptedBackend, port: int = 0) -> tuple[grpc.a
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     return server, port
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that another task brings about."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 async def wait_for_port(port: int) -> None:

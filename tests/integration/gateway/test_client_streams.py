@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.integration.gateway.conftest import until
 from tests.integration.gateway.flow import EVENTS, FORMS, JSON, LIMITS, NDJSON, Flow, flowing
 
 POUR, GATHER, TALK = "/api/v1/items/7:pour", "/api/v1/rooms/hall:gather", "/api/v1/talk"
@@ -29,13 +30,6 @@ async def client(flow: Flow) -> AsyncIterator[httpx.AsyncClient]:
     flow.backend.impatient.clear()
     async with flow.client() as made:
         yield made
-
-
-async def until(condition: Any) -> None:
-    """Wait for something that another task brings about."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def dribble(body: bytes, size: int) -> AsyncIterator[bytes]:

@@ -1,6 +1,5 @@
 """Laws of the HTTP door, over real HTTP and a real gRPC backend."""
 
-import asyncio
 import json
 import time
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.gateway.conftest import Running
+from tests.integration.gateway.conftest import Running, until
 
 
 def reason_of(answer: httpx.Response) -> str:
@@ -22,13 +21,6 @@ def fields_of(answer: httpx.Response) -> list[str]:
     return [
         v["field"] for d in answer.json()["details"] if "fieldViolations" in d for v in d["fieldViolations"]
     ]
-
-
-async def until(condition: Any) -> None:
-    """Wait for something that another task brings about."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_request_reaches_the_service_with_its_metadata(

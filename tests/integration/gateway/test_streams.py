@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.integration.gateway.conftest import until
 from tests.integration.gateway.flow import EVENTS, FORMS, JSON, LIVELY, NDJSON, Flow, flowing
 
 
@@ -32,13 +33,6 @@ async def client(flow: Flow) -> AsyncIterator[httpx.AsyncClient]:
     flow.backend.seen.clear()
     async with flow.client() as made:
         yield made
-
-
-async def until(condition: Any) -> None:
-    """Wait for something that another task brings about."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def items_of(form: str, text: str) -> tuple[list[Any], Any]:
