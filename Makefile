@@ -22,7 +22,7 @@ demo: $(READY)  ## Start a mesh of its own, publish posts through it, show the p
 	@$(BIN)/vivesphere demo
 
 test: $(NODE_READY)  ## Run every test, on the real engines
-	@$(BIN)/pytest
+	@$(BIN)/python -m tools.run_tests
 
 fuzz: $(NODE_READY)  ## Let property tests, races and timings try far more, for the better part of an hour
 	@VIVESPHERE_TEST_PROFILE=long $(BIN)/pytest -m "hypothesis or long"
