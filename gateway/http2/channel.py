@@ -159,6 +159,9 @@ class Channel:
             self._look.clear()
             reached = await self._connect_all()
             self._tried.set()
+            if bool(failures) is reached:  # it was not so before
+                told = logger.bind(service=self._target.server_name or self._target.port)
+                told.info("service is reached" if reached else "service cannot be reached")
             failures = 0 if reached else failures + 1
             if reached:
                 pause = LOOK_UP_SECONDS
@@ -202,8 +205,7 @@ class Channel:
                 )
                 _require_http2(transport)
                 await connection.ready
-        except (OSError, TimeoutError) as error:
-            logger.bind(error=type(error).__name__).debug("no connection to a service")
+        except (OSError, TimeoutError):
             connection.close()
             return
         except asyncio.CancelledError:

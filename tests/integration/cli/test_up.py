@@ -21,7 +21,7 @@ from cli.launch import NOBODY
 from tests.integration.cli.standin import Project
 
 LAST_LINE = "Ctrl-C stops everything."
-STOP_SECONDS = 10.0
+STOP_SECONDS = 30.0
 
 
 @pytest.fixture
