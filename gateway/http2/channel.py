@@ -47,7 +47,8 @@ class Target:
     @property
     def authority(self) -> str:
         """What the calls say in `:authority`."""
-        return self.server_name or f"{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.server_name or f"{host}:{self.port}"
 
 
 def parse_target(target: str) -> Address:

@@ -3,10 +3,12 @@
 import asyncio
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.http2 import wire
+from gateway.http2.channel import Target, parse_target
 from gateway.http2.connection import Connection
 
 OK = ((":status", "200"), ("content-type", "application/grpc"))
@@ -46,6 +48,28 @@ def answer(stream: int, message: bytes, padding: int, pieces: int) -> bytes:
     return sent + wire.frame(
         wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, stream, block(("grpc-status", "0"))
     )
+
+
+@pytest.mark.parametrize(
+    ("target", "address", "authority"),
+    [
+        ("dns:///bot-manager:9000", ("bot-manager", 9000), "bot-manager:9000"),
+        ("127.0.0.1:80", ("127.0.0.1", 80), "127.0.0.1:80"),
+        ("ipv6:[::1]:5", ("::1", 5), "[::1]:5"),
+        ("[fd00::7]:443", ("fd00::7", 443), "[fd00::7]:443"),
+    ],
+)
+def test_targets_are_read_as_grpc_writes_them(target: str, address: tuple[str, int], authority: str) -> None:
+    """The same settings serve both ways to call."""
+    assert parse_target(target) == address
+    assert Target(*address, 1).authority == authority
+
+
+@pytest.mark.parametrize("target", ["", "bot-manager", ":80", "a:b", "dns:///a:"])
+def test_a_target_without_host_or_port_is_refused(target: str) -> None:
+    """At the start, not with the first call."""
+    with pytest.raises(ValueError, match="expected host:port"):
+        parse_target(target)
 
 
 @given(
