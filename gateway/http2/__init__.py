@@ -1,7 +1,7 @@
 """Unary gRPC calls over HTTP/2 in the gateway's own event loop.
 
-grpc.aio carries every call through threads of its core and back: on one core, four fifths of what a unary REST request costs the
-gateway is that way, and most of it is switching between threads. This package speaks the same protocol (gRPC over HTTP/2, RFC 9113, RFC 7541)
+grpc.aio carries every call through threads of its core and back, which makes a small REST request cost the gateway about twice what it does
+this way (docs/benchmarks.md). This package speaks the same protocol (gRPC over HTTP/2, RFC 9113, RFC 7541)
 in the loop that serves the request. It does unary calls and nothing else; streams, health and the gRPC door stay with grpc.aio.
 
     wire.py        frames and header blocks: bytes only, no state

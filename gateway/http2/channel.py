@@ -1,8 +1,8 @@
 """The way to one service: a connection to each of its addresses, used in turn.
 
 A keeper looks the name up, connects to what it finds, and again whenever a connection ends or half a minute has passed. Until the first
-attempt has ended calls wait for it; when no address can be reached they fail at once, and the keeper goes on trying, twice a second at
-first and every two seconds later. A call is tried again where the peer says that it did not touch it, and where the contract says that
+attempt has ended calls wait for it; when no address can be reached they fail at once, and the keeper goes on trying, soon at first and every
+two seconds later (RECONNECT_SECONDS). A call is tried again where the peer says that it did not touch it, and where the contract says that
 it may be (`retryable`) after UNAVAILABLE; three attempts in all, within its deadline.
 """
 
@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -164,17 +165,12 @@ class Channel:
                 told = logger.bind(service=self._target.server_name or self._target.port)
                 told.info("service is reached" if reached else "service cannot be reached")
             failures = 0 if reached else failures + 1
-            if reached:
-                pause = LOOK_UP_SECONDS
-            else:
-                pause = RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS)) - 1]
-                await asyncio.sleep(pause)
+            if not reached:
+                await asyncio.sleep(RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS)) - 1])
                 continue
-            try:
-                async with asyncio.timeout(pause):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_UP_SECONDS):
                     await self._look.wait()
-            except TimeoutError:
-                continue
 
     async def _connect_all(self) -> bool:
         """Connect to every address that has no usable connection; whether any has one afterwards."""

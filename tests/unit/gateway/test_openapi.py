@@ -16,6 +16,7 @@ from openapi_spec_validator.schemas import schema_v31
 from gateway.openapi.document import OTHER_METHODS, About, Described, describe
 from gateway.openapi.operations import Operation
 from gateway.openapi.reference import curl
+from gateway.openapi.references import references
 from gateway.openapi.validation import Validator
 from gateway.transcoding import template
 from gateway.transcoding.binding import RequestParts
@@ -58,17 +59,6 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
                 yield path, verb, operation
         for verb, operation in item.get(OTHER_METHODS, {}).items():
             yield path, verb, operation
-
-
-def references(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if isinstance(node.get("$ref"), str):
-            yield node["$ref"]
-        for below in node.values():
-            yield from references(below)
-    elif isinstance(node, list):
-        for below in node:
-            yield from references(below)
 
 
 def resolve(document: dict[str, Any], reference: str) -> Any:
