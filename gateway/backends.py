@@ -2,8 +2,8 @@
 
 A method belongs to the service that the third segment of its package names (`vivesphere.<service>.v1`); in stand-alone mode
 one backend has everything. What a package of ours adopts of other contracts belongs to the same service. Messages pass as raw bytes. A channel that cannot connect fails its calls at once instead of
-queueing them, and tries again within two seconds. Unary calls go by `gateway.http2`, everything else by gRPC's core, which also does
-the unary ones where the settings ask for it. Only what the contract marks NO_SIDE_EFFECTS or IDEMPOTENT is retried,
+queueing them, and tries again within two seconds. Calls with one request go by `gateway.http2`, everything else by gRPC's core, which does
+those as well where the settings ask for it. Only what the contract marks NO_SIDE_EFFECTS or IDEMPOTENT is retried,
 in both; by gRPC's core through the service config; not where a request_id that may be missing is what makes it idempotent.
 """
 
@@ -36,11 +36,18 @@ RETRY_POLICY = {
 class Backend:
     """One service and the channels to it."""
 
-    def __init__(self, name: str, channel: grpc.aio.Channel, unary: Channel | None = None) -> None:
-        """`unary` carries the unary calls; None leaves them to `channel`."""
+    def __init__(
+        self,
+        name: str,
+        channel: grpc.aio.Channel,
+        unary: Channel | None = None,
+        streamed: Channel | None = None,
+    ) -> None:
+        """`unary` carries the unary calls and `streamed` the streams of answers; None leaves them to `channel`."""
         self.name = name
         self.channel = channel
         self._unary = unary
+        self._streamed = streamed
         self._calls: dict[tuple[str, str], Any] = {}
 
     def call(self, path: str, kind: str, *, retryable: bool = False) -> Any:
@@ -49,6 +56,8 @@ class Backend:
         if made is None:
             if kind == "unary" and self._unary is not None:
                 made = self._unary.unary(path, retryable=retryable)
+            elif kind == "server_streaming" and self._streamed is not None:
+                made = self._streamed.stream(path, retryable=retryable)
             else:
                 made = _FACTORIES[kind](self.channel, path)
             self._calls[(path, kind)] = made
@@ -56,14 +65,15 @@ class Backend:
 
     def is_connected(self) -> bool:
         """True when the last attempt to reach the service succeeded and the connection stands."""
-        if self._unary is not None and self._unary.is_connected:
+        if any(own is not None and own.is_connected for own in (self._unary, self._streamed)):
             return True
         return self.channel.get_state() is grpc.ChannelConnectivity.READY
 
     async def close(self) -> None:
         """Close the channels; calls in flight are cancelled."""
-        if self._unary is not None:
-            await self._unary.close()
+        for own in (self._unary, self._streamed):
+            if own is not None:
+                await own.close()
         await self.channel.close()
 
 
@@ -127,16 +137,21 @@ def mesh_backends(settings: GatewaySettings, limits: Limits, schema: Schema) -> 
         target = settings.targets.get(name, f"dns:///{dns_name}:9000")
         methods = (method for method in schema.methods.values() if owners[method.service] == name)
         options = [*_options(methods, limits), ("grpc.ssl_target_name_override", dns_name)]
-        unary = None if limits.grpc_core else Channel(_target(target, limits, tls, dns_name))
-        made[name] = Backend(name, grpc.aio.secure_channel(target, credentials, options=options), unary)
+        channel = grpc.aio.secure_channel(target, credentials, options=options)
+        made[name] = Backend(name, channel, *_own_channels(_target(target, limits, tls, dns_name), limits))
     return Backends(made, adopted=schema.adopted)
 
 
 def single_backend(target: str, limits: Limits, schema: Schema) -> Backends:
     """One plaintext channel for everything."""
     options = _options(schema.methods.values(), limits)
-    unary = None if limits.grpc_core else Channel(_target(target, limits))
-    return Backends({}, Backend("backend", grpc.aio.insecure_channel(target, options=options), unary))
+    channel = grpc.aio.insecure_channel(target, options=options)
+    return Backends({}, Backend("backend", channel, *_own_channels(_target(target, limits), limits)))
+
+
+def _own_channels(target: Target, limits: Limits) -> tuple[Channel, Channel] | tuple[()]:
+    """For unary calls and for streams of answers; none where gRPC's core does it all."""
+    return () if limits.grpc_core else (Channel(target), Channel(target, streamed=True))
 
 
 def _target(target: str, limits: Limits, tls: ssl.SSLContext | None = None, server_name: str = "") -> Target:

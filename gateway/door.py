@@ -142,8 +142,6 @@ class _Relay:
             while (item := await call.read()) is not grpc.aio.EOF:
                 await context.write(item)
             context.set_trailing_metadata(_sendable(await call.trailing_metadata()))
-            if await call.code() is not grpc.StatusCode.OK:
-                raise _as_error(call, await call.code(), await call.details(), await call.trailing_metadata())
             self._metrics.relayed(self._label, "OK")
         except grpc.aio.AioRpcError as error:
             await self._abort(context, error, deadline)
@@ -220,10 +218,6 @@ def _sendable(metadata: Any) -> tuple[tuple[str, Any], ...]:
         for key, value in metadata or ()
         if not key.startswith("grpc-") or key == "grpc-status-details-bin"
     )
-
-
-def _as_error(call: Any, code: grpc.StatusCode, details: str, trailing: Any) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing or grpc.aio.Metadata(), details)
 
 
 def peer_address(peer: str) -> str:

@@ -122,7 +122,7 @@ class RestRelay:
                 headers = made.exchange.headers
                 events = "text/event-stream" in (headers.get(b"accept") or "")
                 wire = made.resume.fill(wire, headers.get(b"last-event-id"), wins=events)
-            factory = made.backend.call(method.path, "server_streaming")
+            factory = made.backend.call(method.path, "server_streaming", retryable=method.retryable)
             await self._answers.send(made, factory(wire, metadata=made.metadata, timeout=made.timeout))
 
     async def _unary(

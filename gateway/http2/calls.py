@@ -1,7 +1,8 @@
-"""One unary call: what is sent, what came back, and what its failure is called.
+"""One attempt of a call: what is sent, what came back, and what its failure is called.
 
-It looks as grpc.aio's call does where the gateway looks: await it for the answer's bytes or an AioRpcError, then ask for its metadata.
-How HTTP/2 and HTTP tell failures, and what gRPC calls them, is in the tables of gRPC over HTTP/2 and of its status codes.
+It looks as grpc.aio's call does where the gateway looks: await a unary one for the answer's bytes or an AioRpcError, then ask for its
+metadata. (One that is answered by a stream is in `gateway.http2.answers`.) How HTTP/2 and HTTP tell failures, and what gRPC calls them, is
+in the tables of gRPC over HTTP/2 and of its status codes.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ _OF_RESET: Final = {
 }  # fmt: skip
 _FINE: Final = ((("grpc-status", "0"),), (("grpc-status", "0"), ("grpc-message", "")))
 """Trailers of most calls that go well: Go's and C's."""
-_NOTHING: Final[wire.HeaderList] = ()
+NOTHING: Final[wire.HeaderList] = ()
 
 
 class AnswerTooLargeError(grpc.aio.AioRpcError):
@@ -39,48 +40,33 @@ class Carrier(Protocol):
 
     loop: asyncio.AbstractEventLoop
 
-    def abandon(self, call: "UnaryCall") -> None:
+    def abandon(self, call: "Attempt") -> None:
         """Tell the peer that nobody waits for this call any more."""
 
+    def allow(self, call: "Attempt", size: int) -> None:
+        """Tell the peer that so many bytes more of this call may come."""
 
-class UnaryCall:
-    """One attempt of a call; made by the connection that carries it. `untouched` once the peer says that it did not process it."""
+
+class Attempt:
+    """What all calls have in common; made by the connection that carries it. `untouched` once the peer says that it did not process it."""
 
     __slots__ = (
-        "_body", "_carrier", "_deadline", "_done", "_future", "_initial", "_limit", "_timer", "_trailing", "stream", "unsent", "untouched", "window",
+        "_carrier", "_deadline", "_done", "_initial", "_limit", "_timer", "_trailing", "stream", "unsent", "untouched", "window",
     )  # fmt: skip
 
-    def __init__(self, carrier: Carrier, stream: int, window: int, limit: int) -> None:
-        """`limit` is the largest answer in bytes; `window` what the peer will take of this stream at first."""
+    def __init__(self, carrier: Carrier, window: int, limit: int) -> None:
+        """`limit` is the largest message in bytes; `window` what the peer will take of this stream at first."""
         self._carrier = carrier
-        self._future: asyncio.Future[bytes] = carrier.loop.create_future()
-        self._body: bytes | bytearray = b""
         self._initial: wire.HeaderList | None = None
-        self._trailing: wire.HeaderList = _NOTHING
+        self._trailing: wire.HeaderList = NOTHING
         self._limit = limit
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._done = False
-        self.stream = stream
+        self.stream = 0
         self.window = window
         self.unsent = b""
         self.untouched = False
-
-    def __await__(self) -> Generator[Any, None, bytes]:
-        try:
-            return (yield from self._future.__await__())
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
-
-    def cancel(self) -> bool:
-        """Give the call up; whoever awaits it gets CancelledError. False when it was over already."""
-        if self._done:
-            return False
-        self._over()
-        self._carrier.abandon(self)
-        self._future.cancel()
-        return True
 
     def expire_after(self, seconds: float) -> None:
         """Fail with DEADLINE_EXCEEDED unless it is over by then: to the moment if that is soon, else when `expire` is called after it."""
@@ -94,18 +80,22 @@ class UnaryCall:
         if self._deadline is not None and now >= self._deadline:
             self._expire()
 
-    async def initial_metadata(self) -> wire.HeaderList:
-        """What came before the answer, of a call that is over."""
-        return self._initial or _NOTHING
-
-    async def trailing_metadata(self) -> wire.HeaderList:
-        """What came behind the answer, of a call that is over."""
-        return self._trailing
-
     @property
     def is_over(self) -> bool:
         """Whether it has its answer or failed."""
         return self._done
+
+    def cancel(self) -> bool:
+        """Give the call up; whoever waits for it gets CancelledError. False when it was over already."""
+        raise NotImplementedError
+
+    async def initial_metadata(self) -> wire.HeaderList:
+        """What came before the answer."""
+        raise NotImplementedError
+
+    async def trailing_metadata(self) -> wire.HeaderList:
+        """What came behind the answer."""
+        raise NotImplementedError
 
     # what the connection reports
 
@@ -130,22 +120,9 @@ class UnaryCall:
             raise wire.WireError(wire.PROTOCOL_ERROR, "headers in the middle of an answer")
         self._finish(found)
 
-    def on_data(self, data: bytes, *, last: bool) -> None:
-        """A piece of the answer."""
-        if self._initial is None:
-            raise wire.WireError(wire.PROTOCOL_ERROR, "an answer's body before its headers")
-        if self._body:
-            if isinstance(self._body, bytes):
-                self._body = bytearray(self._body)
-            self._body += data
-        else:
-            self._body = data
-        if len(self._body) > self._limit + PREFIX_BYTES:
-            self._carrier.abandon(self)
-            details = f"the answer is over the limit of {self._limit} bytes"
-            self.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, details, kind=AnswerTooLargeError)
-        elif last:
-            self.fail(grpc.StatusCode.INTERNAL, "the answer has no status")
+    def on_data(self, data: bytes, cost: int, *, last: bool) -> None:
+        """A piece of the answer, which took `cost` bytes of the window that the peer has."""
+        raise NotImplementedError
 
     def on_reset(self, code: int) -> None:
         """The peer ended the stream."""
@@ -167,12 +144,8 @@ class UnaryCall:
         self.untouched = self.untouched or untouched
         if not self._done:
             self._over()
-            if not self._future.done():
-                initial, trailing = (
-                    grpc.aio.Metadata(*(self._initial or ())),
-                    grpc.aio.Metadata(*self._trailing),
-                )
-                self._future.set_exception(kind(code, initial, trailing, details))
+            initial, trailing = grpc.aio.Metadata(*(self._initial or ())), grpc.aio.Metadata(*self._trailing)
+            self._lost(kind(code, initial, trailing, details))
 
     def _finish(self, trailers: wire.HeaderList) -> None:
         """The status is here, and with it the end."""
@@ -197,15 +170,12 @@ class UnaryCall:
         self._deliver()
 
     def _deliver(self) -> None:
-        body = self._body
-        length = len(body) - PREFIX_BYTES
-        if length < 0 or body[0] or int.from_bytes(body[1:5], "big") != length:
-            self.fail(grpc.StatusCode.INTERNAL, "the answer is not one uncompressed message")
-            return
-        if not self._done:
-            self._over()
-            if not self._future.done():
-                self._future.set_result(bytes(body[PREFIX_BYTES:]))
+        """The status is OK."""
+        raise NotImplementedError
+
+    def _lost(self, error: grpc.aio.AioRpcError) -> None:
+        """The call has failed so."""
+        raise NotImplementedError
 
     def _expire(self) -> None:
         if not self._done:
@@ -216,3 +186,68 @@ class UnaryCall:
         self._done = True
         if self._timer is not None:
             self._timer.cancel()
+
+
+class UnaryCall(Attempt):
+    """A call with one answer, which fits the window whole."""
+
+    __slots__ = ("_body", "_future")
+
+    def __init__(self, carrier: Carrier, window: int, limit: int) -> None:
+        super().__init__(carrier, window, limit)
+        self._future: asyncio.Future[bytes] = carrier.loop.create_future()
+        self._body: bytes | bytearray = b""
+
+    def __await__(self) -> Generator[Any, None, bytes]:
+        try:
+            return (yield from self._future.__await__())
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
+    def cancel(self) -> bool:
+        if self._done:
+            return False
+        self._over()
+        self._carrier.abandon(self)
+        self._future.cancel()
+        return True
+
+    async def initial_metadata(self) -> wire.HeaderList:
+        """What came before the answer of a call that is over."""
+        return self._initial or NOTHING
+
+    async def trailing_metadata(self) -> wire.HeaderList:
+        """What came behind the answer of a call that is over."""
+        return self._trailing
+
+    def on_data(self, data: bytes, cost: int, *, last: bool) -> None:
+        if self._initial is None:
+            raise wire.WireError(wire.PROTOCOL_ERROR, "an answer's body before its headers")
+        if self._body:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += data
+        else:
+            self._body = data
+        if len(self._body) > self._limit + PREFIX_BYTES:
+            self._carrier.abandon(self)
+            details = f"the answer is over the limit of {self._limit} bytes"
+            self.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, details, kind=AnswerTooLargeError)
+        elif last:
+            self.fail(grpc.StatusCode.INTERNAL, "the answer has no status")
+
+    def _deliver(self) -> None:
+        body = self._body
+        length = len(body) - PREFIX_BYTES
+        if length < 0 or body[0] or int.from_bytes(body[1:5], "big") != length:
+            self.fail(grpc.StatusCode.INTERNAL, "the answer is not one uncompressed message")
+            return
+        if not self._done:
+            self._over()
+            if not self._future.done():
+                self._future.set_result(bytes(body[PREFIX_BYTES:]))
+
+    def _lost(self, error: grpc.aio.AioRpcError) -> None:
+        if not self._future.done():
+            self._future.set_exception(error)

@@ -13,14 +13,15 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import grpc
 from loguru import logger
 
 from gateway.http2 import wire
-from gateway.http2.calls import UnaryCall
+from gateway.http2.calls import Attempt, UnaryCall
 from gateway.http2.connection import KEEPALIVE_SECONDS, Connection
+from gateway.http2.streamed import StreamedCall
 
 ATTEMPTS: Final = 3
 FIRST_PAUSE_SECONDS: Final = 0.05  # between two attempts of a call; doubled each time
@@ -90,9 +91,12 @@ async def look_up_addresses(host: str, port: int) -> list[Address]:
 class Channel:
     """Made before or in the running loop; begins with the first call, ends with `close`."""
 
-    def __init__(self, target: Target, look_up: LookUp = look_up_addresses) -> None:
-        """`look_up` gives the addresses of a host and port, none when it cannot."""
+    def __init__(
+        self, target: Target, look_up: LookUp = look_up_addresses, *, streamed: bool = False
+    ) -> None:
+        """`look_up` gives the addresses of a host and port, none when it cannot; `streamed` is a channel for streams of answers alone."""
         self._target = target
+        self._streamed = streamed
         self._look_up = look_up
         self._connections: dict[Address, Connection] = {}
         self._usable: list[Connection] = []
@@ -109,15 +113,27 @@ class Channel:
 
     def unary(self, path: str, *, retryable: bool) -> Callable[..., "Call"]:
         """The way to call a method: `(message, metadata=…, timeout=…)` → Call."""
-        target = self._target
-        block = wire.request_block(
-            target.authority, path, secure=target.tls is not None, user_agent=USER_AGENT
-        )
+        block = self._block(path)
 
         def begin(message: bytes, *, metadata: Metadata = (), timeout: float | None = None) -> Call:
             return Call(self, block, message, metadata, timeout, retryable)
 
         return begin
+
+    def stream(self, path: str, *, retryable: bool) -> Callable[..., "Stream"]:
+        """The way to call a method that answers with a stream: `(message, metadata=…, timeout=…)` → Stream."""
+        block = self._block(path)
+
+        def begin(message: bytes, *, metadata: Metadata = (), timeout: float | None = None) -> Stream:
+            return Stream(self, block, message, metadata, timeout, retryable)
+
+        return begin
+
+    def _block(self, path: str) -> bytes:
+        target = self._target
+        return wire.request_block(
+            target.authority, path, secure=target.tls is not None, user_agent=USER_AGENT
+        )
 
     def pick(self) -> Connection | None:
         """The connection whose turn it is; None when there is none."""
@@ -162,7 +178,9 @@ class Channel:
             reached = await self._connect_all()
             self._tried.set()
             if bool(failures) is reached:  # it was not so before
-                told = logger.bind(service=self._target.server_name or self._target.port)
+                told = logger.bind(
+                    service=self._target.server_name or self._target.port, streams=self._streamed
+                )
                 told.info("service is reached" if reached else "service cannot be reached")
             failures = 0 if reached else failures + 1
             if not reached:
@@ -190,7 +208,9 @@ class Channel:
     async def _connect(self, address: Address) -> None:
         loop = asyncio.get_running_loop()
         target = self._target
-        connection = Connection(target.answer_limit, self._on_retired, target.keepalive_seconds)
+        connection = Connection(
+            target.answer_limit, self._on_retired, target.keepalive_seconds, streamed=self._streamed
+        )
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 transport, _ = await loop.create_connection(
@@ -229,8 +249,11 @@ def _require_http2(transport: asyncio.BaseTransport) -> None:
         raise OSError("the service does not speak HTTP/2")
 
 
-class Call:
-    """A call with its attempts; await it once."""
+A = TypeVar("A", bound=Attempt)
+
+
+class _Attempts(Generic[A]):
+    """What calls of both kinds have in common: a message, and the attempts to have it answered within its deadline."""
 
     __slots__ = (
         "_attempt", "_block", "_cancelled", "_channel", "_deadline", "_message", "_retryable", "_waiting",
@@ -253,22 +276,12 @@ class Call:
         self._block = block + b"".join([wire.literal(name, value) for name, value in metadata])
         self._deadline = None if timeout is None else time.monotonic() + timeout
         connection = channel.pick()
-        self._attempt: UnaryCall | None = None
+        self._attempt: A | None = None
         if connection is not None:
             self._attempt = self._begin(connection, timeout)
 
-    def __await__(self) -> Generator[Any, None, bytes]:
-        attempt = self._attempt
-        if attempt is not None:
-            try:
-                return (yield from attempt.__await__())
-            except grpc.aio.AioRpcError as error:
-                if not self._may_go_again(error, attempt):
-                    raise
-        return (yield from self._go_again().__await__())
-
     def cancel(self) -> bool:
-        """Give the call up; whoever awaits it gets CancelledError."""
+        """Give the call up; whoever waits for it gets CancelledError."""
         self._cancelled = True
         if self._waiting is not None:
             return self._waiting.cancel()
@@ -282,29 +295,29 @@ class Call:
         """What came behind the answer."""
         return () if self._attempt is None else await self._attempt.trailing_metadata()
 
-    def _begin(self, connection: Connection, timeout: float | None) -> UnaryCall:
+    def _begin(self, connection: Connection, timeout: float | None) -> A:
         block = self._block
         if timeout is not None:
             block += wire.literal("grpc-timeout", _timeout(timeout))
-        return connection.call(block, self._message, timeout)
+        return self._on(connection, block, timeout)
 
-    async def _go_again(self) -> bytes:
-        """The attempts after a first one that failed or could not begin."""
-        for number in range(1 if self._attempt is None else 2, ATTEMPTS + 1):
-            pause = FIRST_PAUSE_SECONDS * 2 ** (number - 2) if number > 1 else 0.0
-            if self._attempt is not None and self._attempt.untouched:
-                pause = 0.0
-            connection = await self._wait(pause)
-            left = self._left()
-            if connection is None or (left is not None and left <= 0):
-                raise _unreachable(self._deadline)
-            self._attempt = self._begin(connection, left)
-            try:
-                return await self._attempt
-            except grpc.aio.AioRpcError as error:
-                if number == ATTEMPTS or not self._may_go_again(error, self._attempt):
-                    raise
-        raise _unreachable(self._deadline)
+    def _on(self, connection: Connection, block: bytes, timeout: float | None) -> A:
+        """The attempt, begun on this connection."""
+        raise NotImplementedError
+
+    async def _next(self, number: int) -> A:
+        """Begin the attempt of this number; raises AioRpcError when there is no way to."""
+        if self._cancelled:
+            raise asyncio.CancelledError
+        pause = FIRST_PAUSE_SECONDS * 2 ** (number - 2) if number > 1 else 0.0
+        if self._attempt is not None and self._attempt.untouched:
+            pause = 0.0
+        connection = await self._wait(pause)
+        left = self._left()
+        if connection is None or (left is not None and left <= 0):
+            raise _unreachable(self._deadline)
+        self._attempt = self._begin(connection, left)
+        return self._attempt
 
     async def _wait(self, pause: float) -> Connection | None:
         """Pause, then wait for a connection; `cancel` ends it."""
@@ -320,13 +333,86 @@ class Call:
         finally:
             self._waiting = None
 
-    def _may_go_again(self, error: grpc.aio.AioRpcError, attempt: UnaryCall) -> bool:
+    def _may_go_again(self, error: grpc.aio.AioRpcError, attempt: A) -> bool:
         if self._cancelled:
             return False
         return attempt.untouched or (self._retryable and error.code() is grpc.StatusCode.UNAVAILABLE)
 
     def _left(self) -> float | None:
         return None if self._deadline is None else self._deadline - time.monotonic()
+
+
+class Call(_Attempts[UnaryCall]):
+    """A unary call; await it once."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, bytes]:
+        attempt = self._attempt
+        if attempt is not None:
+            try:
+                return (yield from attempt.__await__())
+            except grpc.aio.AioRpcError as error:
+                if not self._may_go_again(error, attempt):
+                    raise
+        return (yield from self._go_again().__await__())
+
+    async def _go_again(self) -> bytes:
+        """The attempts after a first one that failed or could not begin."""
+        for number in range(1 if self._attempt is None else 2, ATTEMPTS + 1):
+            attempt = await self._next(number)
+            try:
+                return await attempt
+            except grpc.aio.AioRpcError as error:
+                if number == ATTEMPTS or not self._may_go_again(error, attempt):
+                    raise
+        raise _unreachable(self._deadline)
+
+    def _on(self, connection: Connection, block: bytes, timeout: float | None) -> UnaryCall:
+        return connection.call(block, self._message, timeout)
+
+
+class Stream(_Attempts[StreamedCall]):
+    """A call that is answered by a stream. It is tried again only while nothing of an answer has come."""
+
+    __slots__ = ("_settled",)
+
+    def __init__(
+        self,
+        channel: Channel,
+        block: bytes,
+        message: bytes,
+        metadata: Metadata,
+        timeout: float | None,
+        retryable: bool,
+    ) -> None:
+        super().__init__(channel, block, message, metadata, timeout, retryable)
+        self._settled: StreamedCall | None = None
+
+    async def read(self) -> Any:
+        """The next message, or grpc.aio.EOF. Raises AioRpcError, and CancelledError once cancel() was called."""
+        return await (await self._answering()).read()
+
+    async def initial_metadata(self) -> wire.HeaderList:
+        """What came before the answers; waits for it. Raises AioRpcError when no service can be reached."""
+        return await (await self._answering()).initial_metadata()
+
+    async def _answering(self) -> StreamedCall:
+        """The attempt that is answered, or failed as the last."""
+        if self._settled is not None:
+            return self._settled
+        number = 1
+        attempt = self._attempt if self._attempt is not None else await self._next(number)
+        while (error := await attempt.begun()) is not None:
+            if number == ATTEMPTS or not self._may_go_again(error, attempt):
+                break
+            number += 1
+            attempt = await self._next(number)
+        self._settled = attempt
+        return attempt
+
+    def _on(self, connection: Connection, block: bytes, timeout: float | None) -> StreamedCall:
+        return connection.stream(block, self._message, timeout)
 
 
 def _unreachable(deadline: float | None) -> grpc.aio.AioRpcError:

@@ -1,8 +1,9 @@
-"""One HTTP/2 connection that carries unary gRPC calls.
+"""One HTTP/2 connection that carries gRPC calls with one request message each.
 
 Calls begin in the order they are made, as many at once as the peer allows; the others wait in a bounded line. What the peer's windows or
-a full socket do not let through waits in the call and goes on when there is room, first come first served. Windows of our own are so wide
-that one whole answer always fits, so a slow reader here is only ever a large answer's limit.
+a full socket do not let through waits in the call and goes on when there is room, first come first served. Where unary calls go, windows of
+our own are so wide that one whole answer always fits, so a slow reader here is only ever a large answer's limit. Streams of answers have a
+connection of their own, with narrow windows that each reader opens (`gateway.http2.streamed`).
 
 A call that is given up is reset; frames that still come for it are counted and dropped, which is safe because header blocks have no state.
 """
@@ -16,13 +17,15 @@ from typing import Final
 import grpc
 
 from gateway.http2 import wire
-from gateway.http2.calls import PREFIX_BYTES, UnaryCall
+from gateway.http2.calls import PREFIX_BYTES, Attempt, UnaryCall
+from gateway.http2.streamed import StreamedCall
 
 MAX_WAITING: Final = 10_000  # calls in line; whoever comes later is told that the service has too much to do
 MAX_HEADER_BYTES: Final = 64 * 1024  # of one block, compressed or not
-MAX_STREAMS: Final = 1000  # at once, until the peer says how many it takes
+MAX_STREAMS: Final = (
+    1000  # unary calls at once, unless the peer says how many it takes; streams are counted at the door
+)
 RECEIVE_WINDOW: Final = 64 * 1024 * 1024
-LAST_STREAM: Final = 2**31 - 1
 KEEPALIVE_SECONDS: Final = (
     30.0  # without a byte while calls wait; servers of the mesh permit a ping every 10 s
 )
@@ -45,22 +48,26 @@ class Connection(asyncio.Protocol):
         answer_limit: int,
         on_retired: Callable[["Connection"], None],
         keepalive_seconds: float = KEEPALIVE_SECONDS,
+        *,
+        streamed: bool = False,
     ) -> None:
-        """`answer_limit`: largest answer in bytes; `keepalive_seconds`: how long a peer may be silent while calls wait."""
+        """`answer_limit`: largest message in bytes; `keepalive_seconds`: how long a peer may be silent while calls wait; `streamed`: whether
+        the calls are answered by streams."""
         self.loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self.loop.create_future()
         self.usable = False
         self._limit = answer_limit
+        self._streamed = streamed
         self._on_retired = on_retired
         self._keepalive_seconds = keepalive_seconds
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._sweeping = False
-        self._streams: dict[int, UnaryCall] = {}
-        self._line: deque[tuple[UnaryCall, bytes]] = deque()  # with their header blocks
-        self._unsent: dict[int, UnaryCall] = {}
+        self._streams: dict[int, Attempt] = {}
+        self._line: deque[tuple[Attempt, bytes]] = deque()  # with their header blocks
+        self._unsent: dict[int, Attempt] = {}
         self._next = 1
-        self._most = MAX_STREAMS
+        self._most = wire.LAST_STREAM if streamed else MAX_STREAMS
         self._window = wire.DEFAULT_WINDOW
         self._stream_window = wire.DEFAULT_WINDOW
         self._received = 0
@@ -77,8 +84,18 @@ class Connection(asyncio.Protocol):
     # calls
 
     def call(self, block: bytes, message: bytes, timeout: float | None) -> UnaryCall:
-        """Begin a call; `timeout` in seconds. The connection must be `usable`."""
-        made = UnaryCall(self, 0, self._stream_window, self._limit)
+        """Begin a unary call; `timeout` in seconds. The connection must be `usable`, and not `streamed`."""
+        made = UnaryCall(self, self._stream_window, self._limit)
+        self._enter(made, block, message, timeout)
+        return made
+
+    def stream(self, block: bytes, message: bytes, timeout: float | None) -> StreamedCall:
+        """Begin a call that is answered by a stream. The connection must be `usable`, and `streamed`."""
+        made = StreamedCall(self, self._stream_window, self._limit)
+        self._enter(made, block, message, timeout)
+        return made
+
+    def _enter(self, made: Attempt, block: bytes, message: bytes, timeout: float | None) -> None:
         made.unsent = b"\0" + len(message).to_bytes(4, "big") + message
         if timeout is not None:
             made.expire_after(timeout)
@@ -91,9 +108,13 @@ class Connection(asyncio.Protocol):
             self._line.append((made, block))
         else:
             made.fail(grpc.StatusCode.UNAVAILABLE, "too many calls wait for the service", untouched=True)
-        return made
 
-    def abandon(self, call: UnaryCall) -> None:
+    def allow(self, call: Attempt, size: int) -> None:
+        """So many bytes more of this call may come."""
+        if call.stream in self._streams:
+            self._write(wire.window_update(call.stream, size))
+
+    def abandon(self, call: Attempt) -> None:
         """Nobody waits for this call any more."""
         if call.stream:
             if self._streams.pop(call.stream, None) is not None:
@@ -120,7 +141,7 @@ class Connection(asyncio.Protocol):
             self.usable = False
             self._on_retired(self)
 
-    def _begin(self, call: UnaryCall, block: bytes) -> None:
+    def _begin(self, call: Attempt, block: bytes) -> None:
         stream = call.stream = self._next
         self._next += 2
         self._streams[stream] = call
@@ -140,7 +161,7 @@ class Connection(asyncio.Protocol):
             self._unsent[stream] = call
             self._write(wire.headers(stream, block))
             self._pump()
-        if self._next > LAST_STREAM:  # ids are used up: a new connection takes over
+        if self._next > wire.LAST_STREAM:  # ids are used up: a new connection takes over
             self._retire()
 
     def _pump(self) -> None:
@@ -190,14 +211,16 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # create_connection makes a Transport
-        stream_window = self._limit + PREFIX_BYTES + wire.MAX_FRAME_BYTES
+        window = min(self._limit + PREFIX_BYTES + wire.MAX_FRAME_BYTES, wire.MAX_WINDOW)
+        if self._streamed:
+            window = wire.DEFAULT_WINDOW
         self._write(
             wire.PREFACE
             + wire.settings(
                 (
                     (wire.HEADER_TABLE_SIZE, 0),
                     (wire.ENABLE_PUSH, 0),
-                    (wire.INITIAL_WINDOW_SIZE, min(stream_window, wire.MAX_WINDOW)),
+                    (wire.INITIAL_WINDOW_SIZE, window),
                     (wire.MAX_HEADER_LIST_SIZE, MAX_HEADER_BYTES),
                 )
             )
@@ -271,7 +294,8 @@ class Connection(asyncio.Protocol):
             self._finished(stream, reset=not last)
 
     def _data(self, stream: int, flags: int, payload: bytes) -> None:
-        self._received += len(payload)
+        cost = len(payload)
+        self._received += cost
         if self._received > RECEIVE_WINDOW // 2:
             self._write(wire.window_update(0, self._received))
             self._received = 0
@@ -283,7 +307,7 @@ class Connection(asyncio.Protocol):
         if flags & wire.PADDED:
             payload = wire.unpadded(payload, flags & wire.PADDED)
         last = bool(flags & wire.END_STREAM)
-        call.on_data(payload, last=last)
+        call.on_data(payload, cost, last=last)
         if last:
             self._finished(stream, reset=False)
 
