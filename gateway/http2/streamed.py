@@ -44,6 +44,8 @@ class StreamedCall(Attempt):
             message = self._next()
             if message is not None:
                 return message
+            if self._done and self._error is None and self._came:
+                self._refuse(grpc.StatusCode.INTERNAL, "the answer ends in the middle of a message")
             if self._error is not None:
                 raise self._error
             if self._done:
