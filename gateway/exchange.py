@@ -264,6 +264,8 @@ class Exchange:
         """The request is over: give back its place, watch nothing any more."""
         if self._guard is not None:
             self._guard.stop()
+            self._guard = None  # it knows this object, as the task does: circles would wait for the collector
+        self.task = None
         if self.ticket is not None:
             self.ticket.leave()
 

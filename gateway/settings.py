@@ -50,7 +50,7 @@ class Limits(BaseSettings):
     drain_seconds: float = Field(default=5.0, ge=0)
     """How long calls in flight may go on after SIGTERM."""
     grpc_core: bool = False
-    """True sends unary calls through gRPC's core, as streams always are, instead of the gateway's own HTTP/2: for comparison, and as a way back."""
+    """True sends all calls through gRPC's core, as streams of requests always are, instead of the gateway's own HTTP/2: for comparison, and as a way back."""
     grpc_max_connection_age_seconds: float = Field(default=1800.0, ge=0)
     """After this a gRPC client is asked to connect anew, so that balancers spread clients over replicas; its calls go on. 0: never."""
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()

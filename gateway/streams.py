@@ -156,6 +156,7 @@ class _Output:
         """No more signs of life."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None  # it ends with an exception that knows this object: a circle would wait for the collector
 
     async def item(self, wire: bytes) -> None:
         """Send one item, with the headers if it is the first. Raises CodecError."""
