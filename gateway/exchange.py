@@ -317,6 +317,7 @@ class Watch:
         self.open = False
         if self._task is not None:
             self._task.cancel()
+            self._task = None  # as for close()
 
     def start(self) -> None:
         """Begin to wait."""
