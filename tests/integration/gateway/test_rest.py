@@ -221,6 +221,12 @@ async def test_a_client_that_goes_away_cancels_a_unary_call(
         del leaving
 
 
+async def test_a_slow_call_leaves_nothing_to_the_collector(client: httpx.AsyncClient) -> None:
+    """Its client is watched meanwhile, and the watch is cancelled."""
+    async with without_collector():
+        assert (await client.get("/api/v1/sleep?seconds=1")).status_code == 200
+
+
 @pytest.mark.parametrize("headers", [{"grpc-timeout": "100m"}, {"x-server-timeout": "0.1"}])
 async def test_a_deadline_is_kept_and_passed_on(
     client: httpx.AsyncClient, running: Running, headers: dict[str, str]
