@@ -5,26 +5,21 @@ trailing metadata is known, which is left out: an item for it would be one that 
 """
 
 import secrets
-from collections.abc import Sequence
 
 from loguru import logger
 
-from gateway.exchange import Exchange
 from gateway.transcoding.codec import CodecError
 from gateway.transcoding.errors import GatewayError, internal
 from gateway.transcoding.schema import Method
 from gateway.transcoding.transcoder import Endpoint
 
 
-async def respond(
-    exchange: Exchange, endpoint: Endpoint, answered: bytes, headers: Sequence[tuple[bytes, bytes]]
-) -> None:
-    """Send the one answer of a call that went well; raises GatewayError when it cannot be rendered."""
+def rendered(endpoint: Endpoint, answered: bytes) -> tuple[bytes, bytes]:
+    """Content type and body for the one answer of a call that went well; raises GatewayError when it cannot be rendered."""
     try:
-        content_type, body = endpoint.renderer.unary(answered)
+        return endpoint.renderer.unary(answered)
     except CodecError:
         raise unprintable(endpoint.method) from None
-    await exchange.respond(200, content_type, body, headers)
 
 
 def unprintable(method: Method) -> GatewayError:

@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-from gateway.answers import respond
+from gateway.answers import rendered
 from gateway.exchange import GONE, ClientGoneError, Exchange
 from gateway.items import at_item, values_of
 from gateway.metadata import response_headers
@@ -96,7 +96,8 @@ class ClientStreams:
                 return
             raise
         headers = response_headers(await call.initial_metadata(), await call.trailing_metadata())
-        await respond(exchange, made.endpoint, answered, headers)
+        content_type, body = rendered(made.endpoint, answered)
+        await exchange.respond(200, content_type, body, headers)
 
     async def _read_away(self, made: StreamCall, body: "_Body") -> None:
         """Let a client that is still sending get to read the answer."""

@@ -8,7 +8,6 @@ A large answer goes in pieces, as streams do, so that a client which does not re
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -26,8 +25,8 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 HeaderList = Sequence[tuple[bytes, bytes]]
 
-WATCH_AFTER_SECONDS: Final = 0.05
-MIN_LOOK_SECONDS: Final = 0.01
+WATCH_LOOK_SECONDS: Final = 0.025
+"""Between two looks for calls that take a while; a watch starts at the second look after its beginning."""
 WRITE_TIMEOUT_SECONDS: Final = 30.0
 PIECE_BYTES: Final = 256 * 1024
 BODY_BYTES_PER_SECOND: Final = (
@@ -63,6 +62,7 @@ class Exchange:
     __slots__ = (
         "_client",
         "_guard",
+        "_loop",
         "_receive",
         "_send",
         "as_page",
@@ -87,7 +87,8 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._guard: StallGuard | None = None
-        self.task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        self.task = asyncio.current_task(self._loop)
         self.headers = headers
         self.method: str = scope["method"]
         self.path: str = scope["raw_path"].decode("latin-1")
@@ -188,7 +189,14 @@ class Exchange:
         if self.compressible and len(body) >= compression.COMPRESS_FROM_BYTES:
             body, headers = await self._compressed(content_type, body, headers)
         length = (b"content-length", b"%d" % len(body))
-        await self.start(status, [(b"content-type", content_type), length, *headers])
+        self.status = status
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"content-type", content_type), length, *self._with_common(headers)],
+            }
+        )
         if self.method == "HEAD":
             body = b""
         if len(body) <= PIECE_BYTES:
@@ -225,20 +233,19 @@ class Exchange:
     async def start(self, status: int, headers: HeaderList) -> None:
         """Send status and headers; pieces follow."""
         self.status = status
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": self._with_common(headers)}
+        )
+
+    def _with_common(self, headers: HeaderList) -> HeaderList:
+        """These headers and those that every answer has."""
         common = _COMMON
         for name, _ in headers:
             if name in _COMMON_NAMES:
                 named = {name for name, _ in headers}
                 common = tuple(header for header in _COMMON if header[0] not in named)
                 break
-        request_id = (b"x-request-id", self.headers.request_id.encode())
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [*headers, request_id, *common, *self.extra],
-            }
-        )
+        return [*headers, (b"x-request-id", self.headers.request_id.encode()), *common, *self.extra]
 
     async def piece(self, data: bytes, *, last: bool = False) -> None:
         """Send a piece of the body; returns when the server has room for more.
@@ -271,7 +278,7 @@ class Exchange:
 
     def watch(self, on_gone: Callable[[], object]) -> "Watch":
         """Call `on_gone` when the client goes away; use as a context manager around the waiting."""
-        return Watch(self, self._receive, on_gone)
+        return Watch(self, self._receive, on_gone, self._loop)
 
 
 class Pace:
@@ -299,18 +306,25 @@ class Pace:
 class Watch:
     """Waits for the client's disconnect in a task of its own, which the context manager ends."""
 
-    __slots__ = ("_exchange", "_on_gone", "_receive", "_task", "open")
+    __slots__ = ("_exchange", "_loop", "_on_gone", "_receive", "_task", "open")
 
-    def __init__(self, exchange: Exchange, receive: Receive, on_gone: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        receive: Receive,
+        on_gone: Callable[[], object],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._exchange = exchange
         self._receive = receive
         self._on_gone = on_gone
+        self._loop = loop
         self._task: asyncio.Task[None] | None = None
         self.open = False
 
     def __enter__(self) -> "Watch":
         self.open = True
-        _waiting.add(self)
+        _waiting.add(self, self._loop)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -321,7 +335,7 @@ class Watch:
 
     def start(self) -> None:
         """Begin to wait."""
-        self._task = asyncio.get_running_loop().create_task(self._wait(), name="gateway disconnect watch")
+        self._task = self._loop.create_task(self._wait(), name="gateway disconnect watch")
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -331,31 +345,32 @@ class Watch:
 
 
 class _Waiting:
-    """Watches that may have to start, oldest first, with one timer for all: most calls end before theirs would."""
+    """Watches that may have to start, with one timer for all: most calls end before theirs would."""
 
     def __init__(self) -> None:
-        self._line: deque[tuple[float, Watch]] = deque()
+        self._new: list[Watch] = []
+        self._seen: list[Watch] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        """Where the timer runs; None when there is nothing to look at."""
 
-    def add(self, watch: Watch) -> None:
+    def add(self, watch: Watch, loop: asyncio.AbstractEventLoop) -> None:
         """Start this watch in a while, if it is open then."""
-        loop = asyncio.get_running_loop()
-        if not self._line or loop is not self._loop:
-            self._line.clear()
-            self._loop = loop
-            loop.call_later(WATCH_AFTER_SECONDS, self._look)
-        self._line.append((time.monotonic() + WATCH_AFTER_SECONDS, watch))
+        if loop is not self._loop:
+            self._new, self._seen, self._loop = [], [], loop
+            loop.call_later(WATCH_LOOK_SECONDS, self._look, loop)
+        self._new.append(watch)
 
-    def _look(self) -> None:
-        line, now = self._line, time.monotonic()
-        while line and line[0][0] <= now:
-            _, watch = line.popleft()
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not self._loop:  # another one took over
+            return
+        for watch in self._seen:
             if watch.open:
                 watch.start()
-        while line and not line[0][1].open:
-            line.popleft()
-        if line and self._loop is not None:
-            self._loop.call_later(max(line[0][0] - now, MIN_LOOK_SECONDS), self._look)
+        self._new, self._seen = [], [watch for watch in self._new if watch.open]
+        if self._seen:
+            loop.call_later(WATCH_LOOK_SECONDS, self._look, loop)
+        else:
+            self._loop = None
 
 
 _waiting = _Waiting()

@@ -24,8 +24,8 @@ def request_id(given: str | None) -> str:
 def new_id() -> str:
     """A UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, then random bits."""
     chance = _chance.take(10)
-    made = f"{time.time_ns() // 1_000_000:012x}7{chance[1:4]}{_VARIANT[chance[4]]}{chance[5:20]}"
-    return f"{made[:8]}-{made[8:12]}-{made[12:16]}-{made[16:20]}-{made[20:]}"
+    moment = "%012x" % (time.time_ns() // 1_000_000)
+    return f"{moment[:8]}-{moment[8:]}-7{chance[1:4]}-{_VARIANT[chance[4]]}{chance[5:8]}-{chance[8:]}"
 
 
 def is_traceparent(given: str) -> bool:
@@ -49,15 +49,17 @@ class _Chance:
     """Random bytes in hexadecimal, fetched from the operating system many at a time. For identifiers; keys are made elsewhere."""
 
     def __init__(self) -> None:
-        self._left = ""
+        self._digits = ""
+        self._at = 0
 
     def take(self, size: int) -> str:
         """`size` bytes, as twice as many digits. None is given twice."""
-        digits = 2 * size
-        if len(self._left) < digits:
-            self._left = os.urandom(CHANCE_BYTES).hex()
-        taken, self._left = self._left[:digits], self._left[digits:]
-        return taken
+        start, end = self._at, self._at + 2 * size
+        if end > len(self._digits):
+            self._digits = os.urandom(CHANCE_BYTES).hex()
+            start, end = 0, 2 * size
+        self._at = end
+        return self._digits[start:end]
 
 
 _chance = _Chance()

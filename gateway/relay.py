@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 
 from gateway import failures
-from gateway.answers import respond, unprintable
+from gateway.answers import rendered, unprintable
 from gateway.backends import Backend, Backends
 from gateway.browser.sessions import BrowserCall, Browsers
 from gateway.cancelling import cancel
@@ -45,7 +45,7 @@ class RestRelay:
     ) -> None:
         """Raises SchemaError for a stream that cannot go on where it broke though the contract says so."""
         self._transcoder = transcoder
-        self._backends = backends
+        self._backends = {endpoint: backends.of(endpoint.method.service) for endpoint in transcoder.endpoints}
         self._limits = limits
         self._browsers = browsers
         self._resumable = resumable_streams(transcoder.schema)
@@ -69,7 +69,7 @@ class RestRelay:
         if self._browsers is not None:
             browser = self._browsers.enter(exchange.headers, exchange.method, endpoint)
         method = endpoint.method
-        backend = self._backends.of(method.service)
+        backend = self._backends[endpoint]
         if backend is None:
             raise unavailable(method.service)
         if exchange.method == "HEAD" and method.kind != "unary":
@@ -165,7 +165,8 @@ class RestRelay:
         if etag and is_not_modified(exchange.headers, exchange.method, etag):
             await exchange.respond_nothing(304, headers)
             return
-        await respond(exchange, endpoint, answered, headers)
+        content_type, body = rendered(endpoint, answered)
+        await exchange.respond(200, content_type, body, headers)
 
     async def _fail(
         self,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 
 import grpc
@@ -273,7 +274,7 @@ class _Attempts(Generic[A]):
         self._retryable = retryable
         self._cancelled = False
         self._waiting: asyncio.Task[object] | None = None
-        self._block = block + b"".join([wire.literal(name, value) for name, value in metadata])
+        self._block = block + wire.literals(metadata)
         self._deadline = None if timeout is None else time.monotonic() + timeout
         connection = channel.pick()
         self._attempt: A | None = None
@@ -298,7 +299,7 @@ class _Attempts(Generic[A]):
     def _begin(self, connection: Connection, timeout: float | None) -> A:
         block = self._block
         if timeout is not None:
-            block += wire.literal("grpc-timeout", _timeout(timeout))
+            block += _timeout(timeout)
         return self._on(connection, block, timeout)
 
     def _on(self, connection: Connection, block: bytes, timeout: float | None) -> A:
@@ -423,7 +424,9 @@ def _unreachable(deadline: float | None) -> grpc.aio.AioRpcError:
     )
 
 
-def _timeout(seconds: float) -> str:
-    """`grpc-timeout`: at most eight digits and a unit; rounded up, so that the service does not give up before us."""
+@lru_cache(maxsize=256)  # most calls have the same one, the default
+def _timeout(seconds: float) -> bytes:
+    """The header `grpc-timeout`: at most eight digits and a unit; rounded up, so that the service does not give up before us."""
     millis = int(seconds * 1000) + 1
-    return f"{millis}m" if millis < 100_000_000 else f"{min(int(seconds) + 1, 99_999_999)}S"
+    text = f"{millis}m" if millis < 100_000_000 else f"{min(int(seconds) + 1, 99_999_999)}S"
+    return wire.literal("grpc-timeout", text)

@@ -145,9 +145,26 @@ def literal(name: str, value: str | bytes) -> bytes:
     return _name(name) + _text(data)
 
 
+def literals(fields: Iterable[tuple[str, str | bytes]]) -> bytes:
+    """Several of them. Nearly all are short texts, which are cheapest written as one: in Latin-1 a character is a byte."""
+    return "".join(
+        [
+            f"{_short_name(name)}{chr(len(value))}{value}"
+            if isinstance(value, str) and len(value) <= _LONGEST_IN_A_BYTE
+            else literal(name, value).decode("latin-1")
+            for name, value in fields
+        ]
+    ).encode("latin-1")
+
+
 @lru_cache(maxsize=256)
 def _name(name: str) -> bytes:
     return b"\x00" + _text(name.encode("ascii"))
+
+
+@lru_cache(maxsize=256)
+def _short_name(name: str) -> str:
+    return _name(name).decode("latin-1")
 
 
 def _text(data: bytes) -> bytes:

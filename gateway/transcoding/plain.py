@@ -13,24 +13,24 @@ from gateway.transcoding import fields
 from gateway.transcoding.template import Template
 
 _LENGTH_DELIMITED: Final = 2
+_ONE_BYTE: Final = tuple(bytes((length,)) for length in range(128))
 
 
 class Plain:
-    """Writes the messages of one route. `tags` are the fields' tags, `order` the variables in the order of field numbers."""
+    """Writes the messages of one route. `parts` are the variables and their fields' tags in the order of field numbers."""
 
-    __slots__ = ("_order", "_tags")
+    __slots__ = ("_parts",)
 
-    def __init__(self, tags: Sequence[bytes], order: Sequence[int]) -> None:
-        self._tags = tags
-        self._order = order
+    def __init__(self, parts: Sequence[tuple[int, bytes]]) -> None:
+        self._parts = parts
 
     def wire(self, values: Sequence[str]) -> bytes:
         """The message; an empty text is its field's default, which is not written."""
         made = b""
-        for index, tag in zip(self._order, self._tags, strict=True):
+        for index, tag in self._parts:
             data = values[index].encode()
             if data:
-                made += tag + _varint(len(data)) + data
+                made += tag + (_ONE_BYTE[len(data)] if len(data) < 128 else _varint(len(data))) + data
         return made
 
 
@@ -43,8 +43,7 @@ def plain_of(desc: DescMessage, template: Template) -> Plain | None:
             return None
         numbers.append((field.number, index))
     numbers.sort()
-    tags = [_varint(number << 3 | _LENGTH_DELIMITED) for number, _ in numbers]
-    return Plain(tags, [index for _, index in numbers])
+    return Plain([(index, _varint(number << 3 | _LENGTH_DELIMITED)) for number, index in numbers])
 
 
 def _is_text(field: DescField) -> bool:

@@ -77,7 +77,7 @@ class Router(Generic[T]):
             raise NoRouteError(path)
         segments = path[1:].split("/") if path != "/" else []
         if ":" not in path:
-            found = _quickly(self._root, segments, 0, http_method)
+            found = _quickly(self._root, segments, http_method)
             if found is not None:
                 return found, segments
         search = _Search[T](http_method)
@@ -107,21 +107,20 @@ def _descend(node: _Node[T], segment: str) -> _Node[T]:
     return node.literals.setdefault(segment, _Node())
 
 
-def _quickly(node: _Node[T], segments: list[str], at: int, http_method: str) -> Route[T] | None:
+def _quickly(node: _Node[T], segments: list[str], http_method: str) -> Route[T] | None:
     """The route of a path without verb and `**`, with just this HTTP method: what nearly all requests ask for.
 
     None where there is any doubt; the search below knows all rules.
     """
-    if at == len(segments):
-        methods = node.leaves.get("")
-        return None if methods is None else methods.get(http_method)
-    segment = segments[at]
-    child = node.literals.get(segment)
-    if child is not None:
-        return _quickly(child, segments, at + 1, http_method)
-    if node.star is None or not segment:
-        return None
-    return _quickly(node.star, segments, at + 1, http_method)
+    for segment in segments:
+        child = node.literals.get(segment)
+        if child is None:
+            child = node.star if segment else None
+            if child is None:
+                return None
+        node = child
+    methods = node.leaves.get("")
+    return None if methods is None else methods.get(http_method)
 
 
 class _Search(Generic[T]):

@@ -58,8 +58,10 @@ class Template:
         rest = self.segments.index(REST) if surplus else 0
         values = []
         for variable in self.variables:
-            start = variable.start + (surplus if surplus and variable.start > rest else 0)
-            end = variable.end + (surplus if surplus and variable.end > rest else 0)
+            start, end = variable.start, variable.end
+            if surplus:
+                start += surplus if start > rest else 0
+                end += surplus if end > rest else 0
             raw = segments[start] if end == start + 1 else "/".join(segments[start:end])
             values.append(urls.decode_except(raw, kept) if variable.multiple else urls.decode(raw))
         return values
