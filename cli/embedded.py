@@ -43,6 +43,7 @@ ENGINE_PORTS = ("postgres", "nats", "openbao", "openbao_cluster")
 
 SERVICE_READY_SECONDS = 60.0  # five Python programs starting at once on a small machine
 SERVICE_STOP_SECONDS = 4.0
+DRAIN_SECONDS = 1.5  # of these; the rest is for logs, messages and connections while engines hang
 
 
 class EmbeddedMesh:
@@ -135,7 +136,7 @@ class EmbeddedMesh:
         return ChildSpec(
             name=name,
             argv=python_module(f"services.{name}"),
-            env=inherited() | self.environment(name),
+            env=inherited() | {"VIVESPHERE_DRAIN_SECONDS": str(DRAIN_SECONDS)} | self.environment(name),
             cwd=PROJECT_ROOT,
             ready=ready,
             ready_seconds=SERVICE_READY_SECONDS,

@@ -2,7 +2,8 @@
 
     settings → telemetry → messaging, database, outbox, audit, channels → the service's own parts → server → serve → drain → close
 
-`run(name, assemble)` owns the event loop. `assemble` gets a `Process`, makes the service's concrete objects with what the process
+`run(name, assemble)` owns the event loop. SIGTERM or SIGINT end it at any point: what is still being assembled is given up, and every
+wait of the stop has a bound. `assemble` gets a `Process`, makes the service's concrete objects with what the process
 offers, and registers its servicers; it is the only place of a service where concrete classes meet. Nothing here waits for another
 part of the mesh to be up: a process starts alone, says in its health what it misses, and finds it when it comes.
 """
@@ -11,7 +12,7 @@ import asyncio
 import hashlib
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -44,9 +45,9 @@ from mesh.memory import shield
 from mesh.messaging import Messaging
 from mesh.outbox import Outbox
 from mesh.redaction.settings import follow_patterns
-from mesh.server import DRAIN, Registrar, build_server, check_complete
+from mesh.server import Registrar, build_server, check_complete
 from mesh.settings import ProcessSettings
-from mesh.tasks import TaskSet
+from mesh.tasks import TaskSet, unless
 from mesh.telemetry import configure, metrics
 from mesh.telemetry.context import add_call_context
 from mesh.telemetry.last_words import catch_strays
@@ -61,7 +62,7 @@ OUTBOX_ALARM = timedelta(seconds=60)
 if TYPE_CHECKING:
     from mesh.vault import VaultClient
 
-Assemble = Callable[["Process"], Awaitable[None]]
+Assemble = Callable[["Process"], Coroutine[Any, Any, None]]
 
 
 class Process:
@@ -269,12 +270,18 @@ async def _run(name: str, assemble: Assemble) -> None:
         process.shipper.attach(settings.log_level)
         if settings.metrics_listen is not None:
             serve_metrics(settings.metrics_listen)
-        await assemble(process)
-        server = await process.start()
-        settle()
-        await stopping.wait()
-        logger.info("stopping")
-        process.stopping.set()
-        await process.health.stop()
-        await server.stop(DRAIN.total_seconds())
+        await unless(stopping, assemble(process))
+        if not stopping.is_set():
+            await _serve(process, stopping)
         await process.shipper.close()
+
+
+async def _serve(process: Process, stopping: asyncio.Event) -> None:
+    """From the first call to the last one."""
+    server = await process.start()
+    settle()
+    await stopping.wait()
+    logger.info("stopping")
+    process.stopping.set()
+    await process.health.stop()
+    await server.stop(process.settings.drain_seconds)

@@ -1,7 +1,6 @@
 """The gRPC server of a service: mutual TLS, the chain around every method, health, reflection, channelz, graceful drain."""
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any, cast
 
 import grpc
@@ -18,7 +17,6 @@ from mesh.settings import ProcessSettings, TlsFiles
 MIN_PING_INTERVAL_MS = 10_000
 MAX_CONNECTION_AGE_MS = 30 * 60 * 1000
 MAX_CONNECTION_GRACE_MS = 60 * 1000
-DRAIN = timedelta(seconds=5)
 
 Registrar = Callable[[Any, grpc.aio.Server], None]
 

@@ -110,6 +110,8 @@ class ProcessSettings(BaseSettings):
     """host:port where Prometheus may scrape; unset: metrics are only read through the gateway's own page."""
     max_message_bytes: int = 4 * 1024 * 1024
     """Largest gRPC message accepted or sent, in bytes; gRPC's own default."""
+    drain_seconds: float = Field(default=5, ge=0)
+    """How long a process that is told to stop goes on with calls that are in flight."""
     max_calls: int = 1000
     """Unary calls in flight before more are refused with OVERLOADED."""
     max_streams: int = 2000

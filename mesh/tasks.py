@@ -186,6 +186,18 @@ async def first_of(*events: asyncio.Event) -> None:
         await _first(*(event.wait() for event in events))
 
 
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`; None when `stop` is set before it has one: then `work` is cancelled, and has ended on return
+    unless that takes it longer than STOP_TIMEOUT."""
+    working = asyncio.get_running_loop().create_task(work)
+    try:
+        await _first(asyncio.wait([working]), stop.wait())
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        await asyncio.wait([working], timeout=STOP_TIMEOUT.total_seconds())
+
+
 async def _first(*waits: Coroutine[Any, Any, object]) -> None:
     tasks = [asyncio.get_running_loop().create_task(wait) for wait in waits]
     try:

@@ -3,7 +3,8 @@
 - It does not reconnect by itself. `mesh.messaging.connection` makes a new client instead: first connect and reconnect are one path,
   certificates are read anew, and the states in which nats-py gives up for good (any `-ERR`, a dead read loop) need no special care.
 - A `tls://` address means TLS: nats-py goes on in clear text when the server's INFO does not ask for it.
-- `keep_cancellation` gives back the cancellation that nats-py swallows while it waits to flush (`Client._flush_pending`).
+- `keep_cancellation` gives back the cancellation that is swallowed on the way: by nats-py while it waits to flush, and by `asyncio.wait_for`
+  of Python 3.11, with which nats-py connects, when what it waits for is done in the same turn of the loop.
 """
 
 import asyncio
@@ -22,7 +23,10 @@ PING_INTERVAL_SECONDS = 10
 MAX_SILENT_PINGS = 2
 PENDING_BYTES = 4 * 1024 * 1024
 FLUSH_TIMEOUT_SECONDS = 2.0
-DRAIN_TIMEOUT_SECONDS = 2
+GOODBYE_SECONDS = 1.0
+"""For the last messages to reach the server, and once more for the end of the connection; the stop of a process waits for it."""
+NOBODY_SECONDS = 0.1
+"""For the end of a connection on which nobody answers: half-made, lost, or to a server that hangs."""
 
 
 class TlsFiles(Protocol):
@@ -67,7 +71,7 @@ async def open_client(
     client = StrictClient()
     try:
         async with asyncio.timeout(2 * CONNECT_TIMEOUT_SECONDS):
-            await client.connect(
+            connecting = client.connect(
                 servers,
                 name=name,
                 inbox_prefix=inbox_prefix.encode(),
@@ -81,11 +85,11 @@ async def open_client(
                 max_outstanding_pings=MAX_SILENT_PINGS,
                 pending_size=PENDING_BYTES,
                 flush_timeout=FLUSH_TIMEOUT_SECONDS,
-                drain_timeout=DRAIN_TIMEOUT_SECONDS,
                 error_cb=on_error,
                 disconnected_cb=on_lost,
                 closed_cb=on_lost,
             )
+            await keep_cancellation(connecting)
     except BaseException as error:
         cause = client.last_error
         await close_client(client)
@@ -96,19 +100,20 @@ async def open_client(
 
 
 async def close_client(client: Client) -> None:
-    """Flush what is pending if the server still listens, then close. Never raises, never takes longer than a few seconds."""
-    if client.is_connected:
-        await _quietly(client.drain())
-    await _quietly(client.close())
+    """Flush what is pending if the server still listens, then close. Never raises, never takes longer than two seconds."""
+    heard = client.is_connected and await _quietly(client.flush(), GOODBYE_SECONDS)
+    await _quietly(client.close(), GOODBYE_SECONDS if heard else NOBODY_SECONDS)
 
 
-async def _quietly(closing: Awaitable[None]) -> None:
+async def _quietly(closing: Awaitable[None], seconds: float) -> bool:
+    """Whether it ended well and in time."""
     try:
-        async with asyncio.timeout(DRAIN_TIMEOUT_SECONDS):
-            await closing
+        async with asyncio.timeout(seconds):
+            await keep_cancellation(closing)
     except (OSError, errors.Error, TimeoutError, AttributeError, AssertionError):
         # The last two: nats-py closes a client whose connection was never made.
-        return
+        return False
+    return True
 
 
 async def send(
@@ -119,10 +124,11 @@ async def send(
 
 
 async def keep_cancellation(awaitable: Awaitable[T]) -> T:
-    """Await something of nats-py; if this task was cancelled meanwhile, be cancelled, even if nats-py swallowed that."""
+    """Await something of nats-py; if this task was cancelled meanwhile, be cancelled, even if that was swallowed on the way."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
-    result = await awaitable
-    if task is not None and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return result
+    try:
+        return await awaitable
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError  # also instead of an error: a caller would try again

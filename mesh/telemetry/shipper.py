@@ -42,7 +42,7 @@ LINGER: Final = timedelta(milliseconds=200)
 LOOK: Final = timedelta(seconds=1)
 """How often the spool is looked at when nothing is logged."""
 PUBLISH_TIMEOUT: Final = timedelta(seconds=5)
-FLUSH_TIMEOUT: Final = timedelta(seconds=3)
+FLUSH_TIMEOUT: Final = timedelta(seconds=1)
 WINDOW: Final = 4
 """Batches in flight at a time."""
 SHED: Final = "log records shed"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import Unavailable
-from mesh.tasks import Backoff, TaskSet, first_of, pause_or_stop, periodic, set_within
+from mesh.tasks import Backoff, TaskSet, first_of, pause_or_stop, periodic, set_within, unless
 from tests.fakes.clock import ManualClock, settle
 
 SECOND = timedelta(seconds=1)
@@ -178,3 +178,31 @@ async def test_set_within_tells_an_event_from_the_end_of_patience() -> None:
     asyncio.get_running_loop().call_soon(event.set)
     assert await set_within(event, timedelta(hours=1))
     assert await set_within(event, timedelta(hours=1))
+
+
+async def test_work_is_given_up_when_the_stop_comes_first() -> None:
+    """A start that waits for what does not come would outlast the patience of whoever stops it."""
+    stop, ended = asyncio.Event(), asyncio.Event()
+
+    async def wait_in_vain() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    asyncio.get_running_loop().call_soon(stop.set)
+    assert await unless(stop, wait_in_vain()) is None
+    assert ended.is_set()
+
+
+async def test_work_that_ends_before_the_stop_is_as_if_awaited() -> None:
+    """Its result counts, and so does its failure."""
+
+    async def give(value: int) -> int:
+        return 12 // value
+
+    before = len(asyncio.all_tasks())
+    assert await unless(asyncio.Event(), give(3)) == 4
+    with pytest.raises(ZeroDivisionError):
+        await unless(asyncio.Event(), give(0))
+    assert len(asyncio.all_tasks()) == before
