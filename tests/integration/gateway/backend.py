@@ -28,12 +28,12 @@ class Seen:
     cancelled: bool = False
 
 
-@dataclass
+@dataclass(repr=False)  # a failing property prints its arguments: not a whole contract
 class ScriptedBackend(grpc.GenericRpcHandler):
     """Serves every method of a descriptor set; `seen` holds what arrived. `behaviours` are by method name; methods that are `impatient`
     have enough before they have read anything."""
 
-    raw: bytes = field(repr=False)  # a failing property prints its arguments, and would print the whole set
+    raw: bytes
     behaviours: dict[str, Any] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     impatient: set[str] = field(default_factory=set)

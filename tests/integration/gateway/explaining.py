@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from tests.integration.gateway.probing import Answer
 
 Outcome = tuple[Answer, list[tuple[str, list[Any]]]]
-"""The answer, and the calls that the backend saw: whether a request was taken shows in them alone, since a call may be there to fail."""
+"""The answer, and the calls that the backend saw."""
 
 _WELL_KNOWN = (
     "duration",
@@ -43,6 +43,11 @@ def reason(answer: Answer) -> tuple[str, str]:
         return "", ""
     body = json.loads(answer.body)
     return next((one["reason"] for one in body["details"] if "reason" in one), ""), body["message"]
+
+
+def _taken(outcome: Outcome) -> bool:
+    """Whether a request was passed on, even as a message that no service can read. A status does not tell: a call may be there to fail."""
+    return bool(outcome[1]) or b"Error parsing message" in outcome[0].body
 
 
 def _method(request: Any, ours: Outcome, envoys: Outcome) -> str | None:
@@ -94,7 +99,7 @@ def _query(request: Any, ours: Outcome, envoys: Outcome) -> str | None:
             return "well_known"
         if _proto(first) in _LISTS:
             return "map"
-        return "unknown" if envoys[1] and re.search(r"(^|&)(=|[^=&]*(&|$))", query) else None
+        return "unknown" if _taken(envoys) and re.search(r"(^|&)(=|[^=&]*(&|$))", query) else None
     if "[" in query or "%5B" in query:
         return "map"
     return "plus" if "+" in query else None
@@ -113,7 +118,7 @@ def _value(request: Any, ours: Outcome, envoys: Outcome) -> str | None:
         unquote_to_bytes(one).decode("utf-8", "replace")
         for one in (*re.split("[/:]", path), *(part.partition("=")[2] for part in query.split("&")))
     ]
-    if kind == "INVALID_FIELD" and envoys[1]:
+    if kind == "INVALID_FIELD" and _taken(envoys):
         if message.endswith("integer in decimal digits") and any(
             re.fullmatch(r"[+-]?0*\d+(\.0*)?([eE][+-]?\d+)?|\s*[+-]?\d+\s*", one) for one in given
         ):
@@ -160,7 +165,7 @@ def _body(request: Any, ours: Outcome, envoys: Outcome) -> str | None:
         return "once" if "as well" in message or "twice" in message else "disjoint"
     if kind == "MALFORMED_REQUEST":
         return "deep" if "levels deep" in message else "json"
-    if kind == "INVALID_FIELD" and envoys[1]:
+    if kind == "INVALID_FIELD" and _taken(envoys):
         return "json"
     if request["method"] == "PATCH" and _without_masks(ours[1]) == _without_masks(envoys[1]):
         return "patch"
