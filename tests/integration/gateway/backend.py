@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -28,19 +28,19 @@ class Seen:
     cancelled: bool = False
 
 
-@dataclass(repr=False)  # a failing property prints its arguments: not a whole contract
 class ScriptedBackend(grpc.GenericRpcHandler):
-    """Serves every method of a descriptor set; `seen` holds what arrived. `behaviours` are by method name; methods that are `impatient`
-    have enough before they have read anything."""
+    """Serves every method of a descriptor set. No dataclass: a failing property prints all fields of one, here a whole contract."""
 
-    raw: bytes
-    behaviours: dict[str, Any] = field(default_factory=dict)
-    seen: list[Seen] = field(default_factory=list)
-    impatient: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.behaviours: dict[str, Any] = {}
+        """By method name."""
+        self.seen: list[Seen] = []
+        """What arrived."""
+        self.impatient: set[str] = set()
+        """Methods that have enough before they have read anything."""
         pool = DescriptorPool()
-        files = {file.name: file for file in descriptor_pb2.FileDescriptorSet.FromString(self.raw).file}
+        files = {file.name: file for file in descriptor_pb2.FileDescriptorSet.FromString(raw).file}
         for file in files.values():  # protoc writes dependencies first
             pool.AddSerializedFile(file.SerializeToString())
         self.pool = pool
