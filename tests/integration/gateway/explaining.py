@@ -26,6 +26,7 @@ _WELL_KNOWN = (
     "any_value",
 )
 _LISTS = ("sub_list", "items", "sub_map", "string_map", "int_map", "attrs", "labels")
+_MASKS = ("field_mask", "update_mask")
 _VERB = ":cancel"
 
 
@@ -140,6 +141,13 @@ def _value(request: Any, ours: Outcome, envoys: Outcome) -> str | None:
         and "color" in json.dumps(ours[1])
     ):
         return "enum"
+    # a path of a mask that begins with a capital: ProtoJSON writes `_a` so, Envoy takes it for `a`
+    if (
+        ours[0].status == envoys[0].status == 200
+        and _without_masks(ours[1]) == _without_masks(envoys[1])
+        and any(re.search("(^|[.,])[A-Z]", one) for one in given)
+    ):
+        return "well_known"
     return None
 
 
@@ -174,7 +182,7 @@ def _body(request: Any, ours: Outcome, envoys: Outcome) -> str | None:
 
 def _without_masks(calls: Any) -> Any:
     return [
-        (method, [{key: value for key, value in one.items() if key != "update_mask"} for one in requests])
+        (method, [{key: value for key, value in one.items() if key not in _MASKS} for one in requests])
         for method, requests in calls
     ]
 
