@@ -130,6 +130,8 @@ def _value(request: Any, ours: Outcome, envoys: Outcome) -> str | None:
             return "spelling"
         if message.endswith("true or false") and {"0", "1", "True", "yes"} & set(given):
             return "spelling"
+        if message.endswith("base64 string") and any(" " in one for one in given):
+            return "spelling"
         if _proto(field) in _WELL_KNOWN or "is a message" in message:
             return "well_known"
         if _proto(field).split("[")[0] in _LISTS:

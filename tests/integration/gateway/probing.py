@@ -14,6 +14,7 @@ from gateway.backends import single_backend
 from gateway.http import HttpDoor
 from gateway.metrics import Metrics
 from gateway.pages import Pages
+from gateway.protocols.door import procedure_door
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
 from gateway.server import HttpServer
@@ -52,9 +53,11 @@ async def front(
     schema, metrics = Schema(raw), Metrics()
     limits = limits or Limits(drain_seconds=0.1)
     backends = single_backend(f"127.0.0.1:{backend_port}", limits, schema)
-    relay = RestRelay(transcoder or Transcoder(schema), backends, limits)
+    transcoder = transcoder or Transcoder(schema)
+    relay = RestRelay(transcoder, backends, limits)
     port = free_port()
-    door = HttpDoor(relay, Pages(Readiness(backends), metrics, None), metrics, limits)
+    procedures = procedure_door(transcoder, backends, limits, metrics, browsers=False)
+    door = HttpDoor(relay, Pages(Readiness(backends), metrics, None), metrics, limits, procedures)
     http_server = HttpServer(door, "127.0.0.1", port, limits)
     http_server.start()
     await wait_for_port(port)
