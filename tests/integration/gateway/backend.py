@@ -89,8 +89,13 @@ class ScriptedBackend(grpc.GenericRpcHandler):
                     await asyncio.sleep(ENDED_BEFORE_CANCELLED)
                 else:
                     noted.requests.append(request)
+                last = (
+                    noted.requests[-1]
+                    if noted.requests
+                    else message_factory.GetMessageClass(method.input_type)()
+                )
                 behaviour = self.behaviours.get(method.name)
-                return await behaviour(noted.requests[-1], context) if behaviour else noted.requests[-1]
+                return await behaviour(last, context) if behaviour else last
             except asyncio.CancelledError:
                 noted.cancelled = True
                 raise
