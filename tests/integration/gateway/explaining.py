@@ -28,6 +28,7 @@ _WELL_KNOWN = (
 _LISTS = ("sub_list", "items", "sub_map", "string_map", "int_map", "attrs", "labels")
 _MASKS = ("field_mask", "update_mask")
 _VERB = ":cancel"
+_INTEGERS = re.compile(r"[+-]?0*\d+(\.0*)?([eE][+-]?\d+)?|\s*[+-]?\d+\s*")
 
 
 def explain(request: Any, ours: Outcome, envoys: Outcome) -> str | None:
@@ -120,9 +121,8 @@ def _value(request: Any, ours: Outcome, envoys: Outcome) -> str | None:
         for one in (*re.split("[/:]", path), *(part.partition("=")[2] for part in query.split("&")))
     ]
     if kind == "INVALID_FIELD" and _taken(envoys):
-        if message.endswith("integer in decimal digits") and any(
-            re.fullmatch(r"[+-]?0*\d+(\.0*)?([eE][+-]?\d+)?|\s*[+-]?\d+\s*", one) for one in given
-        ):
+        is_number = message.endswith("integer in decimal digits") or ": expected one of " in message
+        if is_number and any(_INTEGERS.fullmatch(one) for one in given):
             return "spelling"
         if message.endswith(("expected a number", "in the range of float")) and any(
             _floats(one) for one in given

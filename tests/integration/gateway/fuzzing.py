@@ -60,7 +60,8 @@ async def watched_front(raw: bytes) -> AsyncIterator[Watched]:
     sink = logger.add(faults.append, level="ERROR")
     logging.getLogger().addHandler(handler)
     try:
-        async with front(raw, limits=Limits(drain_seconds=0.1, body_timeout_seconds=BODY_SECONDS)) as running:
+        limits = Limits(drain_seconds=0.1, body_timeout_seconds=BODY_SECONDS)
+        async with front(raw, limits=limits, calls=True) as running:
             running.backend.behaviours |= probe_behaviours(running.backend) | _harmless(running)
             watched = Watched(running.port, faults)
             yield watched

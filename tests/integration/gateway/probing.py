@@ -45,9 +45,13 @@ class Answer:
 
 @asynccontextmanager
 async def front(
-    raw: bytes, transcoder: Transcoder | None = None, limits: Limits | None = None
+    raw: bytes,
+    transcoder: Transcoder | None = None,
+    limits: Limits | None = None,
+    *,
+    calls: bool = False,
 ) -> AsyncIterator[Front]:
-    """Serve a descriptor set until the end of the block."""
+    """Serve a descriptor set until the end of the block: REST, with `calls` Connect and gRPC-Web as well."""
     backend = ScriptedBackend(raw)
     server, backend_port = await start_backend(backend)
     schema, metrics = Schema(raw), Metrics()
@@ -56,7 +60,7 @@ async def front(
     transcoder = transcoder or Transcoder(schema)
     relay = RestRelay(transcoder, backends, limits)
     port = free_port()
-    procedures = procedure_door(transcoder, backends, limits, metrics, browsers=False)
+    procedures = procedure_door(transcoder, backends, limits, metrics, browsers=False) if calls else None
     door = HttpDoor(relay, Pages(Readiness(backends), metrics, None), metrics, limits, procedures)
     http_server = HttpServer(door, "127.0.0.1", port, limits)
     http_server.start()
