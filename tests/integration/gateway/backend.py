@@ -34,7 +34,7 @@ class ScriptedBackend(grpc.GenericRpcHandler):
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.behaviours: dict[str, Any] = {}
-        """By method name."""
+        """By the method's name, or by its full name where several services have one of that name."""
         self.seen: list[Seen] = []
         """What arrived."""
         self.impatient: set[str] = set()
@@ -77,6 +77,9 @@ class ScriptedBackend(grpc.GenericRpcHandler):
         self.seen.append(noted)
         return noted
 
+    def _behaviour(self, method: Any) -> Any:
+        return self.behaviours.get(method.full_name) or self.behaviours.get(method.name)
+
     def _one(self, method: Any) -> Any:
         async def handle(request: Any, context: Any) -> Any:
             noted = self._note(method, context)
@@ -94,7 +97,7 @@ class ScriptedBackend(grpc.GenericRpcHandler):
                     if noted.requests
                     else message_factory.GetMessageClass(method.input_type)()
                 )
-                behaviour = self.behaviours.get(method.name)
+                behaviour = self._behaviour(method)
                 return await behaviour(last, context) if behaviour else last
             except asyncio.CancelledError:
                 noted.cancelled = True
@@ -113,7 +116,7 @@ class ScriptedBackend(grpc.GenericRpcHandler):
                     await asyncio.sleep(ENDED_BEFORE_CANCELLED)
                 else:
                     noted.requests.append(request)
-                    async for item in self.behaviours[method.name](request, context):
+                    async for item in self._behaviour(method)(request, context):
                         yield item
             except (asyncio.CancelledError, GeneratorExit):
                 noted.cancelled = True

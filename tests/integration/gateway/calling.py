@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gateway.transcoding.codec import CodecError, ProtobufPyCodec
 from gateway.transcoding.schema import Method, Schema
 from tests.integration.gateway import fitting, making, wild
+from tests.integration.gateway.aiming import one_of_them
 from tests.integration.gateway.fuzzing import gives_little_time
 from tests.integration.gateway.making import Request
 from tests.integration.gateway.probing import Answer
@@ -29,7 +30,7 @@ _NESTED_LEVELS = 150
 def calls(schema: Schema) -> st.SearchStrategy[Request]:
     """Calls of all methods."""
     codec = ProtobufPyCodec(schema.registry)
-    return st.sampled_from(list(schema.methods.values())).flatmap(lambda method: _call(method, codec))
+    return one_of_them(list(schema.methods.values())).flatmap(lambda method: _call(method, codec))
 
 
 @st.composite

@@ -17,7 +17,8 @@ from google.protobuf import descriptor_pb2
 from loguru import logger
 
 from gateway.settings import Limits
-from tests.integration.gateway.probing import Answer, Front, front, parsed, payload_of, probe_behaviours
+from tests.integration.gateway.backend import ScriptedBackend
+from tests.integration.gateway.probing import Answer, front, parsed, payload_of
 from tests.integration.gateway.wild import CANARY
 
 ANSWER_SECONDS = 15.0
@@ -27,15 +28,18 @@ SHORT_SECONDS = 10.0
 """A client that gives a call no more than this may be told that the time is over."""
 
 
-def with_readers(raw: bytes) -> bytes:
-    """The descriptor set with every method that REST asks by GET marked as one that changes nothing, so that Connect asks it so as well."""
-    files = descriptor_pb2.FileDescriptorSet.FromString(raw)
-    for file in files.file:
+def joined(*raws: bytes) -> bytes:
+    """One descriptor set of several, in which every method that REST asks by GET says that it changes nothing: so Connect asks it by GET."""
+    files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
+    for raw in raws:
+        for file in descriptor_pb2.FileDescriptorSet.FromString(raw).file:
+            files.setdefault(file.name, file)
+    for file in files.values():
         for service in file.service:
             for method in service.method:
                 if method.options.Extensions[annotations_pb2.http].get:
                     method.options.idempotency_level = descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
-    return files.SerializeToString()
+    return descriptor_pb2.FileDescriptorSet(file=files.values()).SerializeToString()
 
 
 class Watched:
@@ -62,7 +66,7 @@ async def watched_front(raw: bytes) -> AsyncIterator[Watched]:
     try:
         limits = Limits(drain_seconds=0.1, body_timeout_seconds=BODY_SECONDS)
         async with front(raw, limits=limits, calls=True) as running:
-            running.backend.behaviours |= probe_behaviours(running.backend) | _harmless(running)
+            running.backend.behaviours |= _harmless(running.backend)
             watched = Watched(running.port, faults)
             yield watched
             await _settled(running.port)
@@ -83,17 +87,44 @@ class _Faults(logging.Handler):
         self._faults.append(self.format(record))
 
 
-def _harmless(running: Front) -> dict[str, Any]:
-    """Behaviours in the place of those that fail or wait when they are asked to."""
+def _harmless(backend: ScriptedBackend) -> dict[str, Any]:
+    """Behaviours of methods that cannot echo, because they answer with another message, or with many: none fails, none waits."""
+    made = {}
+    for method in backend.methods.values():
+        if method.server_streaming:
+            made[method.full_name] = _two(backend.type(method.output_type.full_name))
+        elif method.input_type is not method.output_type:
+            made[method.full_name] = _one(backend.type(method.output_type.full_name))
+    return made
 
-    async def nothing(request: Any, context: Any) -> Any:
-        return running.backend.type("google.protobuf.Empty")()
 
-    async def no_items(request: Any, context: Any) -> AsyncIterator[Any]:
-        for none in ():
-            yield none
+def _one(kind: Any) -> Any:
+    async def answered(request: Any, context: Any) -> Any:
+        return _tagged(kind())
 
-    return {"Fail": nothing, "Slow": nothing, "FailStream": no_items}
+    return answered
+
+
+def _two(kind: Any) -> Any:
+    async def answered(request: Any, context: Any) -> AsyncIterator[Any]:
+        for _ in range(2):
+            yield _tagged(kind())
+
+    return answered
+
+
+def _tagged(message: Any) -> Any:
+    """The message with an etag, where it has one, or a resource in it has."""
+    for field in message.DESCRIPTOR.fields:
+        if field.name == "etag":
+            message.etag = "7"
+        elif (
+            field.message_type is not None
+            and not field.is_repeated
+            and "etag" in field.message_type.fields_by_name
+        ):
+            getattr(message, field.name).etag = "7"
+    return message
 
 
 async def _settled(port: int) -> None:

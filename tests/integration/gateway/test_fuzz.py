@@ -18,7 +18,7 @@ from gateway.transcoding.rendering import dump
 from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
 from gateway.uploads import messages_of
-from tests.integration.gateway import aiming, wild
+from tests.integration.gateway import aiming, forms, wild
 from tests.integration.gateway.making import Request, requests
 from tests.integration.gateway.probing import payload_of
 from tests.unit.gateway.support import compile_set
@@ -88,44 +88,8 @@ def test_what_is_bound_can_be_read_and_printed(request: Request) -> None:
                 assert codec.message(desc).to_wire(json.loads(again)) is not None
 
 
-_LINES = [
-    b"--x", b"--x--", b"--", b"\r\n", b"\n", b"\r\n\r\n", b'Content-Disposition: form-data; name="file"', b'Content-Disposition: form-data; name="note"', b"Content-Disposition: form-data",
-    b'content-disposition: form-data; name="\xc3\xa4"; filename="a\\"b"', b"Content-Disposition: ;;;", b"Content-Type: image/png", b"Content-Type: \xff", b"X\xff: y", b": y", b"x" * 9000, b"a",
-    b'Content-Disposition: form-data; name*=utf-8\'\'%ff; name="file"', b"Content-Disposition: form-data; name=\"\xff\"",
-]  # fmt: skip
-_whole_form = [
-    b"--x\r\n", b'Content-Disposition: form-data; name="note"\r\n\r\n', b"by the sea", b"\r\n--x\r\n", b'Content-Disposition: form-data; name="file"\r\n', b"Content-Type: image/png\r\n\r\n",
-    b"\x00\x01", b"\r\n--x--\r\n",
-]  # fmt: skip
-
-
-@st.composite
-def forms(draw: st.DrawFn) -> list[bytes]:
-    """A form in pieces: one that is whole, in which some pieces are missing, doubled or others."""
-    pieces = list(_whole_form)
-    for _ in range(draw(st.integers(0, 4))):
-        at = draw(st.integers(0, len(pieces)))
-        pieces[at : at + draw(st.integers(0, 2))] = draw(
-            st.lists(st.sampled_from(_LINES) | st.binary(max_size=4), max_size=3)
-        )
-    if draw(st.booleans()):
-        size = draw(st.integers(1, 40))
-        text = b"".join(pieces)
-        pieces = [text[at : at + size] for at in range(0, len(text), size)]
-    return pieces
-
-
-_TYPES = [
-    "multipart/form-data; boundary=x",
-    'multipart/form-data; boundary="x"',
-    "multipart/form-data; boundary*=utf-8''x; boundary=x",
-    "multipart/form-data; boundary=\xe4",
-    "multipart/form-data",
-]
-
-
 @settings(max_examples=60_000 if LONG else 100)
-@given(forms(), st.sampled_from(_TYPES))
+@given(forms.forms(), st.sampled_from(forms.TYPES))
 async def test_a_wild_form_is_read_or_refused(pieces: list[bytes], content_type: str) -> None:
     """An upload's parts, headers and boundaries, cut anywhere."""
 
@@ -148,9 +112,9 @@ async def test_a_form_of_the_fuzz_can_be_read() -> None:
     """The form that is bent is a form."""
 
     async def body() -> AsyncIterator[bytes]:
-        for piece in _whole_form:
+        for piece in forms.FORM:
             yield piece
 
     parts = RequestParts("", b"", "multipart/form-data")
-    (only,) = [one async for one in messages_of(body(), parts, _TYPES[0], "file")]
+    (only,) = [one async for one in messages_of(body(), parts, forms.TYPES[0], "file")]
     assert (only.query, only.body, only.content_type) == ("note=by+the+sea", b"\x00\x01", "image/png")

@@ -15,12 +15,12 @@ from gateway.transcoding.schema import Schema
 from tests.integration.gateway import wild
 from tests.integration.gateway.aiming import aimed, with_headers
 from tests.integration.gateway.calling import calls, require_answered
-from tests.integration.gateway.fuzzing import Watched, ask, require_sound, watched_front, with_readers
+from tests.integration.gateway.fuzzing import Watched, ask, joined, require_sound, watched_front
 from tests.integration.gateway.making import Request
-from tests.unit.gateway.support import compile_set
+from tests.unit.gateway.support import compile_set, echo_set, flow_set, shelf_set
 from tests.vectors.reading import PROTOS
 
-RAW = with_readers(compile_set(PROTOS, "probe.proto"))
+RAW = joined(compile_set(PROTOS, "probe.proto"), echo_set(), shelf_set(), flow_set())
 SCHEMA = Schema(RAW)
 REQUESTS = aimed(SCHEMA)
 WITH_HEADERS = with_headers(REQUESTS, wild.headers(wild.MEANT)) | with_headers(REQUESTS, wild.headers())
@@ -29,7 +29,7 @@ KINDS = {"rest": REQUESTS, "headers": WITH_HEADERS, "calls": CALLS}
 LONG = settings.default.max_examples > 1000
 EXAMPLES = 20_000 if LONG else 80
 """In the long form some minutes for each test."""
-SAMPLE = 300
+SAMPLE = 150
 
 _settings = settings(
     max_examples=EXAMPLES,
