@@ -21,7 +21,7 @@ from tests.integration.gateway.backend import ScriptedBackend
 from tests.integration.gateway.probing import Answer, front, parsed, payload_of
 from tests.integration.gateway.wild import CANARY
 
-ANSWER_SECONDS = 15.0
+ANSWER_SECONDS = 30.0
 """An answer that takes longer hangs. Nothing here waits for more than a body that never comes."""
 BODY_SECONDS = 0.2
 SHORT_SECONDS = 10.0
@@ -61,7 +61,7 @@ async def watched_front(raw: bytes) -> AsyncIterator[Watched]:
     """The gateway, and the errors it logs. At the end nothing may be under way any more."""
     faults: list[str] = []
     handler = _Faults(faults)
-    sink = logger.add(faults.append, level="ERROR")
+    sink = logger.add(faults.append, level="ERROR", filter="gateway")
     logging.getLogger().addHandler(handler)
     try:
         limits = Limits(drain_seconds=0.1, body_timeout_seconds=BODY_SECONDS)

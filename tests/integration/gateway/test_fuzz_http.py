@@ -16,6 +16,7 @@ from tests.integration.gateway import wild
 from tests.integration.gateway.aiming import aimed, with_headers
 from tests.integration.gateway.calling import calls, require_answered
 from tests.integration.gateway.fuzzing import Watched, ask, joined, require_sound, watched_front
+from tests.integration.gateway.http2_asking import MALFORMED, ask_http2
 from tests.integration.gateway.making import Request
 from tests.unit.gateway.support import compile_set, echo_set, flow_set, shelf_set
 from tests.vectors.reading import PROTOS
@@ -27,9 +28,9 @@ WITH_HEADERS = with_headers(REQUESTS, wild.headers(wild.MEANT)) | with_headers(R
 CALLS = calls(SCHEMA)
 KINDS = {"rest": REQUESTS, "headers": WITH_HEADERS, "calls": CALLS}
 LONG = settings.default.max_examples > 1000
-EXAMPLES = 20_000 if LONG else 80
+EXAMPLES = 20_000 if LONG else 60
 """In the long form some minutes for each test."""
-SAMPLE = 150
+SAMPLE = 100
 
 _settings = settings(
     max_examples=EXAMPLES,
@@ -73,6 +74,17 @@ async def test_a_wild_call_is_answered(probe: Watched, request: Request) -> None
     probe.require_no_fault()
 
 
+@_settings
+@given(request=REQUESTS | WITH_HEADERS | CALLS)
+async def test_a_wild_request_over_http2_is_answered(probe: Watched, request: Request) -> None:
+    """The same requests in the other version, where bodies are not announced and names have no capitals."""
+    answer = await ask_http2(probe.port, request)
+    event("malformed" if answer is MALFORMED else f"status {answer.status}")
+    if answer is not MALFORMED:
+        require_sound(request, answer)
+    probe.require_no_fault()
+
+
 def sample(requests: st.SearchStrategy[Request]) -> list[Request]:
     """The same requests every time."""
     made: list[Request] = []
@@ -93,7 +105,7 @@ def sample(requests: st.SearchStrategy[Request]) -> list[Request]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "least", "unrouted"), [("rest", 0.3, 0.2), ("headers", 0.1, 0.2), ("calls", 0.3, 0.05)]
+    ("kind", "least", "unrouted"), [("rest", 0.3, 0.2), ("headers", 0.1, 0.2), ("calls", 0.5, 0.05)]
 )
 async def test_the_fuzz_reaches_methods(probe: Watched, kind: str, least: float, unrouted: float) -> None:
     """A fuzz that only meets the router, or one refusal, finds nothing in what lies behind; nobody would notice that it has become so."""
