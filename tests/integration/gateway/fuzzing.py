@@ -8,8 +8,9 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from google.api import annotations_pb2
@@ -154,14 +155,36 @@ async def ask(port: int, request: Any) -> Answer:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(head.encode("latin-1") + b"\r\n" + payload)
-            data = await reader.read()
-        except ConnectionResetError:  # answered before all was read
-            data = b""
+            data = await _all_of(reader)
         finally:
             writer.close()
     while data.startswith(b"HTTP/1.1 100 "):
         data = data.partition(b"\r\n\r\n")[2]
     return parsed(data)
+
+
+async def _all_of(reader: asyncio.StreamReader) -> bytes:
+    data = b""
+    with suppress(ConnectionResetError):  # behind an answer that did not wait for all of the body
+        while piece := await reader.read(65536):
+            data += piece
+    return data
+
+
+@contextmanager
+def within(seconds: float = ANSWER_SECONDS) -> Iterator[None]:
+    """Around what does not wait: TimeoutError where it takes longer, though it should never end."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def require_sound(request: Any, answer: Answer) -> None:
@@ -200,7 +223,7 @@ def _seconds(name: str, value: str) -> float | None:
     units = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
     if name == "grpc-timeout" and re.fullmatch(r"[0-9]{1,8}[HMSmun]", value):
         return int(value[:-1]) * units[value[-1]]
-    if name == "x-server-timeout" and re.fullmatch(r"[0-9.]+", value):
+    if name == "x-server-timeout" and re.fullmatch(r"[0-9]{1,8}(\.[0-9]{1,9})?", value):
         return float(value)
     if name == "connect-timeout-ms" and value.isdecimal():
         return int(value) / 1000

@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from gateway.transcoding.schema import Schema
 from gateway.transcoding.transcoder import Transcoder
 from gateway.uploads import messages_of
 from tests.integration.gateway import aiming, forms, wild
+from tests.integration.gateway.fuzzing import within
 from tests.integration.gateway.making import Request, requests
 from tests.integration.gateway.probing import payload_of
 from tests.unit.gateway.support import compile_set
@@ -29,6 +31,7 @@ SCHEMA = Schema(RAW)
 CODECS = [ProtobufPyCodec(SCHEMA.registry), GoogleCodec(RAW)]
 FRONTS = [Transcoder(SCHEMA, codec) for codec in CODECS]
 KEYS = aiming.names_of(SCHEMA)
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # what fails may be large
 LONG = settings.default.max_examples > 1000
 """Examples of the long form are as many as take some minutes for each test."""
 
@@ -50,8 +53,9 @@ def test_a_wild_request_is_bound_or_refused(request: Request) -> None:
     said = set()
     for transcoder in FRONTS:
         try:
-            endpoint, values = transcoder.route(request["method"], path)
-            endpoint.bind(values, parts)
+            with within():
+                endpoint, values = transcoder.route(request["method"], path)
+                endpoint.bind(values, parts)
             said.add(200)
         except GatewayError as error:
             refused = answer(error)
@@ -67,7 +71,7 @@ def test_a_wild_request_is_bound_or_refused(request: Request) -> None:
 def test_what_no_one_means_is_bound_or_refused(query: str, body: bytes) -> None:
     """Queries and bodies that chance made, where much is taken: a body of any field, any field in the query, a field beside both."""
     for method, path in (("POST", "/v1/body/star"), ("GET", "/v1/query"), ("PATCH", "/v1/items/7")):
-        with contextlib.suppress(GatewayError):
+        with contextlib.suppress(GatewayError), within():
             endpoint, values = FRONTS[0].route(method, path)
             parts = RequestParts("" if method == "POST" else query, b"" if method == "GET" else body)
             endpoint.bind(values, parts)
@@ -78,7 +82,7 @@ def test_what_no_one_means_is_bound_or_refused(query: str, body: bytes) -> None:
 def test_what_is_bound_can_be_read_and_printed(request: Request) -> None:
     """By the service it is for, and on its way back: what passes one direction must not fail in the other."""
     path, parts = parts_of(request)
-    with contextlib.suppress(GatewayError):
+    with contextlib.suppress(GatewayError), within():
         endpoint, values = FRONTS[0].route(request["method"], path)
         wire = endpoint.bind(values, parts)
         desc = endpoint.method.input
@@ -100,8 +104,9 @@ async def test_a_wild_form_is_read_or_refused(pieces: list[bytes], content_type:
     parts = RequestParts("", b"", "multipart/form-data")
     status = 200
     try:
-        async for message in messages_of(body(), parts, content_type, "file"):
-            assert isinstance(message.body, bytes)
+        with within():
+            async for message in messages_of(body(), parts, content_type, "file"):
+                assert isinstance(message.body, bytes)
     except GatewayError as error:
         status = answer(error).http_status
     event(f"status {status}")
