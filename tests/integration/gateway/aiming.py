@@ -31,9 +31,8 @@ def aimed(schema: Schema) -> st.SearchStrategy[Request]:
     by_chance = st.builds(_request, wild.METHODS, wild.PATHS, wild.queries(keys), wild.bodies(keys))
     valid = making.requests(schema)
     kinds = [right, right, right, bent, bent, bent, valid, valid, by_chance]
-    return st.sampled_from(kinds).flatmap(
-        lambda kind: kind
-    )  # one_of would weigh them by the alternatives in each
+    # one_of would weigh them by the alternatives in each
+    return st.sampled_from(kinds).flatmap(lambda kind: kind)
 
 
 def one_of_them(items: Sequence[Any]) -> st.SearchStrategy[Any]:
@@ -102,11 +101,8 @@ def _query(draw: Any, method: Method, binding: HttpBinding, keys: list[str]) -> 
     how = draw(st.integers(0, 3))
     if how == 0:
         at = draw(st.integers(0, len(query)))
-        return str(
-            query[:at]
-            + draw(st.sampled_from([".", "[", "]", "[a]", "=", "%5B", "_", "%", "&", "+"]))
-            + query[at:]
-        )
+        odd = draw(st.sampled_from([".", "[", "]", "[a]", "=", "%5B", "_", "%", "&", "+"]))
+        return str(query[:at] + odd + query[at:])
     if how == 1 and method.input.fields:
         more = draw(st.sampled_from(list(method.input.fields)).flatmap(making.parameter))
     elif how == 2 and query:

@@ -37,10 +37,10 @@ def calls(schema: Schema) -> st.SearchStrategy[Request]:
 def _call(draw: Any, method: Method, codec: ProtobufPyCodec) -> Request:
     form = draw(st.sampled_from(["json", "proto"]))
     message = draw(_message(method, codec, form))
-    fitting = ["unary", "web", "text"] if method.kind == "unary" else ["stream", "web", "text"]
+    taken = ["unary", "web", "text"] if method.kind == "unary" else ["stream", "web", "text"]
     if method.reads_only and method.kind == "unary":
-        fitting.append("get")
-    manner = draw(st.sampled_from([*fitting, *fitting, "unary", "get", "stream"]))
+        taken.append("get")
+    manner = draw(st.sampled_from([*taken, *taken, "unary", "get", "stream"]))
     coding = draw(st.sampled_from(["", "", "", "", "gzip", "zstd", "identity", "br"]))
     packed = {"gzip": gzip.compress(message, 1), "zstd": zstandard.compress(message)}.get(coding, message)
     if manner == "get":
@@ -92,16 +92,14 @@ def _message(method: Method, codec: ProtobufPyCodec, form: str) -> st.SearchStra
 
 def _nested(number: int, levels: int) -> bytes:
     """A message in a message in a message, all in the field of this number."""
-    made = b""
+    tag, made = _varint(number << 3 | 2), b""
     for _ in range(levels):
-        size = len(made)
-        made = (
-            bytes((number << 3 | 2 if number < 16 else number << 3 & 0x7F | 0x82,))
-            + (b"" if number < 16 else b"\x01")
-            + (bytes((size,)) if size < 128 else bytes((size & 127 | 128, size >> 7)))
-            + made
-        )
+        made = tag + _varint(len(made)) + made
     return made
+
+
+def _varint(value: int) -> bytes:
+    return bytes((value & 127 | 128, *_varint(value >> 7))) if value > 127 else bytes((value,))
 
 
 @st.composite

@@ -42,11 +42,9 @@ def texts(element: Any) -> list[str]:
     if isinstance(element, DescEnum):
         return [*(value.name for value in element.values), "1"]
     if isinstance(element, DescMessage):
-        return (
-            texts(fields.wrapped(element))
-            if fields.is_wrapper(element)
-            else _BY_TYPE.get(element.type_name, [])
-        )
+        if fields.is_wrapper(element):
+            return texts(fields.wrapped(element))
+        return _BY_TYPE.get(element.type_name, [])
     if element in fields.INT_SCALARS:
         return _SMALL if "UINT" in element.name or "FIXED" in element.name else [*_SMALL, "-1"]
     return _BY_SCALAR[element]
@@ -76,9 +74,9 @@ def field(one: DescField, depth: int = 2) -> st.SearchStrategy[Any]:
     value = _value(fields.element_of(one), depth)
     if isinstance(one.value, DescFieldValueList):
         return st.lists(value, max_size=2)
-    return (
-        st.dictionaries(st.sampled_from(["a", "1", ""]), value, max_size=2) if fields.is_map(one) else value
-    )
+    if fields.is_map(one):
+        return st.dictionaries(st.sampled_from(["a", "1", ""]), value, max_size=2)
+    return value
 
 
 def _value(element: Any, depth: int) -> st.SearchStrategy[Any]:
@@ -86,12 +84,9 @@ def _value(element: Any, depth: int) -> st.SearchStrategy[Any]:
         return message(element, depth)
     if isinstance(element, DescMessage) and element.type_name in _JSON_ONLY:
         return st.sampled_from(_JSON_ONLY[element.type_name])
-    scalar = (
-        fields.wrapped(element)
-        if isinstance(element, DescMessage) and fields.is_wrapper(element)
-        else element
-    )
-    return st.booleans() if scalar is ScalarType.BOOL else st.sampled_from(texts(scalar))
+    if isinstance(element, DescMessage) and fields.is_wrapper(element):
+        element = fields.wrapped(element)
+    return st.booleans() if element is ScalarType.BOOL else st.sampled_from(texts(element))
 
 
 @st.composite
@@ -103,9 +98,8 @@ def segment(draw: Any, element: Any) -> str:
 @st.composite
 def query(draw: Any, method: Method, binding: HttpBinding) -> str:
     """Parameters for fields that neither path nor body fills."""
-    taken = {variable.field_path.split(".")[0] for variable in parse(binding.template).variables} | {
-        binding.body
-    }
+    variables = parse(binding.template).variables
+    taken = {binding.body, *(variable.field_path.split(".")[0] for variable in variables)}
     free = [one for one in method.input.fields if one.name not in taken and texts(fields.element_of(one))]
     if binding.body == "*" or not free:
         return ""
