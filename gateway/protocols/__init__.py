@@ -2,7 +2,7 @@
 
 Owns `POST /package.Service/Method` in the two protocols that generated web clients speak, and Connect's GET of what changes nothing.
 A method is reached here when the gRPC door would relay it: the same services, the same metadata, the same limits. What the door does for
-gRPC is done here for HTTP/1.1: messages pass as raw bytes unless the client speaks JSON, which the transcoder's codec reads.
+gRPC is done here for HTTP/1.1: messages pass as the bytes they came as, unless the client speaks JSON, which the transcoder's codec reads.
 Client streams are gRPC's alone: a browser cannot send one.
 
     procedures.py      which methods there are, found by path

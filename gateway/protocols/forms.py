@@ -1,4 +1,8 @@
-"""A message as the client writes it: protobuf, which passes as it is, or ProtoJSON, read as strictly as REST's bodies."""
+"""A message as the client writes it: protobuf, whose bytes pass as they are, or ProtoJSON, read as strictly as REST's bodies.
+
+Protobuf is read once all the same (a microsecond for a small message): a service that cannot read a request calls it a failure of its
+own, and the mistake is the client's.
+"""
 
 from typing import Final, Protocol
 
@@ -6,7 +10,8 @@ from gateway.answers import unprintable
 from gateway.protocols.procedures import Procedure
 from gateway.transcoding.binding import RequestParts
 from gateway.transcoding.codec import CodecError
-from gateway.transcoding.errors import UNIMPLEMENTED, GatewayError
+from gateway.transcoding.depth import too_deep
+from gateway.transcoding.errors import UNIMPLEMENTED, GatewayError, malformed
 
 
 class Form(Protocol):
@@ -25,6 +30,13 @@ class _Proto:
     name = "proto"
 
     def read(self, procedure: Procedure, data: bytes) -> bytes:
+        desc = procedure.method.input
+        try:
+            desc.type.from_binary(data)
+        except RecursionError:
+            raise too_deep() from None
+        except ValueError:
+            raise malformed(f"the message is no {desc.type_name}") from None
         return data
 
     def write(self, procedure: Procedure, wire: bytes) -> bytes:

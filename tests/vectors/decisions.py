@@ -10,7 +10,7 @@ REASONS = {
     "verb": "A custom verb starts at a raw `:` only, and only where a route has registered it; `%3A` and every other colon are characters of the value.",
     "slash": "An empty segment is a segment: `/v1/things/` is another path than `/v1/things`, and is 404. Segments are split before decoding, so `%2F` is no boundary.",
     "decoding": "A path is decoded once, after routing; in variables of several segments the reserved characters of RFC 6570 stay encoded, unless a setting says otherwise.",
-    "spelling": "A number or bool in a path or query has one spelling: decimal digits without plus sign or leading zero, `true` and `false`. Two spellings of one resource would slip past rules in front.",
+    "spelling": "A number or bool in a path or query has one spelling: decimal digits without plus sign or leading zero, `true` and `false`; base64 has no space in it. Two spellings of one resource would slip past rules in front.",
     "well_known": "Well-known types take their ProtoJSON form in a query (`duration=5s`, `mask=a,b`), not their inner fields, Go's durations, or JSON text.",
     "enum": "Enums are open, as in a JSON body: an unknown number passes in path and query too. Names are taken as written; a number in a JSON string is no name.",
     "disjoint": "Path, query and body fill disjoint fields. A parameter for what the path or body fills is 400; a body may repeat a value of the path, not contradict it.",

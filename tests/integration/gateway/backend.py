@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -28,19 +28,19 @@ class Seen:
     cancelled: bool = False
 
 
-@dataclass
 class ScriptedBackend(grpc.GenericRpcHandler):
-    """Serves every method of a descriptor set; `seen` holds what arrived. `behaviours` are by method name; methods that are `impatient`
-    have enough before they have read anything."""
+    """Serves every method of a descriptor set. No dataclass: a failing property prints all fields of one, here a whole contract."""
 
-    raw: bytes
-    behaviours: dict[str, Any] = field(default_factory=dict)
-    seen: list[Seen] = field(default_factory=list)
-    impatient: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.behaviours: dict[str, Any] = {}
+        """By the method's name, or by its full name where several services have one of that name."""
+        self.seen: list[Seen] = []
+        """What arrived."""
+        self.impatient: set[str] = set()
+        """Methods that have enough before they have read anything."""
         pool = DescriptorPool()
-        files = {file.name: file for file in descriptor_pb2.FileDescriptorSet.FromString(self.raw).file}
+        files = {file.name: file for file in descriptor_pb2.FileDescriptorSet.FromString(raw).file}
         for file in files.values():  # protoc writes dependencies first
             pool.AddSerializedFile(file.SerializeToString())
         self.pool = pool
@@ -77,6 +77,9 @@ class ScriptedBackend(grpc.GenericRpcHandler):
         self.seen.append(noted)
         return noted
 
+    def _behaviour(self, method: Any) -> Any:
+        return self.behaviours.get(method.full_name) or self.behaviours.get(method.name)
+
     def _one(self, method: Any) -> Any:
         async def handle(request: Any, context: Any) -> Any:
             noted = self._note(method, context)
@@ -89,8 +92,13 @@ class ScriptedBackend(grpc.GenericRpcHandler):
                     await asyncio.sleep(ENDED_BEFORE_CANCELLED)
                 else:
                     noted.requests.append(request)
-                behaviour = self.behaviours.get(method.name)
-                return await behaviour(noted.requests[-1], context) if behaviour else noted.requests[-1]
+                last = (
+                    noted.requests[-1]
+                    if noted.requests
+                    else message_factory.GetMessageClass(method.input_type)()
+                )
+                behaviour = self._behaviour(method)
+                return await behaviour(last, context) if behaviour else last
             except asyncio.CancelledError:
                 noted.cancelled = True
                 raise
@@ -108,7 +116,7 @@ class ScriptedBackend(grpc.GenericRpcHandler):
                     await asyncio.sleep(ENDED_BEFORE_CANCELLED)
                 else:
                     noted.requests.append(request)
-                    async for item in self.behaviours[method.name](request, context):
+                    async for item in self._behaviour(method)(request, context):
                         yield item
             except (asyncio.CancelledError, GeneratorExit):
                 noted.cancelled = True

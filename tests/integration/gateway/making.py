@@ -5,7 +5,7 @@ from the fields of the request message, values from what each type takes and fro
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +17,7 @@ from gateway.transcoding.schema import HttpBinding, Method, Schema
 from gateway.transcoding.template import REST, STAR, parse
 
 Request = dict[str, Any]
+Segment = Callable[[Any], st.SearchStrategy[str]]
 JSON_TYPE = ["Content-Type", "application/json"]
 
 _INTEGERS = [
@@ -100,19 +101,17 @@ def requests(schema: Schema, leaving: Iterable[str] = ()) -> st.SearchStrategy[R
 @st.composite
 def _to(draw: Any, method: Method, binding: HttpBinding) -> Request:
     """A request by the rule: variables and a body of their types, and some of the fields in the query."""
-    path = _path(draw, method, binding)
+    path = path_to(draw, method, binding)
     names = [] if binding.body == "*" else list(method.input.fields)
-    query = draw(st.lists(st.sampled_from(names).flatmap(_parameter), max_size=3)) if names else []
+    query = draw(st.lists(st.sampled_from(names).flatmap(parameter), max_size=3)) if names else []
     request: Request = {
         "method": binding.http_method,
         "path": path + ("?" + "&".join(query) if query else ""),
     }
     if binding.body:
         field = fields.find(method.input, binding.body) if binding.body != "*" else None
-        values = _message(method.input, 2) if field is None else _field(field, 2)
-        if method.input.type_name == fields.HTTP_BODY or (
-            field is not None and fields.element_of(field) is fields.HTTP_BODY
-        ):
+        values = message_of(method.input, 2) if field is None else field_of(field, 2)
+        if takes_bytes(method, binding):
             values = st.text(max_size=20)
         request |= {
             "headers": [JSON_TYPE],
@@ -121,7 +120,16 @@ def _to(draw: Any, method: Method, binding: HttpBinding) -> Request:
     return request
 
 
-def _path(draw: Any, method: Method, binding: HttpBinding) -> str:
+def takes_bytes(method: Method, binding: HttpBinding) -> bool:
+    """Whether the body is a google.api.HttpBody, which takes anything."""
+    field = fields.find(method.input, binding.body) if binding.body not in ("", "*") else None
+    taken = method.input if field is None else fields.element_of(field)
+    return isinstance(taken, DescMessage) and taken.type_name == fields.HTTP_BODY
+
+
+def path_to(draw: Any, method: Method, binding: HttpBinding, segment: Segment | None = None) -> str:
+    """A path that the template matches, its variables filled by their types, or with segments of another making."""
+    segment = segment or segments
     template = parse(binding.template)
     kinds: dict[int, Any] = {}
     for variable in template.variables:
@@ -132,33 +140,41 @@ def _path(draw: Any, method: Method, binding: HttpBinding) -> str:
             desc = fields.submessage(field) or desc
         if field is not None and not variable.multiple:
             kinds[variable.start] = fields.element_of(field)
-    segments: list[str] = []
-    for index, segment in enumerate(template.segments):
-        if segment == STAR:
-            segments.append(_escaped(draw, draw(texts(kinds.get(index, ScalarType.STRING)))))
-        elif segment == REST:
-            segments += [_escaped(draw, one) for one in draw(st.lists(texts(ScalarType.STRING), max_size=3))]
+    made: list[str] = []
+    for index, one in enumerate(template.segments):
+        if one == STAR:
+            made.append(draw(segment(kinds.get(index, ScalarType.STRING))))
+        elif one == REST:
+            made += draw(st.lists(segment(ScalarType.STRING), max_size=3))
         else:
-            segments.append(segment)
-    return "/" + "/".join(segments) + (":" + template.verb if template.verb else "")
+            made.append(one)
+    return "/" + "/".join(made) + (":" + template.verb if template.verb else "")
 
 
-def _escaped(draw: Any, text: str) -> str:
+@st.composite
+def segments(draw: Any, element: Any) -> str:
+    """A segment for a variable of this type."""
+    return escaped(draw, draw(texts(element)))
+
+
+def escaped(draw: Any, text: str) -> str:
+    """The text percent-encoded as one segment or value, with or without what may stay as it is."""
     safe = draw(st.sampled_from(["", "~!$&'()*+,;=:@"]))
     return quote(text.encode("utf-8", "surrogatepass"), safe=safe)
 
 
 def texts(element: Any) -> st.SearchStrategy[str]:
     """Texts for a path or a query that a type takes, nearly takes, or does not."""
-    return st.sampled_from(_known(element)) | st.sampled_from(_NEARLY + _TEXTS) | st.text(max_size=4)
+    return st.sampled_from(known(element)) | st.sampled_from(_NEARLY + _TEXTS) | st.text(max_size=4)
 
 
-def _known(element: Any) -> list[str]:
+def known(element: Any) -> list[str]:
+    """Texts that mostly are of the type."""
     if isinstance(element, DescEnum):
         return _BY_KIND["enum"]
     if isinstance(element, DescMessage):
         inner = fields.wrapped(element) if fields.is_wrapper(element) else None
-        return _known(inner) if inner is not None else _BY_KIND.get(element.type_name, _TEXTS)
+        return known(inner) if inner is not None else _BY_KIND.get(element.type_name, _TEXTS)
     if element in fields.INT_SCALARS:
         return _INTEGERS
     name = element.name.lower() if isinstance(element, ScalarType) else ""
@@ -166,7 +182,7 @@ def _known(element: Any) -> list[str]:
 
 
 @st.composite
-def _parameter(draw: Any, field: DescField) -> str:
+def parameter(draw: Any, field: DescField) -> str:
     """`name=value` for a field, or for a field inside it."""
     parts, element = [draw(st.sampled_from([field.name, field.json_name]))], fields.element_of(field)
     below = fields.submessage(field)
@@ -177,25 +193,26 @@ def _parameter(draw: Any, field: DescField) -> str:
     name = ".".join(parts)
     if isinstance(field.value, DescFieldValueMap) and draw(st.booleans()):
         name += f"[{draw(st.sampled_from(['a', 'b', '1', '']))}]"
-    return f"{name}={_escaped(draw, draw(texts(element)))}"
+    return f"{name}={escaped(draw, draw(texts(element)))}"
 
 
-def _message(desc: DescMessage, depth: int) -> st.SearchStrategy[Any]:
+def message_of(desc: DescMessage, depth: int) -> st.SearchStrategy[Any]:
     """A JSON object of some of the fields, by either name."""
-    if not depth:
+    if not (depth and desc.fields):
         return st.just({})
     keys = st.lists(st.sampled_from(list(desc.fields)), max_size=3, unique=True)
     return keys.flatmap(
         lambda chosen: st.fixed_dictionaries(
             {},
             optional={
-                one.json_name if one.number % 2 else one.name: _field(one, depth - 1) for one in chosen
+                one.json_name if one.number % 2 else one.name: field_of(one, depth - 1) for one in chosen
             },
         )
     )
 
 
-def _field(field: DescField, depth: int) -> st.SearchStrategy[Any]:
+def field_of(field: DescField, depth: int) -> st.SearchStrategy[Any]:
+    """A JSON value for the field."""
     value = _value(fields.element_of(field), depth)
     if isinstance(field.value, DescFieldValueList):
         return st.lists(value, max_size=2) | value
@@ -207,14 +224,14 @@ def _field(field: DescField, depth: int) -> st.SearchStrategy[Any]:
 def _value(element: Any, depth: int) -> st.SearchStrategy[Any]:
     """A JSON value that a type takes or nearly takes."""
     if isinstance(element, DescMessage) and not fields.has_special_json(element):
-        return _message(element, depth) | st.none()
-    known: st.SearchStrategy[Any] = st.sampled_from(_known(element))
+        return message_of(element, depth) | st.none()
+    likely: st.SearchStrategy[Any] = st.sampled_from(known(element))
     if (
         isinstance(element, DescMessage)
         and not fields.is_wrapper(element)
         and element.type_name not in _BY_KIND
     ):
-        known = st.recursive(
+        likely = st.recursive(
             st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3),
             lambda below: (
                 st.lists(below, max_size=2) | st.dictionaries(st.text(max_size=2), below, max_size=2)
@@ -245,7 +262,7 @@ def _value(element: Any, depth: int) -> st.SearchStrategy[Any]:
             {"a": 1},
         ]
     )
-    return known | known | loose
+    return likely | likely | loose
 
 
 @st.composite

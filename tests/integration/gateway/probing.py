@@ -14,6 +14,7 @@ from gateway.backends import single_backend
 from gateway.http import HttpDoor
 from gateway.metrics import Metrics
 from gateway.pages import Pages
+from gateway.protocols.door import procedure_door
 from gateway.readiness import Readiness
 from gateway.relay import RestRelay
 from gateway.server import HttpServer
@@ -44,17 +45,23 @@ class Answer:
 
 @asynccontextmanager
 async def front(
-    raw: bytes, transcoder: Transcoder | None = None, limits: Limits | None = None
+    raw: bytes,
+    transcoder: Transcoder | None = None,
+    limits: Limits | None = None,
+    *,
+    calls: bool = False,
 ) -> AsyncIterator[Front]:
-    """Serve a descriptor set until the end of the block."""
+    """Serve a descriptor set until the end of the block: REST, with `calls` Connect and gRPC-Web as well."""
     backend = ScriptedBackend(raw)
     server, backend_port = await start_backend(backend)
     schema, metrics = Schema(raw), Metrics()
     limits = limits or Limits(drain_seconds=0.1)
     backends = single_backend(f"127.0.0.1:{backend_port}", limits, schema)
-    relay = RestRelay(transcoder or Transcoder(schema), backends, limits)
+    transcoder = transcoder or Transcoder(schema)
+    relay = RestRelay(transcoder, backends, limits)
     port = free_port()
-    door = HttpDoor(relay, Pages(Readiness(backends), metrics, None), metrics, limits)
+    procedures = procedure_door(transcoder, backends, limits, metrics, browsers=False) if calls else None
+    door = HttpDoor(relay, Pages(Readiness(backends), metrics, None), metrics, limits, procedures)
     http_server = HttpServer(door, "127.0.0.1", port, limits)
     http_server.start()
     await wait_for_port(port)

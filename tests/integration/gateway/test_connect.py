@@ -162,6 +162,8 @@ async def test_a_stream_that_is_refused_is_a_stream(client: httpx.AsyncClient, r
         ("CheckThing", b"[]", {}, 400, "invalid_argument", "MALFORMED_REQUEST"),
         ("CheckThing", b'{"nope":1}', {}, 400, "invalid_argument", "UNKNOWN_FIELD"),
         ("CheckThing", b'{"big":1,"big":2}', {}, 400, "invalid_argument", "MALFORMED_REQUEST"),
+        ("CheckThing", b"\x0a\x02\xff\xfe", {"content-type": "application/proto"}, 400, "invalid_argument", "MALFORMED_REQUEST"),
+        ("CheckThing", b"\xfb\x3f" * 101, {"content-type": "application/proto"}, 400, "invalid_argument", "MALFORMED_REQUEST"),
         ("CheckThing", b"{}", {"connect-protocol-version": "2"}, 400, "invalid_argument", "MALFORMED_REQUEST"),
         ("CheckThing", b"{}", {"connect-timeout-ms": "soon"}, 400, "invalid_argument", "MALFORMED_REQUEST"),
         ("CheckThing", b"x" * 1_000_001, {}, 429, "resource_exhausted", "MESSAGE_TOO_LARGE"),

@@ -221,6 +221,7 @@ async def test_a_deadline_is_kept_and_passed_on(client: httpx.AsyncClient, runni
         (f"/{SERVICE}/CheckThing", sealed(b"") * 2, {}, 3, "MALFORMED_REQUEST"),
         (f"/{SERVICE}/CheckThing", sealed(b"", 0x80), {}, 3, "MALFORMED_REQUEST"),
         (f"/{SERVICE}/CheckThing", sealed(b"", 0x01), {}, 3, "MALFORMED_REQUEST"),
+        (f"/{SERVICE}/CheckThing", sealed(b"\x0a\x02\xff\xfe"), {}, 3, "MALFORMED_REQUEST"),
         (f"/{SERVICE}/CheckThing", sealed(b""), {"grpc-encoding": "br"}, 12, "NOT_IMPLEMENTED"),
         (f"/{SERVICE}/CheckThing", sealed(b"x", 0x01), {"grpc-encoding": "gzip"}, 3, "MALFORMED_REQUEST"),
         (f"/{SERVICE}/CheckThing", sealed(BOMB, 0x01), {"grpc-encoding": "gzip"}, 8, "MESSAGE_TOO_LARGE"),
