@@ -30,6 +30,7 @@ CONNECT_SECONDS: Final = 2.0
 LOOK_UP_SECONDS: Final = 30.0
 RECONNECT_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 MAX_ADDRESSES: Final = 64
+MAX_KEEPALIVE_SECONDS: Final = 600.0
 USER_AGENT: Final = "vivesphere-gateway"
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -102,6 +103,8 @@ class Channel:
         self._connections: dict[Address, Connection] = {}
         self._usable: list[Connection] = []
         self._turn = 0
+        self.keepalive_seconds = target.keepalive_seconds
+        """How long a service may be silent while calls wait; doubled when one complains of the pings (gRFC A8)."""
         self._keeper: asyncio.Task[None] | None = None
         self._look = asyncio.Event()
         self._tried = asyncio.Event()
@@ -210,7 +213,7 @@ class Channel:
         loop = asyncio.get_running_loop()
         target = self._target
         connection = Connection(
-            target.answer_limit, self._on_retired, target.keepalive_seconds, streamed=self._streamed
+            target.answer_limit, self._on_retired, self.keepalive_seconds, streamed=self._streamed
         )
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -236,6 +239,8 @@ class Channel:
 
     def _on_retired(self, connection: Connection) -> None:
         """A connection takes no more calls: those that come now wait for the next attempt, which begins at once."""
+        if connection.pings_are_too_many:
+            self.keepalive_seconds = min(2 * self.keepalive_seconds, MAX_KEEPALIVE_SECONDS)
         if connection in self._usable:
             self._usable = [one for one in self._usable if one is not connection]
             if not self._usable:

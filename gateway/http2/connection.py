@@ -30,6 +30,7 @@ KEEPALIVE_SECONDS: Final = (
     30.0  # without a byte while calls wait; servers of the mesh permit a ping every 10 s
 )
 KEEPALIVE_ANSWER_SECONDS: Final = 10.0
+TOO_MANY_PINGS: Final = b"too_many_pings"  # what a server of gRPC says when it permits fewer (gRFC A8)
 GOODBYE_SECONDS: Final = 1.0  # for the last bytes to leave
 SWEEP_SECONDS: Final = 0.25
 """Between two looks for calls whose time is up."""
@@ -56,6 +57,8 @@ class Connection(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self.loop.create_future()
         self.usable = False
+        self.pings_are_too_many = False
+        """Whether the peer ended the connection for its pings."""
         self._limit = answer_limit
         self._streamed = streamed
         self._on_retired = on_retired
@@ -384,7 +387,8 @@ class Connection(asyncio.Protocol):
             self._write(wire.frame(wire.PING, wire.ACK, 0, payload))
 
     def _goaway(self, stream: int, flags: int, payload: bytes) -> None:
-        last, _ = struct.unpack(">LL", payload[:8])
+        last, code = struct.unpack(">LL", payload[:8])
+        self.pings_are_too_many = code == wire.ENHANCE_YOUR_CALM and payload[8:] == TOO_MANY_PINGS
         self._retire()
         details = "the service closes the connection"
         for number in [number for number in self._streams if number > last & 0x7FFF_FFFF]:

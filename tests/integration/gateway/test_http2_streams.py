@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import grpc
 import pytest
 
 from gateway.http2 import wire
 from gateway.http2.channel import Channel, Stream, Target
+from gateway.http2.connection import TOO_MANY_PINGS
 from gateway.http2.streamed import WINDOW_BYTES
 from tests.integration.gateway.conftest import free_port
 from tests.integration.gateway.peer import DONE, OK, Peer, PeerConnection, headers
@@ -323,6 +325,26 @@ async def test_a_lost_stream_goes_again_where_the_contract_allows_it(retryable: 
         error = await failure(channel.stream(PATH, retryable=retryable)(b"", timeout=30))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert len(seen) == times
+
+
+async def test_a_service_that_complains_of_pings_gets_fewer() -> None:
+    """Other servers than the mesh's permit one in five minutes, and would end every stream that is idle for longer."""
+
+    async def behave(connection: PeerConnection) -> None:
+        await connection.greet()
+        await connection.request()
+        await connection.frame_of(wire.PING)
+        complaint = struct.pack(">LL", 0, wire.ENHANCE_YOUR_CALM) + TOO_MANY_PINGS
+        connection.send(wire.frame(wire.GOAWAY, 0, 0, complaint))
+        await connection.frame_of(wire.GOAWAY)
+
+    target = Target("127.0.0.1", 0, LIMIT, keepalive_seconds=0.05)
+    async with Peer(behave) as peer:
+        channel = Channel(replace(target, port=peer.port), streamed=True)
+        await failure(channel.stream(PATH, retryable=False)(b"", timeout=30))
+        assert len(peer.connections) == 3  # as often as a call is tried that nobody has touched
+        assert channel.keepalive_seconds == 0.4
+        await channel.close()
 
 
 BROKEN: dict[str, tuple[bytes, grpc.StatusCode]] = {
