@@ -228,16 +228,24 @@ async def _commit(connection: AsyncConnection, transaction: AsyncTransaction) ->
 
 
 class _told_as_mesh_errors:
-    """Context manager: what SQLAlchemy and psycopg raise becomes what a caller can act on; texts stay in our log."""
+    """Context manager: what SQLAlchemy and psycopg raise becomes what a caller can act on; texts stay in our log.
+
+    A task that is cancelled is cancelled: whoever cleans up on a connection that was hung up for it (savepoints, COPY, a commit) meets an
+    error of the driver, which would take the cancellation's place, and the caller would try again.
+    """
 
     def __enter__(self) -> None:
-        return
+        self._task = asyncio.current_task()
+        self._before = self._task.cancelling() if self._task else 0
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, MeshError):
+        told: MeshError | None = error if isinstance(error, OutcomeUnknown) else None
+        if error is None or (isinstance(error, MeshError) and told is None):
             return
-        told = _translate(error)
-        if told is not None:
+        told = told or _translate(error)
+        if told is not None and self._task is not None and self._task.cancelling() > self._before:
+            raise asyncio.CancelledError from None
+        if told is not None and told is not error:
             raise told from None
 
 

@@ -1,7 +1,7 @@
 """The database while PostgreSQL is frozen: connections stand, and nothing answers. Callers are told soon, and what is true."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import psycopg.errors
@@ -126,6 +126,30 @@ async def test_a_cancelled_caller_is_let_go_of_soon(engines: EmbeddedMesh) -> No
         assert task.cancelled()
         proxy.thaw()
         await database.check()
+
+
+async def test_a_cancellation_is_not_lost_to_what_cleans_up_after_it(engines: EmbeddedMesh) -> None:
+    """A consumer whose handler fails instead takes the next message, and its process does not stop."""
+
+    async with behind_proxy(engines) as (database, proxy):
+        begun = asyncio.Event()
+
+        def rows() -> Iterator[bytes]:
+            proxy.freeze()  # soon the copy waits for the server, as it does when that has much to do
+            begun.set()
+            while True:
+                yield f"test\t{new_id()}{'x' * 8_000}\n".encode()
+
+        async def work() -> None:
+            async with database.transaction() as connection, connection.begin_nested():
+                await copy(connection, COPY, rows())
+
+        task = asyncio.create_task(work())
+        await begun.wait()
+        await asyncio.sleep(0.5)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
 
 
 async def test_a_slow_statement_on_a_live_server_is_out_of_time(engines: EmbeddedMesh) -> None:
