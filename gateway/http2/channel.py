@@ -85,7 +85,7 @@ async def look_up_addresses(host: str, port: int) -> list[Address]:
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, UnicodeError):  # the last for what cannot be a name
         return []
     return list(dict.fromkeys((str(entry[4][0]), int(entry[4][1])) for entry in found))[:MAX_ADDRESSES]
 
@@ -236,6 +236,9 @@ class Channel:
         self._connections[address] = connection
         if old is not None:
             old.drain()
+        if connection.usable:  # at once: another address may take its whole time to fail
+            self._usable = [*self._usable, connection]
+            self._tried.set()
 
     def _on_retired(self, connection: Connection) -> None:
         """A connection takes no more calls: those that come now wait for the next attempt, which begins at once."""

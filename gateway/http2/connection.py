@@ -10,7 +10,7 @@ A call that is given up is reset; frames that still come for it are counted and 
 
 import asyncio
 import struct
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -67,7 +67,9 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._sweeping = False
         self._streams: dict[int, Attempt] = {}
-        self._line: deque[tuple[Attempt, bytes]] = deque()  # with their header blocks
+        self._line: OrderedDict[Attempt, bytes] = (
+            OrderedDict()
+        )  # with their header blocks; one leaves at no cost
         self._unsent: dict[int, Attempt] = {}
         self._next = 1
         self._most = wire.LAST_STREAM if streamed else MAX_STREAMS
@@ -108,7 +110,7 @@ class Connection(asyncio.Protocol):
         if len(self._streams) < self._most:
             self._begin(made, block)
         elif len(self._line) < MAX_WAITING:
-            self._line.append((made, block))
+            self._line[made] = block
         else:
             made.fail(grpc.StatusCode.UNAVAILABLE, "too many calls wait for the service", untouched=True)
 
@@ -125,7 +127,7 @@ class Connection(asyncio.Protocol):
                 self._write(wire.reset(call.stream, wire.CANCEL))
                 self._advance()
         else:
-            self._line = deque(entry for entry in self._line if entry[0] is not call)
+            self._line.pop(call, None)
 
     def close(self) -> None:
         """End the connection and every call on it."""
@@ -185,14 +187,14 @@ class Connection(asyncio.Protocol):
     def _advance(self) -> None:
         """A stream is over: the next in line begins; a connection that only waited for its calls closes."""
         while self._line and len(self._streams) < self._most:
-            self._begin(*self._line.popleft())
+            self._begin(*self._line.popitem(last=False))
         if not self.usable and not self._streams and not self._line and self.ready.done():
             self.close()
 
     def _sweep(self) -> None:
         """End the calls whose time is up; a timer for each call would cost as much as a tenth of it."""
         now = self.loop.time()
-        calls = [*self._streams.values(), *(call for call, _ in self._line)]
+        calls = [*self._line, *self._streams.values()]  # none that is late takes the place of one that ends
         for call in calls:
             call.expire(now)
         self._sweeping = bool(calls) and not self._closed
@@ -394,8 +396,8 @@ class Connection(asyncio.Protocol):
         for number in [number for number in self._streams if number > last & 0x7FFF_FFFF]:
             self._unsent.pop(number, None)
             self._streams.pop(number).fail(grpc.StatusCode.UNAVAILABLE, details, untouched=True)
-        line, self._line = self._line, deque()
-        for call, _block in line:
+        line, self._line = self._line, OrderedDict()
+        for call in line:
             call.fail(grpc.StatusCode.UNAVAILABLE, details, untouched=True)
         self._advance()
 
@@ -430,21 +432,22 @@ class Connection(asyncio.Protocol):
             self.ready.set_exception(ConnectionError(details))
             self.ready.exception()  # whoever waits for it sees it; nobody need
         streams, self._streams = self._streams, {}
-        line, self._line = self._line, deque()
+        line, self._line = self._line, OrderedDict()
         self._unsent.clear()
         self._rest = b""
         for call in streams.values():
             call.fail(grpc.StatusCode.UNAVAILABLE, details)
-        for call, _ in line:
+        for call in line:
             call.fail(grpc.StatusCode.UNAVAILABLE, details, untouched=True)
 
     def _keep_alive(self) -> None:
-        """Every while: a peer that says nothing while calls wait is asked, and left when it does not answer."""
-        if self._pinged:
+        """Every while: a peer that says nothing while calls wait is asked, and left when it goes on saying nothing."""
+        if self._pinged and not self._heard:
             if self._transport is not None:
                 self._transport.abort()
             self._end("the service does not answer")
             return
+        self._pinged = False
         pause = self._keepalive_seconds
         if self._streams and not self._heard:
             self._pinged = True
