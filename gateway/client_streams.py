@@ -79,7 +79,7 @@ class ClientStreams:
             answering.cancel()
             await asyncio.wait({feeding, answering}, timeout=1.0)
             # What was raised knows this frame, and this frame what was raised: together they would hold the request, and with it the
-            # client's connection, until the garbage collector comes by.
+            # client's connection, long after the answer.
             del feeding, answering, error
 
     async def _answered(self, made: StreamCall, call: Any, answering: "asyncio.Task[bytes]") -> None:

@@ -13,7 +13,12 @@ from gateway.transcoding import fields
 from gateway.transcoding.fields import Element, JsonValue
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
-_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
+# Either alphabet of RFC 4648; padding may be left out, and be no longer than it has to be.
+_BASE64 = re.compile(
+    "|".join(
+        f"(?:{one}{{4}})*(?:{one}{{2}}={{0,2}}|{one}{{3}}=?)?" for one in ("[A-Za-z0-9+/]", "[A-Za-z0-9_-]")
+    )
+)
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )

@@ -1,6 +1,7 @@
 """Streams of requests over HTTP: JSON values in lines or in one array become messages as they come, and answers may come meanwhile."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -270,3 +271,26 @@ async def test_a_stop_ends_both_ways(flow: Flow) -> None:
         await talk.hear()
     assert json.loads(talk.received.splitlines()[-1])["error"]["details"][0]["reason"] == "SHUTTING_DOWN"
     await until(lambda: flow.backend.seen[-1].cancelled)
+
+
+async def test_a_refused_stream_lets_its_connection_go() -> None:
+    """An answer that says so is the end of its connection: what is left of the request must not hold it, and a place with it, for longer."""
+    limits = LIMITS.model_copy(update={"body_timeout_seconds": 0.1})
+    head = f"POST {POUR} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
+    async with flowing(limits) as flow:
+        places = asyncio.Semaphore(8)
+
+        async def refused() -> bytes:
+            async with places:
+                reader, writer = await asyncio.open_connection("127.0.0.1", flow.port)
+                writer.write(head.encode() + b"[]")
+                answer = await asyncio.wait_for(reader.read(), 10)
+                writer.close()
+                return answer
+
+        gc.disable()  # it would let go of it sooner or later
+        try:
+            answers = await asyncio.gather(*(refused() for _ in range(40)))
+        finally:
+            gc.enable()
+    assert {answer.split(b"\r\n")[0] for answer in answers} == {b"HTTP/1.1 408 Request Timeout"}
