@@ -29,7 +29,7 @@ CALLS = calls(SCHEMA)
 KINDS = {"rest": REQUESTS, "headers": WITH_HEADERS, "calls": CALLS}
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # what fails may be large
 LONG = settings.default.max_examples > 1000
-EXAMPLES = 12_000 if LONG else 60
+EXAMPLES = 20_000 if LONG else 60
 """In the long form some minutes for each test."""
 SAMPLE = 100
 
