@@ -4,6 +4,7 @@ Only forms are checked here; ranges, unknown names and types of containers are t
 specification (https://protobuf.dev/programming-guides/json/) and the cases that the library's own conformance list admits to fail.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable
 
@@ -94,7 +95,7 @@ def _scalar(kind: ScalarType, value: JsonValue) -> None:
         _need(isinstance(value, str) and _BASE64.fullmatch(value) is not None)
     elif isinstance(value, str):
         words = kind in (ScalarType.FLOAT, ScalarType.DOUBLE) and value in _WORDS
-        _need(words or _NUMBER.fullmatch(value) is not None)
+        _need(words or (_NUMBER.fullmatch(value) is not None and math.isfinite(float(value))))
     else:
         _need(isinstance(value, int | float) and not isinstance(value, bool))
 

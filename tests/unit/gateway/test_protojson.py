@@ -193,6 +193,14 @@ def test_base64_has_no_more_padding_than_it_needs(name: str, text: str) -> None:
         CODECS[name].message(DESC).to_wire({"bytesValue": text})
 
 
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("number", ["1e400", "-1e400"])
+def test_a_number_that_no_double_holds_is_not_infinity(name: str, number: str) -> None:
+    """In a string as well, which is how queries give numbers: infinity has a word of its own."""
+    with pytest.raises(CodecError):
+        CODECS[name].message(DESC).to_wire({"doubleValue": number})
+
+
 _keys = st.sampled_from(
     [name for field in DESC.fields for name in (field.name, field.json_name)]
     + ["a", "back", "@type", "value", "k", "1", "true", ""]
