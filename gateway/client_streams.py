@@ -62,6 +62,7 @@ class ClientStreams:
         loop = asyncio.get_running_loop()
         feeding = loop.create_task(_send(call, messages), name="gateway stream feed")
         answering = loop.create_task(_answer(call), name="gateway stream answer")
+        error: BaseException | None = None
         try:
             await asyncio.wait({feeding, answering}, return_when=asyncio.FIRST_COMPLETED)
             if not feeding.done():
@@ -77,6 +78,9 @@ class ClientStreams:
             feeding.cancel()
             answering.cancel()
             await asyncio.wait({feeding, answering}, timeout=1.0)
+            # What was raised knows this frame, and this frame what was raised: together they would hold the request, and with it the
+            # client's connection, long after the answer.
+            del feeding, answering, error
 
     async def _answered(self, made: StreamCall, call: Any, answering: "asyncio.Task[bytes]") -> None:
         exchange = made.exchange
@@ -135,7 +139,7 @@ class ClientStreams:
 
 
 class _Body:
-    """The body of a request, which remembers whether all of it was read."""
+    """The body of a request, which remembers whether more of it may come."""
 
     def __init__(self, exchange: Exchange, timeout: float) -> None:
         self._exchange = exchange
@@ -143,8 +147,12 @@ class _Body:
         self.ended = False
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        async for piece in self._exchange.body_pieces(self._timeout):
-            yield piece
+        try:
+            async for piece in self._exchange.body_pieces(self._timeout):
+                yield piece
+        except GatewayError:  # what did not come in time is not waited for again: nobody is sending
+            self.ended = True
+            raise
         self.ended = True
 
 

@@ -15,6 +15,8 @@ from gateway.tls import TlsFiles
 
 KiB = 1024
 MiB = 1024 * KiB
+ENDLESS_SECONDS = 100 * 365 * 86_400
+"""From here on a deadline is none: gRPC counts time in nanoseconds of 64 bits, and takes what is beyond 292 years for over."""
 
 
 class Limits(BaseSettings):
@@ -77,7 +79,9 @@ class Limits(BaseSettings):
         """Seconds for a call whose client asks for so many, or for none; a stream ends only when its client says so."""
         if asked is None:
             return None if streaming else self.default_deadline_seconds
-        return asked if streaming else min(asked, self.max_deadline_seconds)
+        if streaming:
+            return asked if asked < ENDLESS_SECONDS else None
+        return min(asked, self.max_deadline_seconds)
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod

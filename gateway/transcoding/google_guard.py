@@ -4,6 +4,7 @@ Only forms are checked here; ranges, unknown names and types of containers are t
 specification (https://protobuf.dev/programming-guides/json/) and the cases that the library's own conformance list admits to fail.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable
 
@@ -13,7 +14,12 @@ from gateway.transcoding import fields
 from gateway.transcoding.fields import Element, JsonValue
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
-_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
+# Either alphabet of RFC 4648; padding may be left out, and be no longer than it has to be.
+_BASE64 = re.compile(
+    "|".join(
+        f"(?:{one}{{4}})*(?:{one}{{2}}={{0,2}}|{one}{{3}}=?)?" for one in ("[A-Za-z0-9+/]", "[A-Za-z0-9_-]")
+    )
+)
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
@@ -89,7 +95,7 @@ def _scalar(kind: ScalarType, value: JsonValue) -> None:
         _need(isinstance(value, str) and _BASE64.fullmatch(value) is not None)
     elif isinstance(value, str):
         words = kind in (ScalarType.FLOAT, ScalarType.DOUBLE) and value in _WORDS
-        _need(words or _NUMBER.fullmatch(value) is not None)
+        _need(words or (_NUMBER.fullmatch(value) is not None and math.isfinite(float(value))))
     else:
         _need(isinstance(value, int | float) and not isinstance(value, bool))
 

@@ -1,6 +1,7 @@
 """Streams of requests over HTTP: JSON values in lines or in one array become messages as they come, and answers may come meanwhile."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.exchange import Exchange
 from tests.integration.gateway.conftest import until
 from tests.integration.gateway.flow import EVENTS, FORMS, JSON, LIMITS, NDJSON, Flow, flowing
 
@@ -270,3 +272,16 @@ async def test_a_stop_ends_both_ways(flow: Flow) -> None:
         await talk.hear()
     assert json.loads(talk.received.splitlines()[-1])["error"]["details"][0]["reason"] == "SHUTTING_DOWN"
     await until(lambda: flow.backend.seen[-1].cancelled)
+
+
+async def test_nothing_holds_a_refused_stream_behind_its_answer(
+    client: httpx.AsyncClient, flow: Flow
+) -> None:
+    """Its connection ends only when nobody knows the request any more: not when the garbage collector happens to come by."""
+    gc.collect()
+    gc.disable()
+    try:
+        assert (await client.post(POUR, content=b"[}", headers={"content-type": JSON})).status_code == 400
+        await until(lambda: not any(type(one) is Exchange for one in gc.get_objects()))
+    finally:
+        gc.enable()

@@ -45,7 +45,7 @@ def parts_of(request: Request) -> tuple[str, RequestParts]:
     return path, RequestParts(query, data, kind.partition(";")[0].strip().lower())
 
 
-@settings(max_examples=60_000 if LONG else 150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30_000 if LONG else 150, suppress_health_check=[HealthCheck.too_slow])
 @given(aiming.aimed(SCHEMA))
 def test_a_wild_request_is_bound_or_refused(request: Request) -> None:
     """By both codecs alike; whatever is raised is a refusal that can be sent, and is the client's."""
@@ -66,7 +66,7 @@ def test_a_wild_request_is_bound_or_refused(request: Request) -> None:
     assert len(said) == 1
 
 
-@settings(max_examples=60_000 if LONG else 150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30_000 if LONG else 150, suppress_health_check=[HealthCheck.too_slow])
 @given(wild.queries(KEYS), wild.bodies(KEYS))
 def test_what_no_one_means_is_bound_or_refused(query: str, body: bytes) -> None:
     """Queries and bodies that chance made, where much is taken: a body of any field, any field in the query, a field beside both."""
@@ -77,7 +77,7 @@ def test_what_no_one_means_is_bound_or_refused(query: str, body: bytes) -> None:
             endpoint.bind(values, parts)
 
 
-@settings(max_examples=40_000 if LONG else 100)
+@settings(max_examples=30_000 if LONG else 100)
 @given(request=requests(SCHEMA))
 def test_what_is_bound_can_be_read_and_printed(request: Request) -> None:
     """By the service it is for, and on its way back: what passes one direction must not fail in the other."""
@@ -92,7 +92,7 @@ def test_what_is_bound_can_be_read_and_printed(request: Request) -> None:
                 assert codec.message(desc).to_wire(json.loads(again)) is not None
 
 
-@settings(max_examples=60_000 if LONG else 100)
+@settings(max_examples=30_000 if LONG else 100)
 @given(forms.forms(), st.sampled_from(forms.TYPES))
 async def test_a_wild_form_is_read_or_refused(pieces: list[bytes], content_type: str) -> None:
     """An upload's parts, headers and boundaries, cut anywhere."""

@@ -185,6 +185,22 @@ def test_names_and_defaults_print_as_chosen(name: str) -> None:
     assert codec.message(DESC).field_to_json(b"", "snake_name") == b"0"
 
 
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("text", ["AQI==", "AQID=", "=", "AQI===", "A", "A=I", "AQI =", "-/8="])
+def test_base64_has_no_more_padding_than_it_needs(name: str, text: str) -> None:
+    """And one alphabet; a value that one reader takes and the next does not is two values."""
+    with pytest.raises(CodecError):
+        CODECS[name].message(DESC).to_wire({"bytesValue": text})
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("number", ["1e400", "-1e400"])
+def test_a_number_that_no_double_holds_is_not_infinity(name: str, number: str) -> None:
+    """In a string as well, which is how queries give numbers: infinity has a word of its own."""
+    with pytest.raises(CodecError):
+        CODECS[name].message(DESC).to_wire({"doubleValue": number})
+
+
 _keys = st.sampled_from(
     [name for field in DESC.fields for name in (field.name, field.json_name)]
     + ["a", "back", "@type", "value", "k", "1", "true", ""]
@@ -192,7 +208,7 @@ _keys = st.sampled_from(
 _leaves = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([2**31, 2**63, 2**64, -(2**63), 1.0, 0.5, 1e300, 1e39]), st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from([
-        "", "1", "-1", "1.0", "1e3", "01", "+1", "1_0", "NaN", "Infinity", "true", "TINT_RED", "TINT", "AQI=", "AQI", "-_8", "AQ=I", "1s", "1.5s", "-1s", "1970-01-01T00:00:00Z",
+        "", "1", "-1", "1.0", "1e3", "01", "+1", "1_0", "NaN", "Infinity", "true", "TINT_RED", "TINT", "AQI=", "AQI", "AQI==", "AQ=", "=", "-_8", "AQ=I", "1s", "1.5s", "-1s", "1970-01-01T00:00:00Z",
         "1970-1-01T00:00:00Z", "a,b", "aB.c", "a_b", "a,,b", "NULL_VALUE", "type.googleapis.com/vectors.v1.Inner", "type.googleapis.com/google.protobuf.Duration", "vectors.v1.Inner",
     ]),
     st.text(max_size=4),

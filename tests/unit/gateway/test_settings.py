@@ -98,3 +98,11 @@ def test_an_adopted_contract_belongs_to_the_service_that_adopts_it() -> None:
     assert owner_of("vivesphere.trends.v1.TrendService", schema.adopted) == "trends"
     assert owner_of("opentelemetry.proto.collector.trace.v1.TraceService", schema.adopted) is None
     assert schema.methods[f"/{foreign}/Export"].kind == "unary"
+
+
+def test_a_stream_may_be_given_any_time() -> None:
+    """What gRPC cannot count would be over at once, and is no deadline instead."""
+    limits = Limits()
+    assert limits.timeout(3600.0, streaming=True) == 3600.0
+    assert limits.timeout(99_999_999 * 3600.0, streaming=True) is None
+    assert limits.timeout(99_999_999 * 3600.0, streaming=False) == limits.max_deadline_seconds
