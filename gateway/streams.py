@@ -116,10 +116,15 @@ class _Feeder:
         self.error: Exception | None = None
         self._call = call
         self._exchange = exchange
-        self._task = asyncio.get_running_loop().create_task(self._run(feeding), name="gateway stream feed")
+        loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = loop.create_task(
+            self._run(feeding), name="gateway stream feed"
+        )
 
     def stop(self) -> None:
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None  # as in _Output
 
     async def _run(self, feeding: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -156,7 +161,7 @@ class _Output:
         """No more signs of life."""
         if self._task is not None:
             self._task.cancel()
-            self._task = None  # it ends with an exception that knows this object: a circle would wait for the collector
+            self._task = None  # its cancellation knows this object: a circle would wait for the collector
 
     async def item(self, wire: bytes) -> None:
         """Send one item, with the headers if it is the first. Raises CodecError."""

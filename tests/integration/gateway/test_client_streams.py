@@ -1,7 +1,6 @@
 """Streams of requests over HTTP: JSON values in lines or in one array become messages as they come, and answers may come meanwhile."""
 
 import asyncio
-import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,8 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.exchange import Exchange
-from tests.integration.gateway.conftest import until
+from tests.integration.gateway.conftest import until, without_collector
 from tests.integration.gateway.flow import EVENTS, FORMS, JSON, LIMITS, NDJSON, Flow, flowing
 
 POUR, GATHER, TALK = "/api/v1/items/7:pour", "/api/v1/rooms/hall:gather", "/api/v1/talk"
@@ -278,10 +276,15 @@ async def test_nothing_holds_a_refused_stream_behind_its_answer(
     client: httpx.AsyncClient, flow: Flow
 ) -> None:
     """Its connection ends only when nobody knows the request any more: not when the garbage collector happens to come by."""
-    gc.collect()
-    gc.disable()
-    try:
+    async with without_collector():
         assert (await client.post(POUR, content=b"[}", headers={"content-type": JSON})).status_code == 400
-        await until(lambda: not any(type(one) is Exchange for one in gc.get_objects()))
-    finally:
-        gc.enable()
+
+
+async def test_nothing_of_a_talk_waits_for_the_garbage_collector(flow: Flow) -> None:
+    """Whether it has ended or one side has left."""
+    async with without_collector():
+        async with talking(flow, NDJSON) as talk:
+            talk.end()
+            await talk.hear()
+        async with talking(flow, NDJSON):
+            pass
