@@ -281,10 +281,13 @@ async def test_nothing_holds_a_refused_stream_behind_its_answer(
 
 
 async def test_nothing_of_a_talk_waits_for_the_garbage_collector(flow: Flow) -> None:
-    """Whether it has ended or one side has left."""
+    """Whether it has ended, the client has left, or the gateway stops."""
     async with without_collector():
         async with talking(flow, NDJSON) as talk:
             talk.end()
             await talk.hear()
         async with talking(flow, NDJSON):
             pass
+        async with talking(flow, NDJSON) as talk:
+            flow.relay.end_streams()
+            await talk.hear()
