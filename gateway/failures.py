@@ -23,6 +23,7 @@ from gateway.transcoding.errors import (
 from gateway.transcoding.errors import answer as answer_of
 
 STOPPING: Final = GatewayError(UNAVAILABLE, "SHUTTING_DOWN", "the gateway is stopping; connect again")
+CORE_TOO_LARGE: Final = "CLIENT: Received message larger than max"  # what gRPC's core says of an answer; it has no code of its own
 
 
 def own_error(error: grpc.aio.AioRpcError, backend: Backend, deadline: float | None) -> GatewayError | None:
@@ -31,8 +32,8 @@ def own_error(error: grpc.aio.AioRpcError, backend: Backend, deadline: float | N
     `deadline` is a time of time.monotonic().
     """
     code = error.code().value[0]
-    if isinstance(error, AnswerTooLargeError):  # 429 would make clients come again for the same answer
-        return GatewayError(code, "MESSAGE_TOO_LARGE", error.details() or "", http_status=500)
+    if _is_too_large(error):  # 429 would make clients come again for the same answer
+        return GatewayError(code, "MESSAGE_TOO_LARGE", "the answer is over the limit", http_status=500)
     if code == UNAVAILABLE and not backend.is_connected():
         return unavailable(backend.name)
     if code == DEADLINE_EXCEEDED and deadline is not None and time.monotonic() >= deadline:
@@ -43,6 +44,12 @@ def own_error(error: grpc.aio.AioRpcError, backend: Backend, deadline: float | N
             metadata={"service": backend.name},
         )
     return None
+
+
+def _is_too_large(error: grpc.aio.AioRpcError) -> bool:
+    if isinstance(error, AnswerTooLargeError):
+        return True
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and CORE_TOO_LARGE in (error.details() or "")
 
 
 def to_http(

@@ -384,19 +384,7 @@ class Call(_Attempts[UnaryCall]):
 class Stream(_Attempts[StreamedCall]):
     """A call that is answered by a stream. It is tried again only while nothing of an answer has come."""
 
-    __slots__ = ("_settled",)
-
-    def __init__(
-        self,
-        channel: Channel,
-        block: bytes,
-        message: bytes,
-        metadata: Metadata,
-        timeout: float | None,
-        retryable: bool,
-    ) -> None:
-        super().__init__(channel, block, message, metadata, timeout, retryable)
-        self._settled: StreamedCall | None = None
+    _settled: StreamedCall | None = None
 
     async def read(self) -> Any:
         """The next message, or grpc.aio.EOF. Raises AioRpcError, and CancelledError once cancel() was called."""

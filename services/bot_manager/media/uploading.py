@@ -80,7 +80,8 @@ class MediaUploader:
     ) -> Upload | PutOff | GiveUp:
         name = NAMES[medium.kind]
         try:
-            await asyncio.wait_for(self._turns.acquire(), time.left.total_seconds())
+            async with asyncio.timeout(time.left.total_seconds()):
+                await self._turns.acquire()
         except TimeoutError:
             return self._later(f"{name} waits for its turn to be sent to X")
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.backends import ANSWER_TIMES
 from tests.integration.gateway.conftest import until, without_collector
 from tests.integration.gateway.flow import EVENTS, FORMS, JSON, LIMITS, NDJSON, Flow, flowing
 
@@ -270,6 +271,22 @@ async def test_a_stop_ends_both_ways(flow: Flow) -> None:
         await talk.hear()
     assert json.loads(talk.received.splitlines()[-1])["error"]["details"][0]["reason"] == "SHUTTING_DOWN"
     await until(lambda: flow.backend.seen[-1].cancelled)
+
+
+async def test_an_answer_over_the_limit_is_no_fault_of_the_clients(
+    client: httpx.AsyncClient, flow: Flow
+) -> None:
+    """As of unary calls, though gRPC's core counts here."""
+
+    async def vast(last: Any, context: Any) -> Any:
+        return flow.backend.type("vivesphere.flow.v1.Item")(text="x" * (ANSWER_TIMES * LIMITS.max_body_bytes))
+
+    flow.backend.behaviours["Pour"] = vast
+    try:
+        answer = await client.post(POUR, content=b"{}", headers=LINES)
+    finally:
+        del flow.backend.behaviours["Pour"]
+    assert (answer.status_code, *error_of(answer)) == (500, "MESSAGE_TOO_LARGE", [])
 
 
 async def test_nothing_holds_a_refused_stream_behind_its_answer(
