@@ -230,7 +230,7 @@ async def test_a_client_that_goes_away_cancels_the_call(
 async def test_nothing_of_a_stream_waits_for_the_garbage_collector(
     client: httpx.AsyncClient, flow: Flow, topic: str
 ) -> None:
-    """Left or ended, it is gone at once; 10 kB a stream would add up."""
+    """Left or ended, it is gone at once; thirty objects a stream would add up."""
     async with without_collector():
         for _ in range(3):
             async with client.stream("GET", f"/api/v1/flow/{topic}:watch?count=1") as answer:
