@@ -189,14 +189,7 @@ class Exchange:
         if self.compressible and len(body) >= compression.COMPRESS_FROM_BYTES:
             body, headers = await self._compressed(content_type, body, headers)
         length = (b"content-length", b"%d" % len(body))
-        self.status = status
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [(b"content-type", content_type), length, *self._with_common(headers)],
-            }
-        )
+        await self.start(status, [(b"content-type", content_type), length, *headers])
         if self.method == "HEAD":
             body = b""
         if len(body) <= PIECE_BYTES:
@@ -233,19 +226,20 @@ class Exchange:
     async def start(self, status: int, headers: HeaderList) -> None:
         """Send status and headers; pieces follow."""
         self.status = status
-        await self._send(
-            {"type": "http.response.start", "status": status, "headers": self._with_common(headers)}
-        )
-
-    def _with_common(self, headers: HeaderList) -> HeaderList:
-        """These headers and those that every answer has."""
         common = _COMMON
         for name, _ in headers:
             if name in _COMMON_NAMES:
                 named = {name for name, _ in headers}
                 common = tuple(header for header in _COMMON if header[0] not in named)
                 break
-        return [*headers, (b"x-request-id", self.headers.request_id.encode()), *common, *self.extra]
+        request_id = (b"x-request-id", self.headers.request_id.encode())
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*headers, request_id, *common, *self.extra],
+            }
+        )
 
     async def piece(self, data: bytes, *, last: bool = False) -> None:
         """Send a piece of the body; returns when the server has room for more.

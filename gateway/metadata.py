@@ -131,18 +131,15 @@ class RequestHeaders:
         """Metadata for the service; `peer` is the client's address. Raises GatewayError for an unprintable value."""
         made: Metadata = [("x-request-id", self.request_id), ("x-forwarded-for", peer)]
         for name, key in _INWARDS.items():
-            if name not in self._values:
+            text = self.get(name)
+            if text is None:
                 continue
-            text = self._values[name].decode("latin-1")
             if len(text) > MAX_VALUE_CHARS:
                 raise invalid(name.decode(), f"longer than {MAX_VALUE_CHARS} characters", "MALFORMED_REQUEST")
             if not (text.isascii() and text.isprintable()):
                 raise invalid(name.decode(), "expected printable ASCII", "MALFORMED_REQUEST")
             made.append((key, self.idempotency_key if key == "idempotency-key" else text))
-        if b"traceparent" in self._values:
-            made += trace(self.get(b"traceparent"), self.get(b"tracestate"))
-        else:
-            made.append(("traceparent", identifiers.new_traceparent()))
+        made += trace(self.get(b"traceparent"), self.get(b"tracestate"))
         return made
 
     def timeout(self) -> float | None:

@@ -31,6 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransactio
 
 from mesh.errors import Aborted, DeadlineExceeded, MeshError, OutcomeUnknown, Unavailable
 from mesh.settings import ProcessSettings
+from mesh.tasks import cancellations
 
 CONNECT_TIMEOUT_SECONDS = 3
 POOL_TIMEOUT_SECONDS = 3
@@ -235,17 +236,18 @@ class _told_as_mesh_errors:
     """
 
     def __enter__(self) -> None:
-        self._task = asyncio.current_task()
-        self._before = self._task.cancelling() if self._task else 0
+        self._before = cancellations()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        told: MeshError | None = error if isinstance(error, OutcomeUnknown) else None
-        if error is None or (isinstance(error, MeshError) and told is None):
+        unknown = isinstance(error, OutcomeUnknown)
+        if error is None or (isinstance(error, MeshError) and not unknown):
             return
-        told = told or _translate(error)
-        if told is not None and self._task is not None and self._task.cancelling() > self._before:
+        told = error if unknown else _translate(error)
+        if told is None:
+            return
+        if cancellations() > self._before:
             raise asyncio.CancelledError from None
-        if told is not None and told is not error:
+        if told is not error:
             raise told from None
 
 

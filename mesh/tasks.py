@@ -186,6 +186,13 @@ async def first_of(*events: asyncio.Event) -> None:
         await _first(*(event.wait() for event in events))
 
 
+def cancellations() -> int:
+    """How often the running task was told to end. More than before means that it was meanwhile, though what it awaited may have kept
+    that for itself."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
+
+
 async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     """The result of `work`; None when `stop` is set before it has one: then `work` is cancelled, and has ended on return
     unless that takes it longer than STOP_TIMEOUT."""

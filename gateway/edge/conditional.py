@@ -157,7 +157,7 @@ class Conditions:
 
     def tag(self, endpoint: Endpoint, wire: bytes, headers: list[Header]) -> str:
         """The answer's ETag, added to `headers` unless the service has sent one itself. Raises CodecError."""
-        sent = etag_header(headers) if headers else ""
+        sent = etag_header(headers)
         place = self._traits[endpoint].answer_etag
         if sent or not place:
             return sent

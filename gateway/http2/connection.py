@@ -18,7 +18,7 @@ import grpc
 
 from gateway.http2 import wire
 from gateway.http2.calls import PREFIX_BYTES, Attempt, UnaryCall
-from gateway.http2.streamed import StreamedCall
+from gateway.http2.streamed import WINDOW_BYTES, StreamedCall
 
 MAX_WAITING: Final = 10_000  # calls in line; whoever comes later is told that the service has too much to do
 MAX_HEADER_BYTES: Final = 64 * 1024  # of one block, compressed or not
@@ -67,9 +67,8 @@ class Connection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._sweeping = False
         self._streams: dict[int, Attempt] = {}
-        self._line: OrderedDict[Attempt, bytes] = (
-            OrderedDict()
-        )  # with their header blocks; one leaves at no cost
+        # With their header blocks; one leaves at no cost.
+        self._line: OrderedDict[Attempt, bytes] = OrderedDict()
         self._unsent: dict[int, Attempt] = {}
         self._next = 1
         self._most = wire.LAST_STREAM if streamed else MAX_STREAMS
@@ -216,16 +215,14 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # create_connection makes a Transport
-        window = min(self._limit + PREFIX_BYTES + wire.MAX_FRAME_BYTES, wire.MAX_WINDOW)
-        if self._streamed:
-            window = wire.DEFAULT_WINDOW
+        whole = min(self._limit + PREFIX_BYTES + wire.MAX_FRAME_BYTES, wire.MAX_WINDOW)
         self._write(
             wire.PREFACE
             + wire.settings(
                 (
                     (wire.HEADER_TABLE_SIZE, 0),
                     (wire.ENABLE_PUSH, 0),
-                    (wire.INITIAL_WINDOW_SIZE, window),
+                    (wire.INITIAL_WINDOW_SIZE, WINDOW_BYTES if self._streamed else whole),
                     (wire.MAX_HEADER_LIST_SIZE, MAX_HEADER_BYTES),
                 )
             )

@@ -12,9 +12,8 @@ import grpc
 from gateway.http2 import wire
 from gateway.http2.calls import NOTHING, PREFIX_BYTES, AnswerTooLargeError, Attempt, Carrier
 
-WINDOW_BYTES: Final = (
-    wire.DEFAULT_WINDOW
-)  # what a stream begins with unless settings say otherwise, and none do
+WINDOW_BYTES: Final = wire.DEFAULT_WINDOW
+"""What a stream begins with: the connection's settings say so."""
 
 
 class StreamedCall(Attempt):

@@ -16,6 +16,8 @@ from typing import Any, Protocol, TypeVar
 from nats import errors
 from nats.aio.client import Client
 
+from mesh.tasks import cancellations
+
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -125,10 +127,9 @@ async def send(
 
 async def keep_cancellation(awaitable: Awaitable[T]) -> T:
     """Await something of nats-py; if this task was cancelled meanwhile, be cancelled, even if that was swallowed on the way."""
-    task = asyncio.current_task()
-    before = task.cancelling() if task else 0
+    before = cancellations()
     try:
         return await awaitable
     finally:
-        if task is not None and task.cancelling() > before:
+        if cancellations() > before:
             raise asyncio.CancelledError  # also instead of an error: a caller would try again

@@ -1,12 +1,15 @@
-"""A server that speaks HTTP/2 by hand, so that it can do what no good server does."""
+"""Servers for the gateway's own HTTP/2: one of grpc, and one that speaks by hand, so that it can do what no good server does."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 from hpack import Decoder
 
 from gateway.http2 import wire
+from gateway.http2.channel import Channel, Target
 
 OK = ((":status", "200"), ("content-type", "application/grpc"))
 DONE = (("grpc-status", "0"),)
@@ -105,3 +108,47 @@ class Peer:
             pass  # the client went away, which is how most of these end
         finally:
             writer.close()
+
+
+@asynccontextmanager
+async def channel_to(
+    port: int, limit: int, *, streamed: bool = False, **options: float
+) -> AsyncIterator[Channel]:
+    """A channel to a server of this machine."""
+    channel = Channel(Target("127.0.0.1", port, limit, **options), streamed=streamed)  # type: ignore[arg-type]
+    try:
+        yield channel
+    finally:
+        await channel.close()
+
+
+@asynccontextmanager
+async def server_of(handler: grpc.RpcMethodHandler) -> AsyncIterator[int]:
+    """A server of grpc's whose every method is this."""
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+            return handler
+
+    server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
+    server.add_generic_rpc_handlers((Handler(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(0)
+
+
+def once(sent: bytes) -> Callable[[PeerConnection], Awaitable[None]]:
+    """Answers the first call with these bytes, and the second one soundly."""
+
+    async def behave(connection: PeerConnection) -> None:
+        await connection.greet()
+        await connection.request()
+        connection.send(sent)
+        stream, _, _ = await connection.request()
+        connection.answer(stream, b"sound")
+        await connection.frame_of(wire.GOAWAY)
+
+    return behave

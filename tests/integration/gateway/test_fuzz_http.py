@@ -46,24 +46,26 @@ async def probe() -> AsyncIterator[Watched]:
         yield running
 
 
-@_settings
-@given(request=REQUESTS)
-async def test_a_wild_request_is_answered(probe: Watched, request: Request) -> None:
-    """REST: path, query and body."""
+async def require_answer(probe: Watched, request: Request) -> None:
+    """The request is answered as it may be."""
     answer = await ask(probe.port, request)
     event(f"status {answer.status}")
     require_sound(request, answer)
     probe.require_no_fault()
+
+
+@_settings
+@given(request=REQUESTS)
+async def test_a_wild_request_is_answered(probe: Watched, request: Request) -> None:
+    """REST: path, query and body."""
+    await require_answer(probe, request)
 
 
 @_settings
 @given(request=WITH_HEADERS)
 async def test_a_request_with_wild_headers_is_answered(probe: Watched, request: Request) -> None:
     """REST: what else a request says of itself."""
-    answer = await ask(probe.port, request)
-    event(f"status {answer.status}")
-    require_sound(request, answer)
-    probe.require_no_fault()
+    await require_answer(probe, request)
 
 
 @_settings

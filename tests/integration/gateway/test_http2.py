@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
@@ -11,40 +11,20 @@ import pytest
 from gateway.http2 import wire
 from gateway.http2.channel import Channel, Target
 from tests.integration.gateway.conftest import free_port
-from tests.integration.gateway.peer import DONE, OK, Peer, PeerConnection, headers
+from tests.integration.gateway.peer import (
+    DONE,
+    OK,
+    Peer,
+    PeerConnection,
+    channel_to,
+    headers,
+    once,
+    server_of,
+)
 
 PATH = "/test.v1.Test/Call"
 LIMIT = 4 * 1024 * 1024
 Behave = Callable[[PeerConnection], Awaitable[None]]
-
-
-@contextlib.asynccontextmanager
-async def channel_to(port: int, **options: float) -> AsyncIterator[Channel]:
-    channel = Channel(Target("127.0.0.1", port, LIMIT, **options))  # type: ignore[arg-type]
-    try:
-        yield channel
-    finally:
-        await channel.close()
-
-
-@contextlib.asynccontextmanager
-async def real_server(
-    behave: Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]],
-) -> AsyncIterator[int]:
-    class Handler(grpc.GenericRpcHandler):
-        def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-            return grpc.unary_unary_rpc_method_handler(behave)
-
-    server = grpc.aio.server(
-        options=[("grpc.max_receive_message_length", LIMIT), ("grpc.max_send_message_length", -1)]
-    )
-    server.add_generic_rpc_handlers((Handler(),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield port
-    finally:
-        await server.stop(0)
 
 
 async def failure(call: Awaitable[bytes]) -> grpc.aio.AioRpcError:
@@ -64,7 +44,10 @@ async def test_a_call_carries_message_metadata_and_deadline_both_ways() -> None:
         context.set_trailing_metadata((("x-trail", "t"),))
         return request * 2
 
-    async with real_server(behave) as port, channel_to(port) as channel:
+    async with (
+        server_of(grpc.unary_unary_rpc_method_handler(behave)) as port,
+        channel_to(port, LIMIT) as channel,
+    ):
         call = channel.unary(PATH, retryable=False)(
             b"ab", metadata=(("x-one", "1"), ("x-raw-bin", b"\1\2\3"), ("x-long", "v" * 3000)), timeout=20
         )
@@ -85,7 +68,10 @@ async def test_a_failure_keeps_code_words_and_details() -> None:
         await context.abort(grpc.StatusCode.NOT_FOUND, "no such 100% thing: ü\n", (("x-more-bin", b"\0\1"),))
         raise AssertionError
 
-    async with real_server(behave) as port, channel_to(port) as channel:
+    async with (
+        server_of(grpc.unary_unary_rpc_method_handler(behave)) as port,
+        channel_to(port, LIMIT) as channel,
+    ):
         error = await failure(channel.unary(PATH, retryable=True)(b"", timeout=20))
     assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "no such 100% thing: ü\n")
     assert ("x-more-bin", b"\0\1") in tuple(error.trailing_metadata())
@@ -97,7 +83,10 @@ async def test_large_messages_pass_and_larger_ones_are_refused() -> None:
     async def behave(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         return request if len(request) > 100 else bytes(int(request))
 
-    async with real_server(behave) as port, channel_to(port) as channel:
+    async with (
+        server_of(grpc.unary_unary_rpc_method_handler(behave)) as port,
+        channel_to(port, LIMIT) as channel,
+    ):
         call = channel.unary(PATH, retryable=False)
         big = bytes(range(256)) * 12_000
         answers = await asyncio.gather(*(call(big, timeout=30) for _ in range(4)), call(b"7", timeout=30))
@@ -114,7 +103,10 @@ async def test_a_thousand_calls_share_one_connection() -> None:
         await asyncio.sleep(0)
         return request
 
-    async with real_server(behave) as port, channel_to(port) as channel:
+    async with (
+        server_of(grpc.unary_unary_rpc_method_handler(behave)) as port,
+        channel_to(port, LIMIT) as channel,
+    ):
         call = channel.unary(PATH, retryable=False)
         sent = [str(number).encode() for number in range(1000)]
         assert await asyncio.gather(*(call(one, timeout=30) for one in sent)) == sent
@@ -132,7 +124,10 @@ async def test_a_deadline_ends_the_call_on_both_sides() -> None:
             raise
         return b""
 
-    async with real_server(behave) as port, channel_to(port) as channel:
+    async with (
+        server_of(grpc.unary_unary_rpc_method_handler(behave)) as port,
+        channel_to(port, LIMIT) as channel,
+    ):
         error = await failure(channel.unary(PATH, retryable=True)(b"", timeout=0.1))
         assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await asyncio.wait_for(cancelled.wait(), 30)
@@ -150,7 +145,7 @@ async def test_a_call_that_is_given_up_is_reset(how: str) -> None:
         connection.answer(stream, b"next")
         await connection.frame_of(wire.GOAWAY)
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT) as channel:
         unary = channel.unary(PATH, retryable=True)
         call = unary(b"x", timeout=30)
 
@@ -188,7 +183,7 @@ async def test_a_narrow_window_delays_and_loses_nothing() -> None:
                     wire.window_update(stream, len(payload)) + wire.window_update(0, len(payload))
                 )
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT) as channel:
         call = channel.unary(PATH, retryable=False)
         sent = [bytes(range(200)), b"small"]
         assert await asyncio.wait_for(asyncio.gather(*(call(one, timeout=30) for one in sent)), 30) == sent
@@ -209,7 +204,7 @@ async def test_windows_follow_settings_that_change() -> None:
         connection.answer(stream, message[5:])
         await connection.frame_of(wire.GOAWAY)
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT) as channel:
         assert await channel.unary(PATH, retryable=False)(bytes(100), timeout=30) == bytes(100)
 
 
@@ -226,7 +221,7 @@ async def test_no_more_streams_than_the_peer_takes() -> None:
             for stream in streams:
                 connection.answer(stream, str(begun - answered).encode())
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT) as channel:
         call = channel.unary(PATH, retryable=False)
         assert await asyncio.gather(*(call(b"", timeout=30) for _ in range(10))) == [b"2"] * 10
 
@@ -248,7 +243,7 @@ async def test_a_connection_that_goes_away_is_followed_and_nothing_is_done_twice
         with contextlib.suppress(asyncio.IncompleteReadError):
             await connection.frame_of(wire.GOAWAY)
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT) as channel:
         call = channel.unary(PATH, retryable=False)
         first = asyncio.ensure_future(call(b"first", timeout=30))
         while not seen:
@@ -269,7 +264,7 @@ async def test_a_refused_stream_goes_again(retryable: bool) -> None:
         connection.answer(stream, b"done")
         await connection.frame_of(wire.GOAWAY)
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT) as channel:
         assert await channel.unary(PATH, retryable=retryable)(b"", timeout=30) == b"done"
 
 
@@ -284,7 +279,7 @@ async def test_a_lost_connection_fails_by_name_and_only_what_may_be_repeated_is(
         await connection.greet()
         seen.append(await connection.request())
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT) as channel:
         error = await failure(channel.unary(PATH, retryable=retryable)(b"once", timeout=30))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert str(peer.port) not in str(error.details())
@@ -298,7 +293,7 @@ async def test_a_peer_that_is_away_is_said_at_once_and_found_when_it_comes() -> 
     async def behave(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         return b"here"
 
-    async with channel_to(port) as channel:
+    async with channel_to(port, LIMIT) as channel:
         call = channel.unary(PATH, retryable=True)
         for _ in range(3):
             assert (await failure(call(b"", timeout=300))).code() is grpc.StatusCode.UNAVAILABLE
@@ -359,7 +354,7 @@ async def test_a_peer_that_falls_silent_is_left() -> None:
         await connection.frame_of(wire.PING)
         await asyncio.sleep(60)
 
-    async with Peer(behave) as peer, channel_to(peer.port, keepalive_seconds=0.1) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT, keepalive_seconds=0.1) as channel:
         error = await failure(channel.unary(PATH, retryable=False)(b"", timeout=60))
     assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "the service does not answer")
 
@@ -403,7 +398,7 @@ async def test_whoever_breaks_the_protocol_is_left_and_the_next_connection_serve
         else:
             connection.answer(stream, b"served")
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT) as channel:
         call = channel.unary(PATH, retryable=False)
         error = await failure(call(b"", timeout=30))
         assert error.code() is grpc.StatusCode.UNAVAILABLE
@@ -450,15 +445,7 @@ async def test_a_broken_answer_costs_its_call_alone(answer: str) -> None:
     """The connection is sound, so it goes on."""
     data, code = ANSWERS[answer]
 
-    async def behave(connection: PeerConnection) -> None:
-        await connection.greet()
-        await connection.request()
-        connection.send(data)
-        stream, _, _ = await connection.request()
-        connection.answer(stream, b"sound")
-        await connection.frame_of(wire.GOAWAY)
-
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(once(data)) as peer, channel_to(peer.port, LIMIT) as channel:
         call = channel.unary(PATH, retryable=False)
         assert (await failure(call(b"", timeout=30))).code() is code
         assert await call(b"", timeout=30) == b"sound"
@@ -486,7 +473,7 @@ async def test_what_is_allowed_and_rare_is_understood() -> None:
         connection.send(headers(stream, (("grpc-message", ""), *DONE), last=True))
         assert (await connection.frame_of(wire.PING))[1:] == (wire.ACK, 0, b"12345678")
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT) as channel:
         assert await channel.unary(PATH, retryable=False)(b"", timeout=30) == b"ok"
 
 
@@ -499,6 +486,6 @@ async def test_an_answer_before_the_request_is_whole_is_the_answer() -> None:
         connection.send(headers(stream, (*OK, ("grpc-status", "9"), ("grpc-message", "enough")), last=True))
         assert (await connection.frame_of(wire.RST_STREAM))[2] == stream
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT) as channel:
         error = await failure(channel.unary(PATH, retryable=False)(bytes(1000), timeout=30))
     assert (error.code(), error.details()) == (grpc.StatusCode.FAILED_PRECONDITION, "enough")

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import grpc
@@ -14,39 +14,21 @@ from gateway.http2.channel import Channel, Stream, Target
 from gateway.http2.connection import TOO_MANY_PINGS
 from gateway.http2.streamed import WINDOW_BYTES
 from tests.integration.gateway.conftest import free_port
-from tests.integration.gateway.peer import DONE, OK, Peer, PeerConnection, headers
+from tests.integration.gateway.peer import (
+    DONE,
+    OK,
+    Peer,
+    PeerConnection,
+    channel_to,
+    headers,
+    once,
+    server_of,
+)
 
 PATH = "/test.v1.Test/Watch"
 LIMIT = 1024 * 1024
 MORE_STREAMS_THAN_CALLS = 1_200
 Script = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[None]]
-
-
-@contextlib.asynccontextmanager
-async def channel_to(port: int) -> AsyncIterator[Channel]:
-    channel = Channel(Target("127.0.0.1", port, LIMIT), streamed=True)
-    try:
-        yield channel
-    finally:
-        await channel.close()
-
-
-@contextlib.asynccontextmanager
-async def real_server(script: Script) -> AsyncIterator[int]:
-    """A server of grpc's whose every method is this."""
-
-    class Handler(grpc.GenericRpcHandler):
-        def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-            return grpc.unary_stream_rpc_method_handler(script)
-
-    server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
-    server.add_generic_rpc_handlers((Handler(),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield port
-    finally:
-        await server.stop(0)
 
 
 async def read(stream: Stream) -> bytes:
@@ -96,7 +78,10 @@ async def test_a_stream_carries_messages_metadata_and_deadline() -> None:
             await context.write(message)
         context.set_trailing_metadata((("x-trail", "t"),))
 
-    async with real_server(script) as port, channel_to(port) as channel:
+    async with (
+        server_of(grpc.unary_stream_rpc_method_handler(script)) as port,
+        channel_to(port, LIMIT, streamed=True) as channel,
+    ):
         stream = channel.stream(PATH, retryable=False)(b"ab", metadata=(("x-one", "1"),), timeout=20)
         assert dict(await stream.initial_metadata())["x-init"] == "i"
         assert await read_all(stream) == [b"ab", b"", b"abab"]
@@ -114,7 +99,10 @@ async def test_messages_before_a_failure_are_read_before_it() -> None:
             await context.write(b"%d" % number)
         await context.abort(grpc.StatusCode.DATA_LOSS, "gone: ü", (("x-more-bin", b"\0\1"),))
 
-    async with real_server(script) as port, channel_to(port) as channel:
+    async with (
+        server_of(grpc.unary_stream_rpc_method_handler(script)) as port,
+        channel_to(port, LIMIT, streamed=True) as channel,
+    ):
         stream = channel.stream(PATH, retryable=True)(b"", timeout=20)
         await asyncio.wait_for(stream.trailing_metadata(), 30)  # all of it is here
         assert [await read(stream) for _ in range(3)] == [b"0", b"1", b"2"]
@@ -134,7 +122,10 @@ async def test_messages_larger_than_the_window_pass_and_those_over_the_limit_do_
         if request:
             await context.write(bytes(LIMIT + 1))
 
-    async with real_server(script) as port, channel_to(port) as channel:
+    async with (
+        server_of(grpc.unary_stream_rpc_method_handler(script)) as port,
+        channel_to(port, LIMIT, streamed=True) as channel,
+    ):
         begin = channel.stream(PATH, retryable=False)
         streams = [begin(b"", timeout=60), begin(b"", timeout=60), begin(b"more", timeout=60)]
         for stream in streams:
@@ -173,7 +164,7 @@ async def test_a_reader_that_stops_holds_the_service_back() -> None:
         connection.send(headers(slow, DONE, last=True))
         await connection.frame_of(wire.GOAWAY)
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT, streamed=True) as channel:
         begin = channel.stream(PATH, retryable=False)
         slow = begin(b"", timeout=60)
         assert await read(slow) == message  # and then no more for a while
@@ -196,7 +187,7 @@ async def test_whoever_sends_more_than_the_window_lets_through_is_left() -> None
                 connection.send(wire.frame(wire.DATA, 0, stream, bytes(16_000)))
         await connection.frame_of(wire.GOAWAY)
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT, streamed=True) as channel:
         begin = channel.stream(PATH, retryable=False)
         stream = begin(b"", timeout=30)
         await asyncio.wait_for(stream.trailing_metadata(), 30)  # it is over, and nobody has read
@@ -221,7 +212,7 @@ async def test_a_stream_that_is_given_up_is_reset(how: str) -> None:
         connection.answer(stream, b"next")
         await connection.frame_of(wire.GOAWAY)
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT, streamed=True) as channel:
         begin = channel.stream(PATH, retryable=True)
         stream = begin(b"", timeout=30)
         assert await read(stream) == b"first"
@@ -267,7 +258,7 @@ async def test_a_stream_is_given_up_while_there_is_no_service() -> None:
 
 async def test_a_service_that_is_away_is_said_at_once() -> None:
     """A stream does not wait in line for a service that is down."""
-    async with channel_to(free_port()) as channel:
+    async with channel_to(free_port(), LIMIT, streamed=True) as channel:
         error = await failure(channel.stream(PATH, retryable=True)(b"", timeout=300))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
 
@@ -283,7 +274,10 @@ async def test_a_deadline_ends_the_stream_after_what_came() -> None:
         finally:
             ended.set()
 
-    async with real_server(script) as port, channel_to(port) as channel:
+    async with (
+        server_of(grpc.unary_stream_rpc_method_handler(script)) as port,
+        channel_to(port, LIMIT, streamed=True) as channel,
+    ):
         stream = channel.stream(PATH, retryable=True)(b"", timeout=0.3)
         assert await read(stream) == b"first"
         assert (await failure(stream)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -305,7 +299,7 @@ async def test_a_refused_stream_goes_again_and_one_that_has_begun_never(retryabl
         connection.send(headers(stream, OK) + data(stream, b"begun"))
         await pinged(connection)  # and is gone
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT, streamed=True) as channel:
         stream = channel.stream(PATH, retryable=retryable)(b"", timeout=30)
         assert await read(stream) == b"begun"
         assert (await failure(stream)).code() is grpc.StatusCode.UNAVAILABLE
@@ -321,7 +315,7 @@ async def test_a_lost_stream_goes_again_where_the_contract_allows_it(retryable: 
         await connection.greet()
         seen.append(await connection.request())
 
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(behave) as peer, channel_to(peer.port, LIMIT, streamed=True) as channel:
         error = await failure(channel.stream(PATH, retryable=retryable)(b"", timeout=30))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert len(seen) == times
@@ -365,15 +359,7 @@ async def test_a_broken_stream_costs_itself_alone(answer: str) -> None:
     """The connection is sound, so it goes on."""
     sent, code = BROKEN[answer]
 
-    async def behave(connection: PeerConnection) -> None:
-        await connection.greet()
-        await connection.request()
-        connection.send(sent)
-        stream, _, _ = await connection.request()
-        connection.answer(stream, b"sound")
-        await connection.frame_of(wire.GOAWAY)
-
-    async with Peer(behave) as peer, channel_to(peer.port) as channel:
+    async with Peer(once(sent)) as peer, channel_to(peer.port, LIMIT, streamed=True) as channel:
         begin = channel.stream(PATH, retryable=False)
         assert (await failure(begin(b"", timeout=30))).code() is code
         assert await read_all(begin(b"", timeout=30)) == [b"sound"]
@@ -388,12 +374,14 @@ async def test_more_streams_than_calls_share_a_connection() -> None:
         await context.write(request)
         await last.wait()
 
-    async with real_server(script) as port, channel_to(port) as channel:
+    async with (
+        server_of(grpc.unary_stream_rpc_method_handler(script)) as port,
+        channel_to(port, LIMIT, streamed=True) as channel,
+    ):
         begin = channel.stream(PATH, retryable=False)
         streams: list[Stream] = []
-        for at in range(
-            0, MORE_STREAMS_THAN_CALLS, 100
-        ):  # a server of grpc turns away a thousand that come at once
+        # In portions: a server of grpc turns away a thousand that come at once.
+        for at in range(0, MORE_STREAMS_THAN_CALLS, 100):
             begun = [begin(b"%d" % number, timeout=120) for number in range(at, at + 100)]
             assert await asyncio.gather(*map(read, begun)) == [b"%d" % n for n in range(at, at + 100)]
             streams += begun

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 
 import grpc
 import pytest
@@ -41,16 +42,21 @@ def block(*fields: tuple[str, str]) -> bytes:
     return b"".join(wire.literal(*field) for field in fields)
 
 
-def answer(stream: int, message: bytes, padding: int, pieces: int) -> bytes:
-    data = b"\0" + len(message).to_bytes(4, "big") + message
+def answer(stream: int, messages: list[bytes], padding: int, pieces: int) -> bytes:
+    """A whole answer, its messages in so many padded frames."""
+    data = b"".join(b"\0" + len(message).to_bytes(4, "big") + message for message in messages)
     size = max(1, len(data) // pieces)
     sent = wire.headers(stream, block(*OK))
     for at in range(0, len(data), size):
         piece = bytes((padding,)) + data[at : at + size] + bytes(padding)
         sent += wire.frame(wire.DATA, wire.PADDED, stream, piece)
-    return sent + wire.frame(
-        wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, stream, block(("grpc-status", "0"))
-    )
+    return sent + wire.frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, stream, block(FINE))
+
+
+def cut(sent: bytes, cuts: list[int]) -> Iterator[bytes]:
+    """The bytes as TCP may deliver them."""
+    edges = [0, *sorted(min(one, len(sent)) for one in cuts), len(sent)]
+    return (sent[start:end] for start, end in itertools.pairwise(edges))
 
 
 @pytest.mark.parametrize(
@@ -92,12 +98,11 @@ def test_answers_are_the_same_however_they_arrive(
         connection.data_received(wire.settings(()))
         calls = [connection.call(b"", b"", None) for _ in messages]
         sent = b"".join(
-            answer(call.stream, message, padding, pieces)
+            answer(call.stream, [message], padding, pieces)
             for call, message in zip(calls, messages, strict=True)
         )
-        edges = [0, *sorted(min(cut, len(sent)) for cut in cuts), len(sent)]
-        for start, end in itertools.pairwise(edges):
-            connection.data_received(sent[start:end])
+        for piece in cut(sent, cuts):
+            connection.data_received(piece)
         answers = [await call for call in calls]
         connection.close()
         return answers
@@ -119,17 +124,9 @@ def test_streams_are_the_same_however_they_arrive(
     async def run() -> list[bytes]:
         connection = streamed(Transport())
         call = connection.stream(b"", b"", None)
-        data = b"".join(b"\0" + len(message).to_bytes(4, "big") + message for message in messages)
-        sent = wire.headers(call.stream, block(*OK))
-        size = max(1, len(data) // pieces)
-        for at in range(0, len(data), size):
-            piece = bytes((padding,)) + data[at : at + size] + bytes(padding)
-            sent += wire.frame(wire.DATA, wire.PADDED, call.stream, piece)
-        sent += wire.frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, call.stream, block(FINE))
-        edges = [0, *sorted(min(cut, len(sent)) for cut in cuts), len(sent)]
         reading = asyncio.ensure_future(read_all(call))
-        for start, end in itertools.pairwise(edges):
-            connection.data_received(sent[start:end])
+        for piece in cut(answer(call.stream, messages, padding, pieces), cuts):
+            connection.data_received(piece)
             await asyncio.sleep(0)
         found = await reading
         connection.close()
